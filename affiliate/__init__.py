@@ -1,0 +1,1 @@
+"""Who earns, and on what terms. Knows no clicks and no ledger."""

@@ -1,0 +1,167 @@
+"""Settings: read once from the environment into one frozen value.
+
+Every setting has its unit in its name or its comment and a default that is safe in
+production: no default secret, no debug, unknown hosts refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET_BYTES_MIN = 32
+MODES = ("production", "demo", "test")
+
+
+class SettingsError(ValueError):
+    """A setting is missing or unusable; the message names the variable and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment decides. Names of variables: docs/operations.md, "Settings"."""
+
+    mode: str
+    """production, demo (clock can be moved, Stripe double allowed) or test."""
+    database_url: str
+    redis_url: str
+    secrets: tuple[str, ...]
+    """Current secret first, then older ones that still verify what they signed."""
+    public_url: str
+    """Scheme and host that people and shops see, without a slash at the end."""
+    trusted_hosts: tuple[str, ...]
+    """Host names that are answered; any other is a 400."""
+    proxy_hops: int = 0
+    """How many proxies in front are ours; forwarded headers are believed for that many."""
+    data_dir: Path = field(default_factory=lambda: ROOT / "var")
+    """Where this node keeps journals, the link snapshot and the payout fence."""
+    journal_sync: str = "background"
+    """background: fdatasync every 10 ms unwaited; grouped: the reply waits for it."""
+    smtp_url: str = "smtp://127.0.0.1:25"
+    mail_from: str = ""
+    stripe_api_key: str = ""
+    """Empty: the Stripe rail is not configured and its batches cannot be approved."""
+    stripe_api_base: str = "https://api.stripe.com"
+    shop_url: str = ""
+    """Where the demo shop answers; only set in demo and test mode."""
+    log_level: str = "INFO"
+    consent_mode: bool = False
+    """True: Kopeck's own visitor cookie on /r/ is never set."""
+    body_bytes_max: int = 1_000_000
+    database_pool_size: int = 5
+    session_idle_s: int = 7 * 86_400
+    session_absolute_s: int = 30 * 86_400
+
+    @property
+    def demo(self) -> bool:
+        return self.mode == "demo"
+
+    @property
+    def production(self) -> bool:
+        return self.mode == "production"
+
+    @property
+    def https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    def key(self, purpose: str, secret_index: int = 0) -> bytes:
+        """32 bytes for one purpose, derived from one of the secrets (HMAC-SHA256)."""
+        secret = self.secrets[secret_index].encode()
+        return hmac.new(secret, f"kopeck:{purpose}".encode(), hashlib.sha256).digest()
+
+    def keys(self, purpose: str) -> tuple[bytes, ...]:
+        """The purpose's key under each secret, current one first."""
+        return tuple(self.key(purpose, i) for i in range(len(self.secrets)))
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every setting; raise SettingsError naming the variable that is wrong."""
+        mode = environ.get("KOPECK_MODE", "production")
+        if mode not in MODES:
+            raise SettingsError(f"KOPECK_MODE is {mode!r}; it must be one of {', '.join(MODES)}.")
+        if environ.get("FLASK_DEBUG", "0") not in ("", "0") and mode == "production":
+            raise SettingsError("FLASK_DEBUG is set: Kopeck refuses to debug in production.")
+        public_url = _required(environ, "KOPECK_PUBLIC_URL").rstrip("/")
+        parts = urlsplit(public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path:
+            raise SettingsError("KOPECK_PUBLIC_URL must be scheme and host: https://kopeck.example")
+        if mode == "production" and parts.scheme != "https":
+            raise SettingsError("KOPECK_PUBLIC_URL must be https in production.")
+        stripe_base = environ.get("KOPECK_STRIPE_API_BASE", cls.stripe_api_base)
+        if mode == "production" and stripe_base != cls.stripe_api_base:
+            raise SettingsError("KOPECK_STRIPE_API_BASE cannot be changed in production.")
+        return cls(
+            mode=mode,
+            database_url=_database_url(_required(environ, "DATABASE_URL")),
+            redis_url=_required(environ, "REDIS_URL"),
+            secrets=_secrets(_required(environ, "KOPECK_SECRET")),
+            public_url=public_url,
+            trusted_hosts=_words(environ.get("KOPECK_TRUSTED_HOSTS", "")) or (parts.hostname,),
+            proxy_hops=_whole(environ, "KOPECK_PROXY_HOPS", 0),
+            data_dir=Path(environ.get("KOPECK_DATA_DIR") or ROOT / "var"),
+            journal_sync=_choice(environ, "KOPECK_JOURNAL_SYNC", ("background", "grouped")),
+            smtp_url=environ.get("KOPECK_SMTP_URL", cls.smtp_url),
+            mail_from=environ.get("KOPECK_MAIL_FROM") or f"Kopeck <kopeck@{parts.hostname}>",
+            stripe_api_key=environ.get("KOPECK_STRIPE_API_KEY", ""),
+            stripe_api_base=stripe_base,
+            shop_url=environ.get("KOPECK_SHOP_URL", "").rstrip("/"),
+            log_level=environ.get("KOPECK_LOG_LEVEL", "INFO").upper(),
+            consent_mode=_choice(environ, "KOPECK_CONSENT_MODE", ("off", "on")) == "on",
+            body_bytes_max=_whole(environ, "KOPECK_BODY_BYTES_MAX", 1_000_000),
+            database_pool_size=_whole(environ, "KOPECK_DATABASE_POOL_SIZE", 5),
+            session_idle_s=_whole(environ, "KOPECK_SESSION_IDLE_S", 7 * 86_400),
+            session_absolute_s=_whole(environ, "KOPECK_SESSION_ABSOLUTE_S", 30 * 86_400),
+        )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"{name} is not set. See docs/operations.md, Settings.")
+    return value
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = _words(text)
+    for secret in secrets:
+        if len(secret.encode()) < SECRET_BYTES_MIN:
+            raise SettingsError(
+                f"KOPECK_SECRET has a value under {SECRET_BYTES_MIN} bytes. "
+                "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
+    return secrets
+
+
+def _database_url(url: str) -> str:
+    """SQLAlchemy's driver is named, so that a plain postgresql:// address works."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url[len(prefix) :]
+    if not url.startswith("postgresql+psycopg://"):
+        raise SettingsError("DATABASE_URL must be a PostgreSQL address: postgresql://…")
+    return url
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = environ.get(name) or allowed[0]
+    if value not in allowed:
+        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+    return value
+
+
+def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit():
+        raise SettingsError(f"{name} is {text!r}; it must be a whole number.")
+    return int(text)

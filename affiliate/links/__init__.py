@@ -1,0 +1,1 @@
+"""Referral links, their codes and coupons."""

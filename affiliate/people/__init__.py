@@ -1,0 +1,1 @@
+"""Users, roles, affiliates, enrollments and the recruiter tree."""

@@ -1,0 +1,1 @@
+"""Programs and the immutable versions of their rules."""

@@ -1,0 +1,1 @@
+"""Who is due, what is approved, what was sent."""

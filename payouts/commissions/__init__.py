@@ -1,0 +1,1 @@
+"""What a sale earns, when it is released, how it is taken back."""

@@ -1,0 +1,1 @@
+"""Double entry in micros; the only writer of entries."""

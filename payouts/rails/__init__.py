@@ -1,0 +1,1 @@
+"""The ways money leaves: one protocol, one file a rail."""

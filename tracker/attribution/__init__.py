@@ -1,0 +1,1 @@
+"""Whose order it is, and why."""

@@ -1,0 +1,1 @@
+"""The click front, its journal and the loader."""

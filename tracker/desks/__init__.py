@@ -1,0 +1,1 @@
+"""Pages that join the packages: account, finance, manage."""

@@ -1,0 +1,1 @@
+"""Orders, refunds, confirmations and cancellations as shops report them."""

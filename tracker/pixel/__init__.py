@@ -1,0 +1,1 @@
+"""What shop pages embed."""
