@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey out of wheels, and `kopeck run`: everything under one supervisor."""

@@ -1,0 +1,369 @@
+"""Real PostgreSQL and real Valkey out of wheels, in a folder of their own.
+
+The wheels give the programs only: what starts, watches and stops them is here (`running`,
+for tests and short commands) and in `run` (under supervisord). Sockets are private, there is
+no TCP port and no password: whoever can enter the socket folder is trusted.
+
+As root the servers run as KOPECK_SERVER_USER (default: nobody), because PostgreSQL refuses
+root, and everything of theirs lies under /var/lib/kopeck (KOPECK_SERVER_HOME), because that
+user cannot pass through a private clone. As anybody else all of it lies in the data folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import redis
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from affiliate.core.embedded import guard
+from affiliate.core.embedded.binaries import Binaries, EmbeddedError, find_binaries, home_as_root
+
+DATABASE = "kopeck"
+SOCKET_PATH_BYTES_MAX = 100
+"""sun_path holds 107 bytes on Linux and 103 elsewhere; a little is left over."""
+START_TIMEOUT_S = 1800.0
+"""Crash recovery replays the whole write-ahead log: a server that is alive is waited for."""
+STOP_TIMEOUT_S = 60.0
+POLL_S = 0.03
+GUARD = Path(guard.__file__).resolve()
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Two running servers."""
+
+    data_dir: Path
+    socket_dir: Path
+    database_url: str
+    """postgresql+psycopg://…?host=<socket folder>: for SQLAlchemy."""
+    redis_url: str
+    """unix:///…/valkey.sock"""
+    pids: Mapping[str, int] = field(default_factory=dict)
+    """postgres and valkey: the pid of each server's first process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the two servers of one data folder live, and how each is started."""
+
+    data_dir: Path
+    home: Path
+    """Belongs to the servers' user, mode 0700."""
+    socket_dir: Path
+    user: str | None
+    """Who the servers run as; None: whoever runs Kopeck."""
+    binaries: Binaries
+    durable: bool
+
+    @property
+    def database_url(self) -> str:
+        return f"postgresql+psycopg://{DATABASE}@/{DATABASE}?host={quote(str(self.socket_dir))}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"unix://{quote(str(self.socket_dir / 'valkey.sock'))}"
+
+    def postgres_command(self) -> list[str]:
+        """The guarded command line of PostgreSQL; it stays in the foreground.
+
+        The guard's signal, SIGINT, is PostgreSQL's fast shutdown: open transactions are
+        rolled back and nothing has to be recovered at the next start.
+        """
+        data = str(self.home / "postgres")
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.socket_dir),
+            "unix_socket_permissions": "0700",
+            "max_connections": "100",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "log_destination": "stderr",
+            "logging_collector": "off",
+            "fsync": "on" if self.durable else "off",
+            "full_page_writes": "on" if self.durable else "off",
+            "synchronous_commit": "on" if self.durable else "off",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [
+            *self._guard("SIGINT", "postgres"),
+            *("--postgres", data, str(self.socket_dir), "--"),
+            *(str(self.binaries.postgres), "-D", data, *options),
+        ]
+
+    def valkey_command(self) -> list[str]:
+        """The guarded command line of Valkey: append-only file, nothing is ever evicted."""
+        return [
+            *self._guard("SIGTERM", "valkey"),
+            *("--", str(self.binaries.valkey), "--port", "0", "--daemonize", "no"),
+            *("--unixsocket", str(self.socket_dir / "valkey.sock"), "--unixsocketperm", "700"),
+            *("--dir", str(self.home / "valkey"), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "everysec" if self.durable else "no"),
+            *("--maxmemory-policy", "noeviction", "--loglevel", "notice"),
+        ]
+
+    def _guard(self, death_signal: str, lock: str) -> list[str]:
+        user = ["--user", self.user] if self.user else []
+        lock_file = str(self.home / f"{lock}.lock")
+        return [
+            *(sys.executable, "-I", str(GUARD), *user),
+            *("--death-signal", death_signal, "--lock", lock_file),
+        ]
+
+
+@contextlib.contextmanager
+def running(
+    data_dir: Path,
+    *,
+    durable: bool = True,
+    keep: bool = True,
+    log_dir: Path | None = None,
+) -> Iterator[Servers]:
+    """Start both servers on the data folder and stop them at the end, whatever happens.
+
+    :param data_dir: created (0700) if missing; data is found again at the next start.
+    :param durable: False for tests: no fsync, what a power cut may take is not kept.
+    :param keep: False: the servers' data is removed at the end.
+    :param log_dir: where postgres.log and valkey.log are written; the data folder by default.
+
+    Start it from the main thread: on Linux the servers end when the *thread* that started
+    them does, also by kill -9 (prctl(2), PR_SET_PDEATHSIG).
+    Raises EmbeddedError, also when somebody else holds the folder (it says who).
+    """
+    data_dir = make_private(data_dir)
+    with claim(data_dir), contextlib.ExitStack() as stack:
+        layout = prepare(data_dir, durable=durable)
+        if not keep:
+            stack.callback(discard, layout)
+        logs = make_private(log_dir or data_dir)
+        pids: dict[str, int] = {}
+        for name, command, stop in (
+            ("postgres", layout.postgres_command(), signal.SIGINT),
+            ("valkey", layout.valkey_command(), signal.SIGTERM),
+        ):
+            process = _start(command, logs / f"{name}.log")
+            stack.callback(_stop, process, stop)
+            pids[name] = process.pid
+            wait_until_ready(layout, name, lambda p=process: p.poll() is None, logs)  # type: ignore[misc]
+        yield Servers(
+            layout.data_dir, layout.socket_dir, layout.database_url, layout.redis_url, pids
+        )
+
+
+def make_private(folder: Path) -> Path:
+    """The folder, absolute, created for its owner alone if missing; never changed if there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+@contextlib.contextmanager
+def claim(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder against any other start; raise EmbeddedError naming who holds it."""
+    fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not guard.try_lock(fd, shared=False):
+            held_by = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
+            raise EmbeddedError(
+                f"{data_dir} is already in use by {held_by}. "
+                "Stop that first, or choose another folder."
+            )
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} ({command})\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def prepare(data_dir: Path, *, durable: bool = True) -> Layout:
+    """Make the servers' folders and the database cluster where they are missing."""
+    user = os.environ.get("KOPECK_SERVER_USER", "nobody") if os.geteuid() == 0 else None
+    home = _home_of(data_dir) if user else data_dir / "servers"
+    socket_dir = _short(home / "sockets", data_dir, user)
+    layout = Layout(data_dir, home, socket_dir, user, find_binaries(copied=bool(user)), durable)
+    for folder in (home, home / "valkey", socket_dir):
+        _make_own(folder, user)
+    if not (home / "postgres").is_dir():
+        _init_database(layout)
+    return layout
+
+
+def discard(layout: Layout) -> None:
+    """Remove the servers' data; they must have been stopped."""
+    shutil.rmtree(layout.home, ignore_errors=True)
+    shutil.rmtree(layout.socket_dir, ignore_errors=True)
+    (layout.data_dir / "servers.path").unlink(missing_ok=True)
+
+
+def _home_of(data_dir: Path) -> Path:
+    """The servers' folder outside a root-owned data folder, remembered inside it.
+
+    Remembered, not computed from the name: a data folder that is moved finds its database,
+    a new one of the same name does not find an old one's.
+    """
+    if (data_dir / "servers").is_dir():
+        owner = (data_dir / "servers").stat().st_uid
+        raise EmbeddedError(f"{data_dir} was made by user id {owner}: run Kopeck as that user.")
+    remembered = data_dir / "servers.path"
+    if remembered.exists():
+        return Path(remembered.read_text().strip())
+    home = home_as_root() / secrets.token_hex(6)
+    beside = data_dir / "servers.path.new"
+    beside.write_text(f"{home}\n")
+    beside.replace(remembered)
+    return home
+
+
+def _short(folder: Path, data_dir: Path, user: str | None) -> Path:
+    """The folder itself, or one whose name is short enough for a socket's path."""
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES_MAX:
+        return folder
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    base = home_as_root() if user else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108
+    return base / f"kopeck-{os.geteuid()}-{digest}"
+
+
+def _make_own(folder: Path, user: str | None) -> None:
+    """Make a 0700 folder of the servers' user; refuse one that somebody else made."""
+    entry = pwd.getpwnam(user) if user else None
+    uid = entry.pw_uid if entry else os.geteuid()
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    else:
+        if entry:
+            os.chown(folder, entry.pw_uid, entry.pw_gid)
+    about = folder.lstat()
+    if folder.is_symlink() or about.st_uid != uid or about.st_mode & 0o077:
+        raise EmbeddedError(f"{folder} must be a folder of user id {uid} with mode 0700.")
+
+
+def _init_database(layout: Layout) -> None:
+    """initdb beside the final place, then one rename: a killed initdb leaves no half cluster."""
+    for left in layout.home.glob("initdb-*"):
+        shutil.rmtree(left)
+    beside = layout.home / f"initdb-{secrets.token_hex(4)}"
+    user = ["--user", layout.user] if layout.user else []
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", str(GUARD), *user, "--death-signal", "SIGKILL", "--"),
+            *(str(layout.binaries.initdb), "-D", str(beside), "--username", DATABASE),
+            *("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *(() if layout.durable else ("--no-sync",)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise EmbeddedError(f"initdb failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    beside.rename(layout.home / "postgres")
+
+
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C reaches us and not the servers."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        )
+
+
+def _stop(process: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+    for death_signal, timeout_s in ((stop, STOP_TIMEOUT_S), (signal.SIGQUIT, 5.0)):
+        process.send_signal(death_signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
+            return
+    process.kill()
+    process.wait()
+
+
+def wait_until_ready(layout: Layout, name: str, alive: Callable[[], bool], logs: Path) -> None:
+    """Return when the server answers; raise EmbeddedError with its log when it has ended."""
+    answers = _postgres_answers if name == "postgres" else _valkey_answers
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not answers(layout):
+        if not alive() or time.monotonic() > deadline:
+            tail = _tail(logs / f"{name}.log")
+            raise EmbeddedError(f"{name} did not start. The end of its log:\n{tail}")
+        time.sleep(POLL_S)
+
+
+def _postgres_answers(layout: Layout) -> bool:
+    """Whether it takes connections; makes our database at the first one."""
+    try:
+        with psycopg.connect(_libpq(layout.database_url, "postgres"), autocommit=True) as conn:
+            query = "SELECT FROM pg_database WHERE datname = %s"
+            if conn.execute(query, [DATABASE]).fetchone() is None:
+                conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _valkey_answers(layout: Layout) -> bool:
+    try:
+        with contextlib.closing(redis.Redis.from_url(layout.redis_url)) as client:
+            return bool(client.ping())
+    except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
+        return False
+
+
+def _tail(log: Path, bytes_max: int = 2000) -> str:
+    return log.read_bytes()[-bytes_max:].decode(errors="replace") if log.exists() else ""
+
+
+def create_database(database_url: str, name: str, *, template: str | None = None) -> str:
+    """CREATE DATABASE on that server, copied from `template` if given; return its address."""
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template:
+        statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
+    with psycopg.connect(_libpq(database_url, "postgres"), autocommit=True) as conn:
+        conn.execute(statement)
+    url = make_url(database_url).set(database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def drop_database(database_url: str) -> None:
+    """DROP the database that the address names, ending whoever is connected to it."""
+    name = make_url(database_url).database
+    assert name, "the address names no database"
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(_libpq(database_url, "postgres"), autocommit=True) as conn:
+        conn.execute(statement)
+
+
+def _libpq(database_url: str, database: str) -> str:
+    url = make_url(database_url).set(drivername="postgresql", database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def temporary_folder() -> Path:
+    """A new private folder with a short name, for servers that a test throws away."""
+    return Path(tempfile.mkdtemp(prefix="kpk-"))
