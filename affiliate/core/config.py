@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_BYTES_MIN = 32
+SMTP_URL = "smtp://127.0.0.1:25"
+STRIPE_API_BASE = "https://api.stripe.com"
 MODES = ("production", "demo", "test")
 
 
@@ -42,11 +44,11 @@ class Settings:
     """Where this node keeps journals, the link snapshot and the payout fence."""
     journal_sync: str = "background"
     """background: fdatasync every 10 ms unwaited; grouped: the reply waits for it."""
-    smtp_url: str = "smtp://127.0.0.1:25"
+    smtp_url: str = SMTP_URL
     mail_from: str = ""
     stripe_api_key: str = ""
     """Empty: the Stripe rail is not configured and its batches cannot be approved."""
-    stripe_api_base: str = "https://api.stripe.com"
+    stripe_api_base: str = STRIPE_API_BASE
     shop_url: str = ""
     """Where the demo shop answers; only set in demo and test mode."""
     log_level: str = "INFO"
@@ -92,8 +94,8 @@ class Settings:
             raise SettingsError("KOPECK_PUBLIC_URL must be scheme and host: https://kopeck.example")
         if mode == "production" and parts.scheme != "https":
             raise SettingsError("KOPECK_PUBLIC_URL must be https in production.")
-        stripe_base = environ.get("KOPECK_STRIPE_API_BASE", cls.stripe_api_base)
-        if mode == "production" and stripe_base != cls.stripe_api_base:
+        stripe_base = environ.get("KOPECK_STRIPE_API_BASE", STRIPE_API_BASE)
+        if mode == "production" and stripe_base != STRIPE_API_BASE:
             raise SettingsError("KOPECK_STRIPE_API_BASE cannot be changed in production.")
         return cls(
             mode=mode,
@@ -105,7 +107,7 @@ class Settings:
             proxy_hops=_whole(environ, "KOPECK_PROXY_HOPS", 0),
             data_dir=Path(environ.get("KOPECK_DATA_DIR") or ROOT / "var"),
             journal_sync=_choice(environ, "KOPECK_JOURNAL_SYNC", ("background", "grouped")),
-            smtp_url=environ.get("KOPECK_SMTP_URL", cls.smtp_url),
+            smtp_url=environ.get("KOPECK_SMTP_URL", SMTP_URL),
             mail_from=environ.get("KOPECK_MAIL_FROM") or f"Kopeck <kopeck@{parts.hostname}>",
             stripe_api_key=environ.get("KOPECK_STRIPE_API_KEY", ""),
             stripe_api_base=stripe_base,

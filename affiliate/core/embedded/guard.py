@@ -19,12 +19,13 @@ import pwd
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 LOCK_WAIT_S = 60.0
 LOCK_POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
+SWEEP_MARK = "KOPECK_SWEEP"
 EX_TEMPFAIL = 75
 
 
@@ -36,12 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prepare as the arguments say, then become the command."""
     args = _arguments(argv)
     try:
+        if args.bare:
+            _forget_environment()
         if args.user:
             become(args.user)
         die_with_parent(signal.Signals[args.death_signal])
         if args.sweep:
-            end_all(holders(Path(args.sweep)))
-            _keep_open(Path(args.sweep))
+            sweep(Path(args.sweep))
         for path in args.lock:
             hold(Path(path), shared=False)
         for path in args.shared_lock:
@@ -58,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="guard", description=__doc__)
     parser.add_argument("--user", help="become this user first (only as root)")
+    parser.add_argument("--bare", action="store_true", help="pass no environment on")
     parser.add_argument("--death-signal", default="SIGTERM", help="sent when the parent dies")
     parser.add_argument("--lock", action="append", default=[], help="hold this file alone")
     parser.add_argument("--shared-lock", action="append", default=[], help="hold it with others")
@@ -66,6 +69,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--umask", type=lambda text: int(text, 8), default=0o077)
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
+
+
+def _forget_environment() -> None:
+    """A server needs none of our settings, and its user shall not read our secrets."""
+    os.environ.clear()
+    os.environ.update(PATH=os.defpath, LC_ALL="C", TZ="UTC")
 
 
 def become(user: str) -> None:
@@ -116,20 +125,43 @@ def try_lock(fd: int, *, shared: bool) -> bool:
     return True
 
 
+def sweep(path: Path) -> None:
+    """End what an earlier start of this program left, and mark this one by the file.
+
+    A program that forks (the web server) leaves its workers behind when it is killed, and
+    they still have its port. They have inherited the open file, or the mark in the
+    environment where a program closes files.
+    """
+    end_all(holders(path) + marked(SWEEP_MARK, str(path)))
+    _keep_open(path)
+    os.environ[SWEEP_MARK] = str(path)
+
+
 def holders(path: Path) -> list[int]:
     """Pids of the other processes that have the file open (Linux; elsewhere nothing is known)."""
-    pids = []
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        pid = int(folder.parent.name)
+    return _others(
+        lambda process: any(_links_to(link, path) for link in (process / "fd").iterdir())
+    )
+
+
+def marked(name: str, value: str) -> list[int]:
+    """Pids of the other processes started with this environment variable (Linux)."""
+    mark = f"{name}={value}".encode()
+    return _others(lambda process: mark in (process / "environ").read_bytes().split(b"\0"))
+
+
+def _others(matches: Callable[[Path], bool]) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if pid != os.getpid() and any(_is_same(link, path) for link in folder.iterdir()):
-                pids.append(pid)
+            if int(process.name) != os.getpid() and matches(process):
+                found.append(int(process.name))
         except OSError:  # It ended meanwhile, or belongs to somebody else.
             continue
-    return sorted(pids)
+    return sorted(found)
 
 
-def _is_same(link: Path, path: Path) -> bool:
+def _links_to(link: Path, path: Path) -> bool:
     try:
         return str(link.readlink()) == str(path)
     except OSError:

@@ -12,15 +12,12 @@ user cannot pass through a private clone. As anybody else all of it lies in the 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,10 +31,9 @@ from sqlalchemy.engine import make_url
 
 from affiliate.core.embedded import guard
 from affiliate.core.embedded.binaries import Binaries, EmbeddedError, find_binaries, home_as_root
+from affiliate.core.embedded.folders import make_own, make_private, short_folder, write_private
 
 DATABASE = "kopeck"
-SOCKET_PATH_BYTES_MAX = 100
-"""sun_path holds 107 bytes on Linux and 103 elsewhere; a little is left over."""
 START_TIMEOUT_S = 1800.0
 """Crash recovery replays the whole write-ahead log: a server that is alive is waited for."""
 STOP_TIMEOUT_S = 60.0
@@ -122,7 +118,7 @@ class Layout:
         user = ["--user", self.user] if self.user else []
         lock_file = str(self.home / f"{lock}.lock")
         return [
-            *(sys.executable, "-I", str(GUARD), *user),
+            *(sys.executable, "-I", str(GUARD), "--bare", *user),
             *("--death-signal", death_signal, "--lock", lock_file),
         ]
 
@@ -166,12 +162,6 @@ def running(
         )
 
 
-def make_private(folder: Path) -> Path:
-    """The folder, absolute, created for its owner alone if missing; never changed if there."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder.resolve()
-
-
 @contextlib.contextmanager
 def claim(data_dir: Path) -> Iterator[None]:
     """Hold the data folder against any other start; raise EmbeddedError naming who holds it."""
@@ -195,10 +185,10 @@ def prepare(data_dir: Path, *, durable: bool = True) -> Layout:
     """Make the servers' folders and the database cluster where they are missing."""
     user = os.environ.get("KOPECK_SERVER_USER", "nobody") if os.geteuid() == 0 else None
     home = _home_of(data_dir) if user else data_dir / "servers"
-    socket_dir = _short(home / "sockets", data_dir, user)
+    socket_dir = short_folder(home / "sockets", data_dir, base=home_as_root() if user else None)
     layout = Layout(data_dir, home, socket_dir, user, find_binaries(copied=bool(user)), durable)
     for folder in (home, home / "valkey", socket_dir):
-        _make_own(folder, user)
+        make_own(folder, user)
     if not (home / "postgres").is_dir():
         _init_database(layout)
     return layout
@@ -224,35 +214,8 @@ def _home_of(data_dir: Path) -> Path:
     if remembered.exists():
         return Path(remembered.read_text().strip())
     home = home_as_root() / secrets.token_hex(6)
-    beside = data_dir / "servers.path.new"
-    beside.write_text(f"{home}\n")
-    beside.replace(remembered)
+    write_private(remembered, f"{home}\n")
     return home
-
-
-def _short(folder: Path, data_dir: Path, user: str | None) -> Path:
-    """The folder itself, or one whose name is short enough for a socket's path."""
-    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES_MAX:
-        return folder
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    base = home_as_root() if user else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108
-    return base / f"kopeck-{os.geteuid()}-{digest}"
-
-
-def _make_own(folder: Path, user: str | None) -> None:
-    """Make a 0700 folder of the servers' user; refuse one that somebody else made."""
-    entry = pwd.getpwnam(user) if user else None
-    uid = entry.pw_uid if entry else os.geteuid()
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    else:
-        if entry:
-            os.chown(folder, entry.pw_uid, entry.pw_gid)
-    about = folder.lstat()
-    if folder.is_symlink() or about.st_uid != uid or about.st_mode & 0o077:
-        raise EmbeddedError(f"{folder} must be a folder of user id {uid} with mode 0700.")
 
 
 def _init_database(layout: Layout) -> None:
@@ -263,7 +226,8 @@ def _init_database(layout: Layout) -> None:
     user = ["--user", layout.user] if layout.user else []
     done = subprocess.run(
         [
-            *(sys.executable, "-I", str(GUARD), *user, "--death-signal", "SIGKILL", "--"),
+            *(sys.executable, "-I", str(GUARD), "--bare", *user),
+            *("--death-signal", "SIGKILL", "--"),
             *(str(layout.binaries.initdb), "-D", str(beside), "--username", DATABASE),
             *("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"),
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -272,7 +236,6 @@ def _init_database(layout: Layout) -> None:
         capture_output=True,
         text=True,
         cwd="/",
-        env={"PATH": os.defpath, "LC_ALL": "C"},
         check=False,
     )
     if done.returncode != 0:
@@ -290,7 +253,6 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
         )
 
 
@@ -362,8 +324,3 @@ def drop_database(database_url: str) -> None:
 def _libpq(database_url: str, database: str) -> str:
     url = make_url(database_url).set(drivername="postgresql", database=database)
     return url.render_as_string(hide_password=False)
-
-
-def temporary_folder() -> Path:
-    """A new private folder with a short name, for servers that a test throws away."""
-    return Path(tempfile.mkdtemp(prefix="kpk-"))

@@ -1,0 +1,1 @@
+"""Mail catcher: takes every mail over SMTP, delivers none, shows them on a page."""
