@@ -1,1 +1,1 @@
-"""What every package stands on: settings, clock, money, errors, database, queue. No domain words."""
+"""What every package stands on: settings, clock, money, errors, database, queue."""

@@ -18,6 +18,8 @@ SECRET_BYTES_MIN = 32
 SMTP_URL = "smtp://127.0.0.1:25"
 STRIPE_API_BASE = "https://api.stripe.com"
 MODES = ("production", "demo", "test")
+STRIPE_API_BASE = "https://api.stripe.com"
+SMTP_URL = "smtp://127.0.0.1:25"
 
 
 class SettingsError(ValueError):

@@ -1,0 +1,62 @@
+"""The audit log: who changed what, from which value to which, and why. Append-only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from affiliate.core.db import Model
+from affiliate.core.log import request_id
+
+
+class AuditEntry(Model):
+    """One change by a person, a key or the system."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (sa.Index("ix_audit_log_subject", "subject", "id"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    """Who: `user:17`, `key:kpk_ab12`, `system:scheduler`, `cli`."""
+    action: Mapped[str]
+    """What was done, as a verb: `application.approve`."""
+    subject: Mapped[str]
+    """To what: `enrollment:4`."""
+    scope: Mapped[int | None]
+    """Number of the program it belongs to; none for the whole installation."""
+    old: Mapped[dict[str, Any] | None]
+    new: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None]
+    request_id: Mapped[str | None]
+
+
+def record(
+    session: Session,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    now: datetime,
+    scope: int | None = None,
+    old: dict[str, Any] | None = None,
+    new: dict[str, Any] | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write one line into the log, in the caller's transaction."""
+    session.execute(
+        sa.insert(AuditEntry).values(
+            at=now,
+            actor=actor,
+            action=action,
+            subject=subject,
+            scope=scope,
+            old=old,
+            new=new,
+            reason=reason,
+            request_id=request_id(),
+        )
+    )

@@ -1,0 +1,102 @@
+"""The database: one declarative base, one Flask session, plain sessions for other processes.
+
+Models are plain SQLAlchemy 2; Flask-SQLAlchemy gives the request's session and engine.
+Rows that business time touches are written with `now` passed in (affiliate.core.clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+from affiliate.core.config import Settings
+
+STATEMENT_TIMEOUT_MS = 15_000
+LOCK_TIMEOUT_MS = 10_000
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment: timezone-aware, stored as timestamptz, always read back in UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment without a time zone cannot be stored")
+        return value
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+
+class Model(DeclarativeBase):
+    """Base of every table."""
+
+    metadata = sa.MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 -- SQLAlchemy reads it as a class attribute
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        int: sa.BigInteger,
+        str: sa.Text,
+        bytes: sa.LargeBinary,
+    }
+
+
+db = SQLAlchemy(metadata=Model.metadata)
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """Pool and connection options, the same for the web and every other process."""
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": settings.database_pool_size,
+        "pool_pre_ping": True,
+        "pool_timeout": 10,
+        "connect_args": {
+            "connect_timeout": 5,
+            "application_name": "kopeck",
+            "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} "
+            f"-c lock_timeout={LOCK_TIMEOUT_MS}",
+        },
+    }
+
+
+def engine_for(settings: Settings) -> sa.Engine:
+    """An engine for a process without Flask (the loader, the click front)."""
+    return sa.create_engine(settings.database_url, **engine_options(settings))
+
+
+def session_for(engine: sa.Engine) -> sessionmaker[Session]:
+    """Sessions that behave as the web's do."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def unit_of_work() -> Iterator[Session]:
+    """The edge of a command or a job: commit once at the end, roll back on any error."""
+    session: Session = db.session()
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        db.session.remove()

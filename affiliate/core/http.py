@@ -1,0 +1,176 @@
+"""What every answer has: a request id, security headers, one shape of error, a known host."""
+
+from __future__ import annotations
+
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from affiliate.core.config import Settings
+from affiliate.core.errors import Malformed, Refusal, Unavailable
+
+MACHINE_PREFIXES = ("/api/", "/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
+"""Paths that are read by machines: errors there are problem documents, not pages."""
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+FORM_FIELDS_MAX = 200
+
+csrf = CSRFProtect()
+log = structlog.get_logger(__name__)
+
+
+def set_up(app: Flask, settings: Settings) -> None:
+    """Install the hooks; called once by create_app."""
+    app.config.update(
+        TRUSTED_HOSTS=list(settings.trusted_hosts),
+        MAX_CONTENT_LENGTH=settings.body_bytes_max,
+        MAX_FORM_PARTS=FORM_FIELDS_MAX,
+        MAX_FORM_MEMORY_SIZE=settings.body_bytes_max,
+    )
+    if settings.proxy_hops:
+        hops = settings.proxy_hops
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+    csrf.init_app(app)
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(Refusal, _refused)
+    app.register_error_handler(CSRFError, _csrf)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(sa.exc.OperationalError, _database_away)
+    app.register_error_handler(sa.exc.TimeoutError, _database_away)
+    app.register_error_handler(sa.exc.DataError, _database_refused_text)
+    app.register_error_handler(UnicodeEncodeError, _database_refused_text)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _begin() -> None:
+    request_id = secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    g.request_id = request_id
+    _ = request.host  # an unknown host is refused here, before any view runs
+
+
+def _finish(response: Response) -> Response:
+    headers = response.headers
+    headers.setdefault("X-Request-Id", getattr(g, "request_id", ""))
+    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("X-Frame-Options", "DENY")
+    headers.setdefault("Referrer-Policy", "strict-origin-when-cross-origin")
+    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    if request.endpoint != "static" and "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    if settings.https:
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    return response
+
+
+def wants_problem() -> bool:
+    """Whether the reader of this answer is a machine."""
+    return request.path.startswith(MACHINE_PREFIXES)
+
+
+def problem(refusal: Refusal) -> Response:
+    """The refusal as application/problem+json (RFC 9457, docs/api.md "Errors")."""
+    body: dict[str, Any] = {
+        "type": f"/docs/errors#{refusal.code}",
+        "title": refusal.title,
+        "status": refusal.status,
+        "detail": refusal.detail,
+        "code": refusal.code,
+        "errors": [
+            {"field": e.field, "code": e.code, "message": e.message} for e in refusal.errors
+        ],
+        "request_id": getattr(g, "request_id", None),
+        **refusal.extra,
+    }
+    response = jsonify(body)
+    response.status_code = refusal.status
+    response.content_type = "application/problem+json"
+    response.headers.extend(refusal.headers)
+    return response
+
+
+def error_page(refusal: Refusal) -> Response:
+    """The refusal as a page for people."""
+    html = render_template(
+        "errors/error.html",
+        status=refusal.status,
+        title=refusal.title,
+        detail=refusal.detail,
+        errors=refusal.errors,
+        request_id=getattr(g, "request_id", ""),
+    )
+    return Response(html, refusal.status, headers=refusal.headers)
+
+
+def answer(refusal: Refusal) -> Response:
+    """Problem document or page, by who reads it."""
+    return problem(refusal) if wants_problem() else error_page(refusal)
+
+
+def _refused(refusal: Refusal) -> Response:
+    log.info("request.refused", code=refusal.code, status=refusal.status, path=request.path)
+    return answer(refusal)
+
+
+def _csrf(error: CSRFError) -> Response:
+    class FormExpired(Refusal):
+        code = "form_expired"
+        status = 400
+        title = "This form is no longer valid; go back, reload the page and send it again."
+
+    log.info("request.csrf", reason=error.description, path=request.path)
+    return answer(FormExpired())
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]
+
+    class Http(Refusal):
+        code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+        title = HTTPStatus(status).phrase
+
+    Http.status = status
+    response = answer(Http(error.description))
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers.setdefault(name, value)
+    return response
+
+
+def _database_away(error: Exception) -> Response:
+    log.error("database.unavailable", error=str(error), path=request.path)
+    return answer(Unavailable())
+
+
+def _database_refused_text(error: Exception) -> Response:
+    """NUL, lone surrogates or a number beyond the column: the reader's input, not our fault."""
+    log.info("request.unstorable", error=type(error).__name__, path=request.path)
+    return answer(Malformed("A value holds characters or a size that cannot be stored."))
+
+
+def _unexpected(error: Exception) -> Response:
+    class Unexpected(Refusal):
+        code = "internal_error"
+        status = 500
+        title = "Something went wrong on our side. It was recorded; nothing was half-written."
+
+    log.error("request.failed", path=request.path, exc_info=error)
+    return answer(Unexpected())

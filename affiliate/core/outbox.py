@@ -1,0 +1,192 @@
+"""Mail: written in the caller's transaction, sent after commit over SMTP, retried.
+
+A mail that cannot be delivered is tried again with growing pauses for three days; then it
+is marked as failed and counted. A mail with a one-time link loses its body once sent.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import make_msgid, parseaddr
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import sqlalchemy as sa
+import structlog
+from flask import current_app, render_template
+from flask_babel import force_locale
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from affiliate.core import clock, queue
+from affiliate.core.config import Settings
+from affiliate.core.db import Model, db
+
+SMTP_TIMEOUT_S = 20
+RETRY_PAUSES_S = (30, 120, 600, 1_800, 3_600, 6 * 3_600, 24 * 3_600, 24 * 3_600)
+DELIVER_ROWS_MAX = 50
+LEASE_S = 120
+
+log = structlog.get_logger(__name__)
+
+
+class Mail(Model):
+    """One message to one address."""
+
+    __tablename__ = "outbox_mails"
+    __table_args__ = (
+        sa.Index(
+            "ix_outbox_mails_due",
+            "next_try_at",
+            postgresql_where=sa.text("sent_at IS NULL AND failed_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    recipient: Mapped[str]
+    subject: Mapped[str]
+    text: Mapped[str]
+    html: Mapped[str]
+    template: Mapped[str]
+    """Name of the template, for counting and for tests."""
+    one_time: Mapped[bool]
+    """The body holds a one-time link and is wiped once sent."""
+    message_id: Mapped[str]
+    created_at: Mapped[datetime]
+    next_try_at: Mapped[datetime]
+    """Real time, not business time: a moved demo clock must not delay mail."""
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    sent_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+
+
+def send(
+    session: Session,
+    *,
+    to: str,
+    template: str,
+    now: datetime,
+    locale: str = "en",
+    one_time: bool = False,
+    **context: Any,
+) -> None:
+    """Queue `templates/emails/<template>.txt` and `.html`; the first line of .txt is the subject.
+
+    Raises ValueError for an address with line breaks (header injection).
+    """
+    if any(char in to for char in "\r\n\0") or "@" not in to:
+        raise ValueError("not a mail address")
+    with force_locale(locale):
+        subject, _, text = render_template(f"emails/{template}.txt", **context).partition("\n")
+        html = render_template(f"emails/{template}.html", subject=subject, **context)
+    values = {
+        "recipient": to,
+        "subject": " ".join(subject.split()),
+        "text": text.strip() + "\n",
+        "html": html,
+        "template": template,
+        "one_time": one_time,
+        "message_id": make_msgid(domain="kopeck"),
+        "created_at": now,
+        "next_try_at": clock.real_now(),
+    }
+    session.execute(sa.insert(Mail).values(**values))
+    deliver_due.after_commit(session)
+
+
+@queue.job(queue.GENERAL)
+def deliver_due() -> None:
+    deliver(db.session(), settings=current_app.extensions["kopeck.settings"])
+
+
+def deliver(session: Session, *, settings: Settings) -> int:
+    """Send what is due; commits after each mail. Returns how many left."""
+    sent = 0
+    for _ in range(DELIVER_ROWS_MAX):
+        mail = _claim(session)
+        if mail is None:
+            return sent
+        try:
+            _transmit(settings, mail)
+        except (OSError, smtplib.SMTPException) as error:
+            _retry_later(session, mail.id, str(error))
+            session.commit()
+            continue
+        session.execute(
+            sa.update(Mail)
+            .where(Mail.id == mail.id)
+            .values(
+                sent_at=clock.real_now(),
+                text=sa.case((Mail.one_time, ""), else_=Mail.text),
+                html=sa.case((Mail.one_time, ""), else_=Mail.html),
+            )
+        )
+        session.commit()
+        sent += 1
+    return sent
+
+
+@dataclass(frozen=True)
+class _Claimed:
+    id: int
+    recipient: str
+    subject: str
+    text: str
+    html: str
+    message_id: str
+
+
+def _claim(session: Session) -> _Claimed | None:
+    """Lease the next mail, so that no lock is held while the SMTP server is talked to."""
+    now = clock.real_now()
+    due = (
+        sa.select(Mail.id)
+        .where(Mail.sent_at.is_(None), Mail.failed_at.is_(None), Mail.next_try_at <= now)
+        .order_by(Mail.next_try_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = session.execute(
+        sa.update(Mail)
+        .where(Mail.id.in_(due))
+        .values(attempts=Mail.attempts + 1, next_try_at=now + timedelta(seconds=LEASE_S))
+        .returning(Mail.id, Mail.recipient, Mail.subject, Mail.text, Mail.html, Mail.message_id)
+    ).one_or_none()
+    session.commit()
+    return _Claimed(*row) if row else None
+
+
+def _retry_later(session: Session, mail_id: int, error: str) -> None:
+    attempts = session.scalar(sa.select(Mail.attempts).where(Mail.id == mail_id)) or 1
+    log.warning("mail.not_sent", mail=mail_id, attempts=attempts, error=error)
+    values: dict[str, Any] = {"last_error": error[:500]}
+    if attempts > len(RETRY_PAUSES_S):
+        values["failed_at"] = clock.real_now()
+    else:
+        pause = timedelta(seconds=RETRY_PAUSES_S[attempts - 1])
+        values["next_try_at"] = clock.real_now() + pause
+    session.execute(sa.update(Mail).where(Mail.id == mail_id).values(**values))
+
+
+def _transmit(settings: Settings, mail: _Claimed) -> None:
+    message = EmailMessage()
+    name, address = parseaddr(settings.mail_from)
+    message["From"] = Address(name, addr_spec=address)
+    message["To"] = mail.recipient
+    message["Subject"] = mail.subject
+    message["Message-ID"] = mail.message_id
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(mail.text)
+    message.add_alternative(mail.html, subtype="html")
+    url = urlsplit(settings.smtp_url)
+    kind = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
+    with kind(url.hostname or "127.0.0.1", url.port or 25, timeout=SMTP_TIMEOUT_S) as server:
+        if url.scheme == "smtp+starttls":
+            server.starttls()
+        if url.username:
+            server.login(unquote(url.username), unquote(url.password or ""))
+        server.send_message(message)

@@ -1,0 +1,74 @@
+"""JSON as strictly as money needs it: no duplicates, no NaN, no lone surrogates, no NUL."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from affiliate.core.errors import Malformed
+
+INTEGER_DIGITS_MAX = 18
+
+
+def loads(raw: bytes) -> Any:
+    """Parse UTF-8 JSON; raises Malformed with a sentence that says what is wrong.
+
+    RFC 8259 leaves duplicate keys and huge numbers to the reader; here both are refused,
+    because two readers that choose differently would see two amounts.
+    """
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_integer,
+        )
+    except UnicodeDecodeError:
+        raise Malformed("The body is not valid UTF-8.") from None
+    except RecursionError:
+        raise Malformed("The JSON is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            f"The body is not valid JSON: line {error.lineno}, column {error.colno}."
+        ) from None
+    if b"\\u" in raw or b"\0" in raw:
+        _check_text(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise Malformed(f"The key {key[:60]!r} stands twice in one object.")
+        result[key] = value
+    return result
+
+
+def _constant(text: str) -> Any:
+    raise Malformed(f"{text} is not a JSON value.")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise Malformed("A number in the JSON is too large.")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > INTEGER_DIGITS_MAX:
+        raise Malformed("A number in the JSON is too large.")
+    return int(text)
+
+
+def _check_text(value: Any) -> None:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Malformed("A text in the JSON holds half a surrogate pair.") from None
+    if "\\u0000" in text:
+        raise Malformed("A text in the JSON holds a NUL character.")

@@ -1,0 +1,185 @@
+"""Tables of users, their sessions and roles, affiliates and their enrollments."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from affiliate.core.db import Model
+
+ROLES = ("affiliate", "finance", "curator", "manager", "analyst", "owner")
+
+
+class User(Model):
+    """A person who signs in. Addresses are compared without case."""
+
+    __tablename__ = "users"
+    __table_args__ = (sa.Index("uq_users_email", sa.text("lower(email)"), unique=True),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    email: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default="")
+    password: Mapped[str | None]
+    """argon2id hash; none until an invitation is accepted."""
+    active: Mapped[bool] = mapped_column(server_default=sa.true())
+    """False ends every session of the person at the next request."""
+    fs_uniquifier: Mapped[str] = mapped_column(unique=True)
+    """Changes with the password, so that older sign-ins end (Flask-Security)."""
+    confirmed_at: Mapped[datetime | None]
+    """When the address was verified by mail."""
+    pending_email: Mapped[str | None]
+    """The new address of a change that is not verified yet."""
+    locale: Mapped[str] = mapped_column(server_default="en")
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    created_at: Mapped[datetime]
+
+
+class UserSession(Model):
+    """One signed-in browser; can be listed and revoked by its owner."""
+
+    __tablename__ = "user_sessions"
+    __table_args__ = (sa.Index("ix_user_sessions_user_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    """SHA-256 of the random token in the signed session cookie."""
+    agent: Mapped[str]
+    created_at: Mapped[datetime]
+    """Real time: a moved demo clock must not sign people out."""
+    last_seen_at: Mapped[datetime]
+    fresh_at: Mapped[datetime]
+    """When the password was last given in this session."""
+    revoked_at: Mapped[datetime | None]
+
+
+class Grant(Model):
+    """A staff role, for one program or, for an owner, for all."""
+
+    __tablename__ = "grants"
+    __table_args__ = (
+        sa.CheckConstraint(
+            "role IN ('finance', 'curator', 'manager', 'analyst', 'owner')", name="role_known"
+        ),
+        sa.CheckConstraint("(role = 'owner') = (program_id IS NULL)", name="owner_has_all"),
+        sa.Index(
+            "uq_grants_live",
+            "user_id",
+            "program_id",
+            "role",
+            unique=True,
+            postgresql_where=sa.text("revoked_at IS NULL"),
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    program_id: Mapped[int | None] = mapped_column(sa.ForeignKey("programs.id"))
+    role: Mapped[str]
+    granted_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    granted_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Invitation(Model):
+    """A staff member asked to join; the link is in a mail, its hash here."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    email: Mapped[str]
+    role: Mapped[str]
+    program_id: Mapped[int | None] = mapped_column(sa.ForeignKey("programs.id"))
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    invited_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    accepted_at: Mapped[datetime | None]
+
+
+class Affiliate(Model):
+    """A person who promotes; one per user, enrolled in any number of programs."""
+
+    __tablename__ = "affiliates"
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), unique=True)
+    name: Mapped[str]
+    """As shown to the program, a person's or a channel's name."""
+    website: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[datetime]
+
+
+class AffiliateGroup(Model):
+    """A segment of a program's affiliates."""
+
+    __tablename__ = "affiliate_groups"
+    __table_args__ = (sa.UniqueConstraint("program_id", "name"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    name: Mapped[str]
+
+
+class Enrollment(Model):
+    """One affiliate in one program: application, decision, recruiter, way of being paid."""
+
+    __tablename__ = "enrollments"
+    __table_args__ = (
+        sa.UniqueConstraint("program_id", "affiliate_id"),
+        sa.UniqueConstraint("program_id", "id"),
+        sa.CheckConstraint(
+            "status IN ('applied', 'active', 'rejected', 'suspended', 'closed')",
+            name="status_known",
+        ),
+        sa.CheckConstraint("recruiter_id <> id", name="not_own_recruiter"),
+        sa.ForeignKeyConstraint(
+            ["program_id", "recruiter_id"],
+            ["enrollments.program_id", "enrollments.id"],
+            name="fk_enrollments_recruiter_in_program",
+        ),
+        sa.Index("ix_enrollments_affiliate_id", "affiliate_id"),
+        sa.Index("ix_enrollments_recruiter_id", "recruiter_id"),
+    )
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    affiliate_id: Mapped[int] = mapped_column(sa.ForeignKey("affiliates.id"))
+    status: Mapped[str]
+    """applied → active or rejected; active ↔ suspended; closed after leaving."""
+    group_id: Mapped[int | None] = mapped_column(sa.ForeignKey("affiliate_groups.id"))
+    recruiter_id: Mapped[int | None]
+    """Enrollment of whoever recruited this one; level 2 goes there. At most one, no cycle."""
+    answers: Mapped[dict[str, Any]]
+    """The application form as it was sent: how they promote, where, how many readers."""
+    applied_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    decision_reason: Mapped[str | None]
+    """Shown to the affiliate."""
+
+
+class ApiKey(Model):
+    """A shop's key to the API of one program. The secret is shown once and kept as a hash."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    name: Mapped[str] = mapped_column(server_default="")
+    prefix: Mapped[str] = mapped_column(unique=True)
+    """The part of `kpk_<prefix>_<secret>` that finds the row."""
+    secret_hash: Mapped[bytes]
+    """SHA-256 of the secret: 32 random bytes need no slow hash."""
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(sa.Text))
+    created_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute, so that a busy key is not a busy row."""
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,239 @@
+"""Tables of payouts: periods, batches, items, attempts, withdrawals, payee accounts, locks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from affiliate.core.db import Model
+
+
+class PayeeAccount(Model):
+    """Where an affiliate's money of one rail goes. A change makes a new row."""
+
+    __tablename__ = "payee_accounts"
+    __table_args__ = (
+        sa.Index(
+            "uq_payee_accounts_live", "affiliate_id", "rail", unique=True,
+            postgresql_where=sa.text("replaced_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    affiliate_id: Mapped[int] = mapped_column(sa.ForeignKey("affiliates.id"))
+    rail: Mapped[str]
+    destination: Mapped[str]
+    """What the rail sends to: a connected account id, an account number, a free text."""
+    ready_at: Mapped[datetime | None]
+    """When the rail said that it can be paid to."""
+    created_at: Mapped[datetime]
+    replaced_at: Mapped[datetime | None]
+
+
+class PayoutPeriod(Model):
+    """One week of one program's payouts on one rail: the row that makes the batch once."""
+
+    __tablename__ = "payout_periods"
+    __table_args__ = (sa.UniqueConstraint("program_id", "currency", "rail", "key"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    currency: Mapped[str]
+    rail: Mapped[str]
+    key: Mapped[str]
+    """Date of the payout day in the program's zone, `2026-11-23`."""
+    due_at: Mapped[datetime]
+    """The scheduled local weekday and hour, as an instant."""
+    drafted_at: Mapped[datetime | None]
+    """When its batch was drafted; also set where nothing was due."""
+
+
+class PayoutBatch(Model):
+    """A list of payouts that finance approves as one."""
+
+    __tablename__ = "payout_batches"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('weekly', 'on_demand')", name="kind_known"),
+        sa.CheckConstraint(
+            "status IN ('draft', 'frozen', 'approved', 'paying', 'done', 'cancelled')",
+            name="status_known",
+        ),
+        sa.CheckConstraint("(kind = 'weekly') = (period_id IS NOT NULL)", name="weekly_has_period"),
+        sa.CheckConstraint(
+            "status NOT IN ('approved', 'paying', 'done') OR "
+            "(approved_at IS NOT NULL AND approved_hash IS NOT NULL "
+            "AND approved_total_micros IS NOT NULL AND approved_count IS NOT NULL)",
+            name="approval_complete",
+        ),
+        sa.UniqueConstraint("program_id", "number"),
+    )
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    number: Mapped[int] = mapped_column(sa.Integer)
+    """1, 2, 3 … within the program."""
+    kind: Mapped[str]
+    period_id: Mapped[int | None] = mapped_column(sa.ForeignKey("payout_periods.id"), unique=True)
+    currency: Mapped[str]
+    rail: Mapped[str]
+    status: Mapped[str]
+    """draft → frozen → approved → paying → done; draft and frozen → cancelled."""
+    created_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    """None: the scheduler."""
+    created_at: Mapped[datetime]
+    frozen_at: Mapped[datetime | None]
+    hash: Mapped[str | None]
+    """SHA-256 over (item, enrollment, amount, destination, reserve) of every live item."""
+    approved_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    approved_at: Mapped[datetime | None]
+    approved_hash: Mapped[str | None]
+    approved_total_micros: Mapped[int | None]
+    approved_count: Mapped[int | None] = mapped_column(sa.Integer)
+    approval_policy: Mapped[str | None]
+    """four_eyes, or the explicit policy under which it went without."""
+    cancelled_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    cancelled_at: Mapped[datetime | None]
+    cancel_reason: Mapped[str | None]
+    done_at: Mapped[datetime | None]
+
+
+class BatchMaker(Model):
+    """Whoever changed a batch or asked for its withdrawal: none of them may approve it."""
+
+    __tablename__ = "batch_makers"
+
+    batch_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("payout_batches.id"), primary_key=True, autoincrement=False
+    )
+    user_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("users.id"), primary_key=True, autoincrement=False
+    )
+    did: Mapped[str]
+    at: Mapped[datetime]
+
+
+class PayoutItem(Model):
+    """One payout to one enrollment."""
+
+    __tablename__ = "payout_items"
+    __table_args__ = (
+        sa.UniqueConstraint("batch_id", "enrollment_id"),
+        sa.CheckConstraint("amount_micros > 0", name="amount_positive"),
+        sa.CheckConstraint(
+            "status IN ('queued', 'sending', 'unknown', 'paid', 'failed', 'needs_review', "
+            "'cancelled', 'reversed')",
+            name="status_known",
+        ),
+        sa.Index("ix_payout_items_enrollment_id", "enrollment_id"),
+        sa.Index(
+            "ix_payout_items_to_move", "next_try_at",
+            postgresql_where=sa.text("status IN ('queued', 'sending', 'unknown')"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    batch_id: Mapped[int] = mapped_column(sa.ForeignKey("payout_batches.id"))
+    enrollment_id: Mapped[int] = mapped_column(sa.ForeignKey("enrollments.id"))
+    currency: Mapped[str]
+    amount_micros: Mapped[int]
+    """Whole minor units of the rail's granularity."""
+    destination: Mapped[str]
+    """As frozen and approved; a later change of account does not redirect it."""
+    status: Mapped[str]
+    reserve_transaction_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("ledger_transactions.id"), unique=True
+    )
+    settle_transaction_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("ledger_transactions.id"), unique=True
+    )
+    next_try_at: Mapped[datetime | None]
+    """Real time at which the sweeper may move it again."""
+    reason: Mapped[str | None]
+    """Why it was taken out, failed or waits for a person (closed enum)."""
+    paid_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class PayoutAttempt(Model):
+    """One try to send an item, written and committed before the provider is called."""
+
+    __tablename__ = "payout_attempts"
+    __table_args__ = (
+        sa.UniqueConstraint("item_id", "number"),
+        sa.CheckConstraint(
+            "status IN ('sent', 'unknown', 'succeeded', 'failed')", name="status_known"
+        ),
+        sa.Index(
+            "uq_payout_attempts_live", "item_id", unique=True,
+            postgresql_where=sa.text("status <> 'failed'"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    item_id: Mapped[int] = mapped_column(sa.ForeignKey("payout_items.id"))
+    number: Mapped[int] = mapped_column(sa.Integer)
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    params: Mapped[dict[str, Any]]
+    """What is sent, stored so that a retry is the same to the byte."""
+    request_hash: Mapped[str]
+    amount_micros: Mapped[int]
+    currency: Mapped[str]
+    destination: Mapped[str]
+    status: Mapped[str]
+    first_sent_at: Mapped[datetime]
+    """Real time: the life of the provider's key is counted from it."""
+    tries: Mapped[int] = mapped_column(sa.Integer, server_default="1")
+    last_tried_at: Mapped[datetime]
+    transfer_id: Mapped[str | None] = mapped_column(unique=True)
+    """The provider's id, or the reference that a person typed."""
+    error_code: Mapped[str | None]
+    error_text: Mapped[str | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Withdrawal(Model):
+    """An affiliate's request to be paid now; its clock runs 24 hours."""
+
+    __tablename__ = "withdrawals"
+    __table_args__ = (
+        sa.CheckConstraint("amount_micros > 0", name="amount_positive"),
+        sa.Index(
+            "uq_withdrawals_open", "enrollment_id", "currency", unique=True,
+            postgresql_where=sa.text("closed_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    enrollment_id: Mapped[int] = mapped_column(sa.ForeignKey("enrollments.id"))
+    currency: Mapped[str]
+    amount_micros: Mapped[int]
+    requested_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    """None: by the shop's API key."""
+    requested_at: Mapped[datetime]
+    deadline_at: Mapped[datetime]
+    item_id: Mapped[int | None] = mapped_column(sa.ForeignKey("payout_items.id"), unique=True)
+    closed_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    """paid, returned (balance restored) or cancelled."""
+
+
+class PayoutLock(Model):
+    """While one is open no payout leaves: an audit failure, a restored backup."""
+
+    __tablename__ = "payout_locks"
+    __table_args__ = (
+        sa.Index(
+            "uq_payout_locks_open", "reason", unique=True,
+            postgresql_where=sa.text("lifted_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    reason: Mapped[str]
+    detail: Mapped[str]
+    locked_at: Mapped[datetime]
+    lifted_at: Mapped[datetime | None]
+    lifted_by: Mapped[str | None]

@@ -1,0 +1,135 @@
+"""Real servers for every test: PostgreSQL and Valkey out of wheels, a fresh database each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from affiliate.core.config import Settings  # noqa: E402
+from affiliate.core.db import db, session_for  # noqa: E402
+from affiliate.core.embedded.servers import (  # noqa: E402
+    Servers,
+    create_database,
+    drop_database,
+    running,
+)
+from affiliate.core.migrate import upgrade  # noqa: E402
+
+SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
+NOW = datetime(2026, 11, 21, 7, 15, tzinfo=UTC)
+"""The fixed clock of tests that pass `now` themselves."""
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """One PostgreSQL and one Valkey for the whole run, in a folder that goes with it."""
+    with running(Path(tempfile.mkdtemp(prefix="kpk-")), durable=False, keep=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def template_database(servers: Servers) -> str:
+    """Name of a migrated database that each test's own is copied from."""
+    url = create_database(servers.database_url, "kopeck_template")
+    upgrade(url)
+    return "kopeck_template"
+
+
+@pytest.fixture
+def database_url(servers: Servers, template_database: str) -> Iterator[str]:
+    """A migrated, empty database of one's own."""
+    name = f"kopeck_{os.getpid()}_{next(_numbers)}"
+    url = create_database(servers.database_url, name, template=template_database)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """The shared Valkey, emptied."""
+    from redis import Redis
+
+    with Redis.from_url(servers.redis_url) as client:
+        client.flushall()
+    return servers.redis_url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str) -> Iterator[Settings]:
+    """Test mode on this database, with a data folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="kpk-data-") as folder:
+        yield Settings.from_environ(
+            {
+                "KOPECK_MODE": "test",
+                "DATABASE_URL": database_url,
+                "REDIS_URL": redis_url,
+                "KOPECK_SECRET": SECRET,
+                "KOPECK_PUBLIC_URL": "http://127.0.0.1:8000",
+                "KOPECK_TRUSTED_HOSTS": "127.0.0.1,localhost",
+                "KOPECK_DATA_DIR": folder,
+                "KOPECK_LOG_LEVEL": "WARNING",
+                "KOPECK_SMTP_URL": "smtp://127.0.0.1:9",
+            }
+        )
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[sa.Engine]:
+    """A plain engine on this test's database."""
+    made = sa.create_engine(
+        settings.database_url, connect_args={"options": "-c timezone=UTC -c lock_timeout=5000"}
+    )
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def session(engine: sa.Engine) -> Iterator[Session]:
+    """A plain session; the test commits what others should see."""
+    with session_for(engine)() as opened:
+        yield opened
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    """The application on this test's database."""
+    from wsgi import create_app
+
+    made = create_app(settings)
+    yield made
+    with made.app_context():
+        db.session.remove()
+        for engine in db.engines.values():
+            engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser's requests, host 127.0.0.1:8000."""
+    app.config["SERVER_NAME"] = None
+    made = app.test_client()
+    made.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+    return made
+
+
+@pytest.fixture
+def production_settings(settings: Settings) -> Settings:
+    """The same as in production mode."""
+    return replace(settings, mode="production", public_url="https://kopeck.example")

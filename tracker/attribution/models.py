@@ -1,0 +1,50 @@
+"""Table of attribution decisions: at most one of an order is live."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from affiliate.core.db import Model
+
+
+class Decision(Model):
+    """Whose order it is and why, with everything that was read to decide it."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        sa.UniqueConstraint("order_id", "number"),
+        sa.Index(
+            "uq_decisions_live", "order_id", unique=True,
+            postgresql_where=sa.text("voided_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_decisions_click_check", "decided_at",
+            postgresql_where=sa.text("click_check_due_at IS NOT NULL AND voided_at IS NULL"),
+        ),
+        sa.CheckConstraint("outcome IN ('attributed', 'unattributed')", name="outcome_known"),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"))
+    number: Mapped[int] = mapped_column(sa.Integer)
+    """1 for the first decision; a later one voids the one before."""
+    rule_version_id: Mapped[int] = mapped_column(sa.ForeignKey("rule_versions.id"))
+    """The program's version in force at placed_at."""
+    outcome: Mapped[str]
+    reason: Mapped[str | None]
+    """Why nobody was credited (closed enum)."""
+    shares: Mapped[list[Any]]
+    """[{enrollment_id, weight: "1/2", evidence, click_id}]"""
+    trace: Mapped[list[Any]]
+    """Every candidate and check in order."""
+    snapshot: Mapped[dict[str, Any]]
+    """Candidates and state as read, so that replay reads the same."""
+    decided_at: Mapped[datetime]
+    click_check_due_at: Mapped[datetime | None]
+    """Until when the loader's verdict on the credited clicks is awaited; cleared by it."""
+    voided_at: Mapped[datetime | None]
+    void_reason: Mapped[str | None]

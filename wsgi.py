@@ -1,0 +1,130 @@
+"""The composition root: puts the packages together; nothing imports it.
+
+`create_app()` makes the Flask application, `make_application()` puts the click front before
+it, `main()` is the command line `kopeck`. Importing this module opens nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from flask.cli import FlaskGroup
+from flask_babel import Babel
+
+from affiliate.core import http, log, pages, queue
+from affiliate.core.config import ROOT, Settings
+from affiliate.core.db import db, engine_options
+
+SET_UPS = (
+    "affiliate.people.access",
+    "affiliate.people.sign_in",
+    "affiliate.core.api",
+    "affiliate.core.health",
+    "affiliate.programs.web",
+    "affiliate.people.web",
+    "affiliate.people.api",
+    "affiliate.links.api",
+    "payouts.rails.web",
+    "payouts.batches.api",
+    "tracker.pixel.web",
+    "tracker.orders.api",
+    "tracker.orders.web",
+    "tracker.stats.api",
+    "tracker.clicks.api",
+    "tracker.desks.home",
+    "tracker.desks.account",
+    "tracker.desks.finance",
+    "tracker.desks.manage",
+)
+"""Modules with `set_up(app, settings)`: they register blueprints and hooks."""
+
+COMMANDS = (
+    "affiliate.core.embedded.cli",
+    "affiliate.core.cli",
+    "affiliate.people.cli",
+    "tracker.clicks.cli",
+    "payouts.cli",
+    "tracker.cli",
+)
+"""Modules with `commands`, a list of click commands."""
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The Flask application; connects to nothing until the first request."""
+    settings = settings or Settings.from_environ(os.environ)
+    app = Flask(
+        "kopeck",
+        root_path=str(ROOT),
+        template_folder=str(ROOT / "templates"),
+        static_folder=str(ROOT / "static"),
+    )
+    app.config.update(
+        SECRET_KEY=settings.key("flask").hex(),
+        SECRET_KEY_FALLBACKS=[key.hex() for key in settings.keys("flask")[1:]],
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
+        SESSION_COOKIE_NAME="__Host-kopeck" if settings.https else "kopeck",
+        SESSION_COOKIE_SECURE=settings.https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PREFERRED_URL_SCHEME="https" if settings.https else "http",
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.extensions["kopeck.settings"] = settings
+    log.set_up(settings.log_level)
+    db.init_app(app)
+    Babel(app, default_locale=pages.LANGUAGES[0])
+    queue.use(queue.connect(settings.redis_url))
+    http.set_up(app, settings)
+    pages.set_up(app)
+    for set_up in _each(SET_UPS, "set_up"):
+        set_up(app, settings)
+    sa.orm.configure_mappers()
+    return app
+
+
+def make_application() -> Callable[..., Any]:
+    """What the WSGI server serves: the click front, then Flask (granian --factory)."""
+    from tracker.clicks.front import ClickFront
+
+    settings = Settings.from_environ(os.environ)
+    front: Callable[..., Any] = ClickFront(create_app(settings), settings)
+    return front
+
+
+def _each(modules: tuple[str, ...], name: str) -> list[Any]:
+    found = []
+    for module in modules:
+        if importlib.util.find_spec(module) is not None:
+            found.append(getattr(importlib.import_module(module), name))
+    return found
+
+
+cli = FlaskGroup(
+    name="kopeck",
+    create_app=create_app,
+    add_default_commands=False,
+    add_version_option=False,
+    help="Kopeck: affiliate tracking and payouts. Each command has --help.",
+)
+cli.params.clear()
+
+
+def main() -> None:
+    """The console script `kopeck`."""
+    for commands in _each(COMMANDS, "commands"):
+        for command in commands:
+            cli.add_command(command)
+    cli(prog_name=Path(os.environ.get("KOPECK_PROG", "kopeck")).name)
+
+
+if __name__ == "__main__":
+    main()
