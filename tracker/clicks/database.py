@@ -1,0 +1,95 @@
+"""The front's own road to PostgreSQL: one patient thread's, one impatient requests'.
+
+A request never waits long for the database: one connection, a lock with a time limit, a
+statement time-out, and after a failure nobody tries again for a second (F20, F21).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+REQUEST_LOCK_S: Final = 0.10
+REQUEST_STATEMENT_MS: Final = 250
+REQUEST_CONNECT_S: Final = 1
+RETRY_AFTER_S: Final = 1.0
+PATIENT_STATEMENT_MS: Final = 60_000
+PATIENT_CONNECT_S: Final = 5
+
+
+class DatabaseAway(Exception):
+    """PostgreSQL cannot be asked right now."""
+
+
+def libpq_url(database_url: str) -> str:
+    """SQLAlchemy's address as libpq reads it."""
+    return database_url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def connect(database_url: str, *, name: str) -> psycopg.Connection:
+    """A patient connection for a thread or process of its own (autocommit)."""
+    return _connect(
+        database_url,
+        name=name,
+        connect_timeout_s=PATIENT_CONNECT_S,
+        statement_timeout_ms=PATIENT_STATEMENT_MS,
+    )
+
+
+class QuickDatabase:
+    """One connection that requests share; says DatabaseAway rather than let them wait."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._connection: psycopg.Connection | None = None
+        self._lock = threading.Lock()
+        self._away_until = 0.0
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection]:
+        """The connection for one short statement; DatabaseAway when there is none in time."""
+        if time.monotonic() < self._away_until or not self._lock.acquire(timeout=REQUEST_LOCK_S):
+            raise DatabaseAway
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = _connect(
+                    self._url,
+                    name="kopeck click",
+                    connect_timeout_s=REQUEST_CONNECT_S,
+                    statement_timeout_ms=REQUEST_STATEMENT_MS,
+                )
+            yield self._connection
+        except psycopg.Error as error:
+            self._away_until = time.monotonic() + RETRY_AFTER_S
+            self._drop()
+            raise DatabaseAway from error
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Hang up; the next request would connect again."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _connect(
+    database_url: str, *, name: str, connect_timeout_s: int, statement_timeout_ms: int
+) -> psycopg.Connection:
+    return psycopg.connect(
+        libpq_url(database_url),
+        autocommit=True,
+        application_name=name,
+        connect_timeout=connect_timeout_s,
+        options=f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} "
+        f"-c lock_timeout={statement_timeout_ms}",
+    )

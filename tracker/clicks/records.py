@@ -1,0 +1,207 @@
+"""The journal's record: one click as bytes, and how to find records in a file (pure).
+
+``magic(4) version(1) reserved(1) length(2) crc32(4)`` and ``length`` bytes of body, little
+endian. The checksum covers the body. Body of version 1: fixed part, then text fields
+separated by NUL. A reader that meets anything else looks for the next magic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from struct import Struct
+from typing import Final
+from zlib import crc32
+
+from tracker.clicks.rules import REASON_NUMBERS, REASON_OF_NUMBER, DropReason
+
+MAGIC: Final = b"\xc7KPJ"
+VERSION: Final = 1
+RECORD_BYTES_MAX: Final = 16_384
+REFERRER_CHARS_MAX: Final = 500
+
+FLAG_KNOWN_VISITOR: Final = 0x01
+"""The visitor's cookie came with the request."""
+FLAG_DEEP_LINK_REFUSED: Final = 0x02
+"""A deep link was asked for that the program does not allow."""
+
+HEAD: Final = Struct("<4sBBHI")
+BODY: Final = Struct("<16sq16s16sBB")
+TEXT_FIELDS: Final = 8
+"""agent, referrer, deep link, s1 … s5; an absent one is empty."""
+
+
+class RejectReason(StrEnum):
+    """Why bytes of a journal went to quarantine."""
+
+    FOREIGN = "foreign"
+    """Bytes that do not begin like a record."""
+    TORN = "torn"
+    """The beginning of a record whose rest is missing or damaged."""
+    UNKNOWN_VERSION = "unknown_version"
+    """A sound record of a version that this program does not know."""
+    UNREADABLE = "unreadable"
+    """A sound record whose content contradicts its format."""
+    UNKNOWN_LINK = "unknown_link"
+    """A sound record of a link that the database does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickRecord:
+    """One click as the front saw it. ``raw`` is the whole record, for quarantine."""
+
+    click_id: bytes
+    link_id: int
+    visitor_id: bytes
+    """16 zero bytes in consent mode."""
+    address_hash: bytes
+    reason: DropReason | None
+    """What the front decided; None: nothing against it so far."""
+    flags: int
+    agent: bytes
+    referrer: bytes
+    deep_link: bytes
+    sub_ids: tuple[bytes, ...]
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Bytes that are no click, where they lay and why."""
+
+    offset: int
+    raw: bytes
+    reason: RejectReason
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a stretch of journal holds; ``consumed`` is where the next reading begins."""
+
+    records: list[ClickRecord]
+    rejects: list[Reject]
+    consumed: int
+
+
+def encode(
+    click_id: bytes,
+    link_id: int,
+    visitor_id: bytes,
+    address_hash: bytes,
+    reason: DropReason | None,
+    flags: int,
+    texts: bytes,
+) -> bytes:
+    """One record. ``texts`` are the eight text fields joined by NUL, none containing one."""
+    number = 0 if reason is None else REASON_NUMBERS[reason]
+    body = BODY.pack(click_id, link_id, visitor_id, address_hash, number, flags) + texts
+    return HEAD.pack(MAGIC, VERSION, 0, len(body), crc32(body)) + body
+
+
+def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
+    """Read records out of ``data``, stepping over what is none.
+
+    ``ended`` says that nothing will be appended any more: an incomplete record at the end
+    is then torn; otherwise it is left for the next reading.
+    """
+    records: list[ClickRecord] = []
+    rejects: list[Reject] = []
+    position = 0
+    while position < len(data) and len(records) < records_max:
+        found = _record_at(data, position)
+        if isinstance(found, int):
+            if found == _INCOMPLETE and not ended:
+                break
+            end = data.find(MAGIC, position + 1)
+            end = _before_partial_magic(data, position) if end < 0 and not ended else end
+            end = len(data) if end < 0 else end
+            if end == position:
+                break
+            torn = data.startswith(MAGIC, position)
+            reason = RejectReason.TORN if torn else RejectReason.FOREIGN
+            rejects.append(Reject(position, data[position:end], reason))
+            position = end
+            continue
+        end, version = found
+        raw = data[position:end]
+        record = _decode(raw) if version == VERSION else None
+        if record is not None:
+            records.append(record)
+        else:
+            unread = version == VERSION
+            reason = RejectReason.UNREADABLE if unread else RejectReason.UNKNOWN_VERSION
+            rejects.append(Reject(position, raw, reason))
+        position = end
+    return Scan(records, rejects, position)
+
+
+def scan_one(raw: bytes) -> Iterator[ClickRecord]:
+    """The records in bytes that stand alone (the spill table, quarantine)."""
+    yield from scan(raw, ended=True).records
+
+
+_INCOMPLETE = -1
+_NO_RECORD = -2
+
+
+def _record_at(data: bytes, position: int) -> tuple[int, int] | int:
+    """End and version of a sound record, or why there is none here."""
+    rest = len(data) - position
+    if rest < HEAD.size:
+        seen = data[position : position + len(MAGIC)]
+        return _INCOMPLETE if MAGIC.startswith(seen) or seen == MAGIC else _NO_RECORD
+    magic, version, _, length, checksum = HEAD.unpack_from(data, position)
+    if magic != MAGIC or length > RECORD_BYTES_MAX or length < BODY.size:
+        return _NO_RECORD
+    end = position + HEAD.size + length
+    if end > len(data):
+        # A torn record in mid-file claims bytes of its successors; a sound one behind it
+        # shows that waiting for the rest would be waiting for ever.
+        return _NO_RECORD if _sound_later(data, position + 1) else _INCOMPLETE
+    if crc32(memoryview(data)[position + HEAD.size : end]) != checksum:
+        return _NO_RECORD
+    return end, version
+
+
+def _sound_later(data: bytes, start: int) -> bool:
+    while (position := data.find(MAGIC, start)) >= 0:
+        if len(data) - position >= HEAD.size:
+            _, _, _, length, checksum = HEAD.unpack_from(data, position)
+            end = position + HEAD.size + length
+            body = memoryview(data)[position + HEAD.size : end]
+            if BODY.size <= length == len(body) and crc32(body) == checksum:
+                return True
+        start = position + 1
+    return False
+
+
+def _before_partial_magic(data: bytes, position: int) -> int:
+    """Leave the last bytes when they may be the beginning of a record not yet whole."""
+    for size in range(len(MAGIC) - 1, 0, -1):
+        if data.endswith(MAGIC[:size]):
+            return max(position, len(data) - size)
+    return len(data)
+
+
+def _decode(raw: bytes) -> ClickRecord | None:
+    click_id, link_id, visitor_id, address_hash, number, flags = BODY.unpack_from(raw, HEAD.size)
+    texts = raw[HEAD.size + BODY.size :].split(b"\0")
+    if len(texts) != TEXT_FIELDS or (number and number not in REASON_OF_NUMBER):
+        return None
+    # A click id is a UUID of version 7; anything else would name an absurd instant.
+    if click_id[6] >> 4 != 7:
+        return None
+    return ClickRecord(
+        click_id,
+        link_id,
+        visitor_id,
+        address_hash,
+        REASON_OF_NUMBER.get(number),
+        flags,
+        texts[0],
+        texts[1],
+        texts[2],
+        tuple(texts[3:]),
+        raw,
+    )

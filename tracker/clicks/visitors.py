@@ -1,0 +1,112 @@
+"""Who clicked: the visitor cookie, the client's address, keyed hashes of it (pure)."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Final
+
+COOKIE_NAME: Final = "kpk_v"
+COOKIE_DAYS: Final = 365
+VALUE_CHARS: Final = 43
+"""base64url of a visitor id (16 bytes) and its signature (16 bytes)."""
+COOKIE_HEADER_CHARS_MAX: Final = 8192
+ADDRESS_CHARS_MAX: Final = 45
+DAY_MS: Final = 86_400_000
+
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def cookie_name(*, https: bool) -> str:
+    """``__Host-`` binds the cookie to this host and to https (RFC 6265bis, section 4.1.3)."""
+    return f"__Host-{COOKIE_NAME}" if https else COOKIE_NAME
+
+
+def cookie_attributes(*, https: bool) -> str:
+    """Everything after the value in Set-Cookie."""
+    secure = "; Secure" if https else ""
+    return f"; Max-Age={COOKIE_DAYS * 86_400}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def sign_visitor(key: bytes, visitor_id: bytes) -> str:
+    """The cookie's value for a visitor."""
+    mac = blake2b(visitor_id, key=key, digest_size=16).digest()
+    return urlsafe_b64encode(visitor_id + mac)[:VALUE_CHARS].decode("ascii")
+
+
+def read_visitor(header: str, name: str, keys: Sequence[bytes]) -> bytes | None:
+    """The visitor id out of a Cookie header, or None when absent or not signed by us.
+
+    A tampered, foreign or oversized cookie is no error: the visitor is simply new.
+    """
+    if len(header) > COOKIE_HEADER_CHARS_MAX:
+        return None
+    marker = name + "="
+    for pair in header.split(";"):
+        text = pair.strip()
+        if text.startswith(marker):
+            return _verified(text[len(marker) :], keys)
+    return None
+
+
+def client_address(environ: Mapping[str, Any], proxy_hops: int) -> str:
+    """The client's address: the one that our outermost proxy saw.
+
+    ``X-Forwarded-For`` is believed for exactly as many hops as are ours, counted from the
+    right; whatever the client wrote further left is its own invention.
+    """
+    direct = str(environ.get("REMOTE_ADDR", ""))
+    if not proxy_hops:
+        return direct
+    hops = str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    if len(hops) < proxy_hops:
+        return direct
+    seen = hops[-proxy_hops].strip()
+    return seen if 0 < len(seen) <= ADDRESS_CHARS_MAX else direct
+
+
+def address_salt(key: bytes, day: int) -> bytes:
+    """The salt of one UTC day (days since the epoch), the same on every node."""
+    return hmac.digest(key, b"kopeck:address:%d" % day, "sha256")
+
+
+def hash_address(salt: bytes, address: str) -> bytes:
+    """16 bytes that tell addresses of one day apart and cannot be turned back.
+
+    IPv6 is cut to its /64: one household, one hash; the rest of it is the device's choice.
+    """
+    if ":" in address:
+        address = _network(address)
+    return blake2b(address.encode("utf-8", "replace"), key=salt, digest_size=16).digest()
+
+
+def hash_device(address_hash: bytes, agent: bytes) -> bytes:
+    """Address and agent together: who it is when no cookie came back."""
+    return blake2b(address_hash + agent, digest_size=16, person=b"kopeck-device").digest()
+
+
+def _verified(value: str, keys: Sequence[bytes]) -> bytes | None:
+    if len(value) != VALUE_CHARS or not _ALPHABET.issuperset(value):
+        return None
+    raw = urlsafe_b64decode(value + "=")
+    visitor_id, mac = raw[:16], raw[16:]
+    for key in keys:
+        expected = blake2b(visitor_id, key=key, digest_size=16).digest()
+        if hmac.compare_digest(expected, mac):
+            return visitor_id
+    return None
+
+
+def _network(address: str) -> str:
+    try:
+        parsed = ip_address(address.split("%", 1)[0])
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Address(int(parsed) >> 64 << 64))
