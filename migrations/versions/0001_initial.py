@@ -704,6 +704,94 @@ def upgrade() -> None:
     sa.UniqueConstraint('item_id', name=op.f('uq_withdrawals_item_id'))
     )
     op.create_index('uq_withdrawals_open', 'withdrawals', ['enrollment_id', 'currency'], unique=True, postgresql_where=sa.text('closed_at IS NULL'))
+    op.create_table('clicks',
+    sa.Column('click_id', sa.Uuid(), nullable=False),
+    sa.Column('clicked_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('link_id', sa.BigInteger(), nullable=False),
+    sa.Column('program_id', sa.BigInteger(), nullable=False),
+    sa.Column('enrollment_id', sa.BigInteger(), nullable=False),
+    sa.Column('visitor_id', sa.Uuid(), nullable=True),
+    sa.Column('visitor_known', sa.Boolean(), nullable=False),
+    sa.Column('is_unique', sa.Boolean(), nullable=False),
+    sa.Column('reason', sa.Text(), nullable=True),
+    sa.Column('deep_link_refused', sa.Boolean(), nullable=False),
+    sa.Column('address_hash', sa.Uuid(), nullable=False),
+    sa.Column('agent', sa.Text(), nullable=False),
+    sa.Column('referrer', sa.Text(), nullable=False),
+    sa.Column('deep_link', sa.Text(), nullable=True),
+    sa.Column('s1', sa.Text(), nullable=True),
+    sa.Column('s2', sa.Text(), nullable=True),
+    sa.Column('s3', sa.Text(), nullable=True),
+    sa.Column('s4', sa.Text(), nullable=True),
+    sa.Column('s5', sa.Text(), nullable=True),
+    sa.CheckConstraint("reason IN ('link_disabled', 'affiliate_inactive', 'program_closed', 'head_request', 'prefetch', 'framed', 'subresource', 'empty_agent', 'link_preview', 'bot', 'duplicate')", name=op.f('ck_clicks_reason_known')),
+    sa.CheckConstraint('NOT (is_unique AND reason IS NOT NULL)', name=op.f('ck_clicks_unique_counts')),
+    sa.PrimaryKeyConstraint('click_id', 'clicked_at', name=op.f('pk_clicks')),
+    postgresql_partition_by='RANGE (clicked_at)'
+    )
+    op.create_index('ix_clicks_enrollment_id_clicked_at', 'clicks', ['enrollment_id', 'clicked_at'], unique=False)
+    op.create_index('ix_clicks_link_id_clicked_at', 'clicks', ['link_id', 'clicked_at'], unique=False)
+    op.create_index('ix_clicks_visitor_id_clicked_at', 'clicks', ['visitor_id', 'clicked_at'], unique=False, postgresql_where=sa.text('visitor_id IS NOT NULL'))
+    op.create_table('click_segments',
+    sa.Column('segment', sa.Text(), nullable=False),
+    sa.Column('node', sa.Text(), nullable=False),
+    sa.Column('loaded_offset', sa.BigInteger(), nullable=False),
+    sa.Column('clicks', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('seen_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.CheckConstraint('loaded_offset >= 0', name=op.f('ck_click_segments_offset_not_negative')),
+    sa.PrimaryKeyConstraint('segment', name=op.f('pk_click_segments'))
+    )
+    op.create_table('click_spill',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
+    sa.Column('record', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_click_spill'))
+    )
+    op.create_table('click_quarantine',
+    sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
+    sa.Column('segment', sa.Text(), nullable=False),
+    sa.Column('segment_offset', sa.BigInteger(), nullable=False),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('size', sa.BigInteger(), nullable=False),
+    sa.Column('content', sa.LargeBinary(), nullable=False),
+    sa.Column('found_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("reason IN ('foreign', 'torn', 'unknown_version', 'unreadable', 'unknown_link')", name=op.f('ck_click_quarantine_reason_known')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_click_quarantine')),
+    sa.UniqueConstraint('segment', 'segment_offset', name=op.f('uq_click_quarantine_segment_segment_offset'))
+    )
+    op.create_table('link_days',
+    sa.Column('link_id', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('program_id', sa.BigInteger(), nullable=False),
+    sa.Column('enrollment_id', sa.BigInteger(), nullable=False),
+    sa.Column('clicks', sa.BigInteger(), nullable=False),
+    sa.Column('uniques', sa.BigInteger(), nullable=False),
+    sa.Column('duplicates', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint('uniques <= clicks AND uniques >= 0', name=op.f('ck_link_days_uniques_within_clicks')),
+    sa.PrimaryKeyConstraint('link_id', 'day', name=op.f('pk_link_days'))
+    )
+    op.create_index('ix_link_days_enrollment_id_day', 'link_days', ['enrollment_id', 'day'], unique=False)
+    op.create_index('ix_link_days_program_id_day', 'link_days', ['program_id', 'day'], unique=False)
+    op.create_table('link_day_drops',
+    sa.Column('link_id', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('program_id', sa.BigInteger(), nullable=False),
+    sa.Column('enrollment_id', sa.BigInteger(), nullable=False),
+    sa.Column('clicks', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint("reason IN ('link_disabled', 'affiliate_inactive', 'program_closed', 'head_request', 'prefetch', 'framed', 'subresource', 'empty_agent', 'link_preview', 'bot', 'duplicate')", name=op.f('ck_link_day_drops_reason_known')),
+    sa.PrimaryKeyConstraint('link_id', 'day', 'reason', name=op.f('pk_link_day_drops'))
+    )
+    op.create_table('link_day_visitors',
+    sa.Column('link_id', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('visitor_key', sa.Uuid(), nullable=False),
+    sa.Column('last_ms', sa.BigInteger(), nullable=False),
+    sa.Column('previous_ms', sa.BigInteger(), nullable=True),
+    sa.PrimaryKeyConstraint('link_id', 'day', 'visitor_key', name=op.f('pk_link_day_visitors'))
+    )
+    # Months are made ahead by tracker.clicks.partitions; the rest lies in the default.
+    op.execute('CREATE TABLE clicks_default PARTITION OF clicks DEFAULT')
     for statement in TRIGGERS:
         op.execute(statement)
 
