@@ -160,18 +160,6 @@
     });
   }
 
-  /* ---- times ---- */
-
-  /* Server renders UTC; the reader's own zone is shown when it is known. */
-  function localTime(node) {
-    var at = new Date(node.getAttribute("datetime"));
-    if (isNaN(at)) { return; }
-    var form = node.getAttribute("data-local-time") === "date"
-      ? { dateStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" };
-    node.title = node.textContent.trim();
-    node.textContent = new Intl.DateTimeFormat(document.documentElement.lang, form).format(at);
-  }
-
   /* ---- wire up ---- */
 
   document.addEventListener("click", function (event) {
@@ -189,6 +177,5 @@
   });
   each("table[data-sortable]", makeSortable);
   each("[data-filter-for]", makeFilterable);
-  each("time[data-local-time]", localTime);
   showTheme();
 })();
