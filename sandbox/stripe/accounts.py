@@ -1,0 +1,239 @@
+"""Connected accounts with their capability states, and the links that onboard them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import events, lists, metadata, store
+from .calls import Call
+from .wire import ApiError, Fields, missing, new_id
+
+LINK_LIFE_S = 300
+ACCOUNT_ID_LENGTH_CHARS = 16
+COUNTRY_DEFAULT = "DE"
+DUE_BEFORE_ONBOARDING = ["external_account", "tos_acceptance.date", "tos_acceptance.ip"]
+KEPT_FIELDS = ("email", "business_type", "business_profile", "default_currency", "country")
+
+
+def create(call: Call) -> dict[str, Any]:
+    """A new account: not ready for transfers until it is onboarded."""
+    fields = call.fields
+    if "controller" in fields and "type" in fields:
+        raise ApiError(400, "You may pass either 'type' or 'controller', not both.", param="type")
+    account = blank(new_id("acct_", ACCOUNT_ID_LENGTH_CHARS), call)
+    dashboard = fields.get("controller", {}).get("stripe_dashboard", {}).get("type", "full")
+    account["type"] = fields.get("type", "none" if "controller" in fields else "standard")
+    account["controller"]["stripe_dashboard"]["type"] = {
+        "express": "express",
+        "custom": "none",
+    }.get(fields.get("type", ""), dashboard)
+    _apply(account, fields)
+    store.add(call.con, "account", account)
+    return account
+
+
+def blank(account_id: str, call: Call) -> dict[str, Any]:
+    return {
+        "id": account_id,
+        "object": "account",
+        "business_profile": None,
+        "business_type": None,
+        "capabilities": {},
+        "charges_enabled": False,
+        "controller": {
+            "type": "application",
+            "is_controller": True,
+            "fees": {"payer": "application"},
+            "losses": {"payments": "application"},
+            "requirement_collection": "stripe",
+            "stripe_dashboard": {"type": "express"},
+        },
+        "country": call.platform_country or COUNTRY_DEFAULT,
+        "created": call.created,
+        "default_currency": "eur",
+        "details_submitted": False,
+        "email": None,
+        "external_accounts": {
+            "object": "list",
+            "data": [],
+            "has_more": False,
+            "url": f"/v1/accounts/{account_id}/external_accounts",
+        },
+        "metadata": {},
+        "payouts_enabled": False,
+        "requirements": {
+            "currently_due": list(DUE_BEFORE_ONBOARDING),
+            "disabled_reason": "requirements.past_due",
+            "errors": [],
+            "eventually_due": list(DUE_BEFORE_ONBOARDING),
+            "past_due": list(DUE_BEFORE_ONBOARDING),
+            "pending_verification": [],
+        },
+        "settings": {"payouts": {"schedule": {"delay_days": 2, "interval": "daily"}}},
+        "tos_acceptance": {},
+        "type": "express",
+    }
+
+
+def _apply(account: dict[str, Any], fields: Fields) -> None:
+    for name in KEPT_FIELDS:
+        if name in fields:
+            account[name] = fields[name]
+    for name, asked in fields.get("capabilities", {}).items():
+        if asked.get("requested"):
+            account["capabilities"].setdefault(name, "inactive")
+        elif asked.get("requested") is False:
+            account["capabilities"].pop(name, None)
+    if "tos_acceptance" in fields:
+        account["tos_acceptance"] = {**account["tos_acceptance"], **fields["tos_acceptance"]}
+    account["metadata"] = metadata.merged(account["metadata"], fields.get("metadata"))
+
+
+def known(call: Call, account_id: str) -> dict[str, Any]:
+    """An account of this platform. Stripe tells a stranger nothing: 403, not 404."""
+    account = store.find(call.con, "account", account_id)
+    if account is None or call.owner not in (store.PLATFORM, account_id):
+        raise no_access(account_id, remembered=True)
+    return account
+
+
+def no_access(account_id: str, *, remembered: bool) -> ApiError:
+    return ApiError(
+        403,
+        f"The provided key does not have access to account '{account_id}' (or that account "
+        "does not exist). Application access may have been revoked.",
+        code="account_invalid",
+        remembered=remembered,
+    )
+
+
+def retrieve(call: Call) -> dict[str, Any]:
+    return shown(known(call, call.ids[0]))
+
+
+def retrieve_current(call: Call) -> dict[str, Any]:
+    """The account that the key, or the ``Stripe-Account`` header, stands for."""
+    if call.owner != store.PLATFORM:
+        return shown(known(call, call.owner))
+    platform = blank("acct_platform", call)
+    return {**platform, "type": "standard", "charges_enabled": True, "payouts_enabled": True}
+
+
+def shown(account: dict[str, Any]) -> dict[str, Any]:
+    """The account as the API shows it: without what the double keeps for itself."""
+    return {name: value for name, value in account.items() if name != "closed"}
+
+
+def update(call: Call) -> dict[str, Any]:
+    account = known(call, call.ids[0])
+    _apply(account, call.fields)
+    store.change(call.con, account)
+    events.record(call, "account.updated", shown(account), account=account["id"])
+    return shown(account)
+
+
+def index(call: Call) -> dict[str, Any]:
+    listing = lists.Listing("account", "account", "/v1/accounts", call.owner)
+    found = lists.page(call.con, listing, call.fields)
+    return {**found, "data": [shown(account) for account in found["data"]]}
+
+
+def set_states(
+    call: Call,
+    account: dict[str, Any],
+    *,
+    transfers: str | None = None,
+    payouts_enabled: bool | None = None,
+    closed: bool | None = None,
+    disabled_reason: str | None = None,
+) -> dict[str, Any]:
+    """Move an account's states as Stripe's own checks would, and say so by events.
+
+    ``transfers`` is active, inactive or pending; None leaves a state as it is.
+    """
+    if transfers is not None and account["capabilities"].get("transfers") != transfers:
+        account["capabilities"]["transfers"] = transfers
+        capability = {
+            "id": "transfers",
+            "object": "capability",
+            "account": account["id"],
+            "requested": True,
+            "status": transfers,
+        }
+        events.record(call, "capability.updated", capability, account=account["id"])
+    if payouts_enabled is not None:
+        account["payouts_enabled"] = payouts_enabled
+    if closed is not None:
+        account["closed"] = closed
+    ready = account["payouts_enabled"] and account["capabilities"].get("transfers") == "active"
+    due = [] if ready else list(DUE_BEFORE_ONBOARDING)
+    account["details_submitted"] = account["details_submitted"] or ready
+    account["requirements"].update(
+        currently_due=due,
+        eventually_due=due,
+        past_due=due,
+        disabled_reason=disabled_reason or (None if ready else "requirements.past_due"),
+    )
+    store.change(call.con, account)
+    events.record(call, "account.updated", shown(account), account=account["id"])
+    return account
+
+
+def create_link(call: Call) -> dict[str, Any]:
+    """A single-use onboarding address with five minutes to live; it is a bearer secret."""
+    for name in ("refresh_url", "return_url"):
+        if name not in call.fields:
+            raise ApiError(
+                400, f"Missing required param: {name}.", code="parameter_missing", param=name
+            )
+        if urlsplit(call.fields[name]).scheme not in ("http", "https"):
+            raise ApiError(400, "Not a valid URL", code="url_invalid", param=name)
+    account_id = call.fields["account"]
+    if store.find(call.con, "account", account_id) is None:
+        raise missing("account", account_id, param="account", status=400)
+    token = secrets.token_urlsafe(24)
+    kept = {
+        "id": token,
+        "created": call.created,
+        "account": account_id,
+        "refresh_url": call.fields["refresh_url"],
+        "return_url": call.fields["return_url"],
+        "expires_at": call.created + LINK_LIFE_S,
+        "session": None,
+        "finished": False,
+    }
+    store.add(call.con, "account_link", kept)
+    return {
+        "object": "account_link",
+        "created": call.created,
+        "expires_at": kept["expires_at"],
+        "url": f"{call.base_url}/connect/onboarding/{token}",
+    }
+
+
+def visit_link(call: Call, token: str) -> dict[str, Any] | None:
+    """Use up a link: the link with a fresh session, or None when it is spent or too old."""
+    link = store.find(call.con, "account_link", token)
+    if link is None or link["session"] is not None or call.now > link["expires_at"]:
+        return None
+    link["session"] = secrets.token_urlsafe(24)
+    store.change(call.con, link)
+    return link
+
+
+def finish_onboarding(call: Call, token: str, session: str) -> dict[str, Any] | None:
+    """The person gave what was due: the account becomes ready. None for a wrong session."""
+    link = store.find(call.con, "account_link", token)
+    if link is None or link["session"] is None or link["finished"]:
+        return None
+    if not secrets.compare_digest(link["session"].encode(), session.encode()):
+        return None
+    account = store.find(call.con, "account", link["account"])
+    if account is None:
+        return None
+    link["finished"] = True
+    store.change(call.con, link)
+    set_states(call, account, transfers="active", payouts_enabled=True)
+    return link
