@@ -8,6 +8,10 @@ from pathlib import Path
 
 from affiliate.core.embedded.supervise import Program
 
+DEMO_STRIPE_KEY = "sk_test_kopeck_demo"
+DEMO_CURRENCIES = ("EUR", "USD", "RUB")
+DEMO_BALANCE_MINOR = 10_000_000
+"""What the double's platform account holds at first, in cents and kopecks."""
 WEB_WORKERS = 2
 WEB_THREADS = 8
 """Per worker; one open stream then blocks one of eight."""
@@ -33,10 +37,13 @@ def own_programs(ports: Mapping[str, int]) -> list[Program]:
 def demo_programs(ports: Mapping[str, int], data_dir: Path) -> list[Program]:
     """What a newcomer plays against, each its own process."""
     mail = ("--smtp-port", str(ports["smtp"]), "--http-port", str(ports["mail"]))
+    stripe = ["--port", str(ports["stripe"]), "--key", DEMO_STRIPE_KEY]
+    for currency in DEMO_CURRENCIES:
+        stripe += ["--balance", f"{currency}={DEMO_BALANCE_MINOR}"]
     return [
         Program("shop", _sandbox("shop", data_dir, "--port", str(ports["shop"]))),
         Program("mail", _sandbox("mail", data_dir, *mail)),
-        Program("stripe", _sandbox("stripe", data_dir, "--port", str(ports["stripe"]))),
+        Program("stripe", _sandbox("stripe", data_dir, *stripe)),
     ]
 
 
@@ -45,7 +52,8 @@ def _web(port: int) -> list[str]:
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
         *("--port", str(port), "--http", "1", "--workers", str(WEB_WORKERS)),
         *("--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"),
-        *("--respawn-interval", "0.5", "--workers-kill-timeout", "15", "wsgi:application"),
+        *("--respawn-interval", "0.5", "--workers-kill-timeout", "15"),
+        *("--factory", "wsgi:make_application"),
     ]
 
 

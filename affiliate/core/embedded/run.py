@@ -4,6 +4,7 @@
 
     {"state": "starting" | "ready", "pid": 1, "supervisor": 2,
      "processes": {"postgres": 3, "valkey": 4, "web": 5, "loader": 6, …},
+     "ports": {"kopeck": 8000, "shop": 8100, "mail": 8025, "smtp": 1025, "stripe": 8200},
      "urls": {"kopeck": "http://127.0.0.1:8000", "shop": …, "mail": …, "stripe": …},
      "data_dir": "…", "log_dir": "…", "database_url": "…", "redis_url": "…"}
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -35,6 +35,7 @@ from rich.table import Table
 from affiliate.core.config import ROOT, Settings, SettingsError
 from affiliate.core.embedded import servers
 from affiliate.core.embedded.binaries import EmbeddedError
+from affiliate.core.embedded.environ import data_option, environment
 from affiliate.core.embedded.folders import make_private, write_private
 from affiliate.core.embedded.ports import choose_ports
 from affiliate.core.embedded.programs import demo_programs, kopeck_command, own_programs
@@ -44,7 +45,6 @@ HEALTHY_TIMEOUT_S = 180.0
 HEALTHY_POLL_S = 0.1
 WATCH_INTERVAL_S = 0.5
 STARTS_PER_MINUTE_MAX = 10
-DEMO_STRIPE_KEY = "sk_test_kopeck_demo"
 
 
 class _Stop(BaseException):
@@ -52,14 +52,7 @@ class _Stop(BaseException):
 
 
 @click.command("run")
-@click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=lambda: Path(os.environ.get("KOPECK_DATA_DIR") or ROOT / "var"),
-    show_default="KOPECK_DATA_DIR, else var/ beside the program",
-    help="Folder of the database, journals, logs and the secret; kept between runs.",
-)
+@data_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -103,7 +96,8 @@ class Run:
         self.layout = None
         if not (environ.get("DATABASE_URL") and environ.get("REDIS_URL")):
             self.layout = servers.prepare(data_dir)
-        self.env = environment(data_dir, self.ports, environ, self.layout)
+        urls = (self.layout.database_url, self.layout.redis_url) if self.layout else ("", "")
+        self.env = environment(data_dir, self.ports, environ, *urls)
         self.settings = Settings.from_environ(self.env)
         self.supervisor = Supervisor(data_dir, self._programs(environ), self.env)
         self.state = "starting"
@@ -213,6 +207,7 @@ class Run:
                 "pid": os.getpid(),
                 "supervisor": supervisor.pid if supervisor else 0,
                 "processes": processes,
+                "ports": self.ports,
                 "urls": self._urls(),
                 "data_dir": str(self.data_dir),
                 "log_dir": str(self.supervisor.logs),
@@ -267,38 +262,6 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def _ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal(2)'s shape
     raise _Stop
-
-
-def environment(
-    data_dir: Path,
-    ports: Mapping[str, int],
-    environ: Mapping[str, str],
-    layout: servers.Layout | None,
-) -> dict[str, str]:
-    """What the processes are told: what the environment says, and our choice for the rest."""
-    mode = environ.get("KOPECK_MODE") or "demo"
-    ours = {"KOPECK_PUBLIC_URL": f"http://127.0.0.1:{ports['kopeck']}"}
-    if layout:
-        ours |= {"DATABASE_URL": layout.database_url, "REDIS_URL": layout.redis_url}
-    if mode == "demo":
-        ours |= {
-            "KOPECK_SMTP_URL": f"smtp://127.0.0.1:{ports['smtp']}",
-            "KOPECK_STRIPE_API_BASE": f"http://127.0.0.1:{ports['stripe']}",
-            "KOPECK_STRIPE_API_KEY": DEMO_STRIPE_KEY,
-            "KOPECK_SHOP_URL": f"http://localhost:{ports['shop']}",
-        }
-    if not environ.get("KOPECK_SECRET"):
-        ours["KOPECK_SECRET"] = _secret(data_dir / "secret")
-    set_already = {name: value for name, value in environ.items() if value}
-    forced = {"KOPECK_MODE": mode, "KOPECK_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
-    return {**ours, **set_already, **forced}
-
-
-def _secret(path: Path) -> str:
-    """The installation's secret, made once."""
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(48) + "\n")
-    return path.read_text().strip()
 
 
 def _answers(url: str, host: str) -> bool:

@@ -38,6 +38,8 @@ START_TIMEOUT_S = 1800.0
 """Crash recovery replays the whole write-ahead log: a server that is alive is waited for."""
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.03
+THROWN_AWAY = "thrown-away-"
+FORGOTTEN_AFTER_S = 3 * 3600
 GUARD = Path(guard.__file__).resolve()
 
 
@@ -135,7 +137,8 @@ def running(
 
     :param data_dir: created (0700) if missing; data is found again at the next start.
     :param durable: False for tests: no fsync, what a power cut may take is not kept.
-    :param keep: False: the servers' data is removed at the end.
+    :param keep: False: the servers' data and logs are removed at the end, and the data
+        folder with them if it holds nothing else.
     :param log_dir: where postgres.log and valkey.log are written; the data folder by default.
 
     Start it from the main thread: on Linux the servers end when the *thread* that started
@@ -144,10 +147,10 @@ def running(
     """
     data_dir = make_private(data_dir)
     with claim(data_dir), contextlib.ExitStack() as stack:
-        layout = prepare(data_dir, durable=durable)
-        if not keep:
-            stack.callback(discard, layout)
+        layout = prepare(data_dir, durable=durable, keep=keep)
         logs = make_private(log_dir or data_dir)
+        if not keep:
+            stack.callback(discard, layout, logs)
         pids: dict[str, int] = {}
         for name, command, stop in (
             ("postgres", layout.postgres_command(), signal.SIGINT),
@@ -181,10 +184,10 @@ def claim(data_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def prepare(data_dir: Path, *, durable: bool = True) -> Layout:
+def prepare(data_dir: Path, *, durable: bool = True, keep: bool = True) -> Layout:
     """Make the servers' folders and the database cluster where they are missing."""
     user = os.environ.get("KOPECK_SERVER_USER", "nobody") if os.geteuid() == 0 else None
-    home = _home_of(data_dir) if user else data_dir / "servers"
+    home = _home_of(data_dir, keep=keep) if user else data_dir / "servers"
     socket_dir = short_folder(home / "sockets", data_dir, base=home_as_root() if user else None)
     layout = Layout(data_dir, home, socket_dir, user, find_binaries(copied=bool(user)), durable)
     for folder in (home, home / "valkey", socket_dir):
@@ -194,14 +197,19 @@ def prepare(data_dir: Path, *, durable: bool = True) -> Layout:
     return layout
 
 
-def discard(layout: Layout) -> None:
-    """Remove the servers' data; they must have been stopped."""
+def discard(layout: Layout, logs: Path) -> None:
+    """Remove what the servers wrote; they must have been stopped."""
     shutil.rmtree(layout.home, ignore_errors=True)
     shutil.rmtree(layout.socket_dir, ignore_errors=True)
-    (layout.data_dir / "servers.path").unlink(missing_ok=True)
+    for left in (logs / "postgres.log", logs / "valkey.log"):
+        left.unlink(missing_ok=True)
+    for left in (layout.data_dir / "servers.path", layout.data_dir / "lock"):
+        left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # Something else lies there: not ours to remove.
+        layout.data_dir.rmdir()
 
 
-def _home_of(data_dir: Path) -> Path:
+def _home_of(data_dir: Path, *, keep: bool) -> Path:
     """The servers' folder outside a root-owned data folder, remembered inside it.
 
     Remembered, not computed from the name: a data folder that is moved finds its database,
@@ -213,9 +221,18 @@ def _home_of(data_dir: Path) -> Path:
     remembered = data_dir / "servers.path"
     if remembered.exists():
         return Path(remembered.read_text().strip())
-    home = home_as_root() / secrets.token_hex(6)
+    _remove_forgotten(home_as_root())
+    home = home_as_root() / f"{'' if keep else THROWN_AWAY}{secrets.token_hex(6)}"
     write_private(remembered, f"{home}\n")
     return home
+
+
+def _remove_forgotten(base: Path) -> None:
+    """Servers' folders that were to be removed, had their start not been killed."""
+    for home in base.glob(f"{THROWN_AWAY}*"):
+        age_s = time.time() - home.stat().st_mtime
+        if age_s > FORGOTTEN_AFTER_S and not guard.holders(home / "postgres.lock"):
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def _init_database(layout: Layout) -> None:

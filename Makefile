@@ -1,0 +1,50 @@
+# Two things are needed: make, and Python 3.11 or newer. Everything else is fetched into .venv.
+#   make run                      everything on this machine, with a demo program
+#   make run ARGS="--port 9000"   options of a command go into ARGS
+#   make PYTHON=python3.12 …      another Python
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench demo-data screenshots clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(INSTALLED) ## start everything with a demo program; Ctrl-C stops it, the data stays
+	@$(BIN)/kopeck run $(ARGS)
+
+test: $(INSTALLED) ## every test, real servers included; ARGS="tests/core -x" for some of them
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(INSTALLED) ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## the click benchmark: the front against a bare Flask and a bare WSGI redirect
+	@$(BIN)/python -m bench.clicks $(ARGS)
+
+demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --orders 5000", see --help
+	@$(BIN)/kopeck local demo-data $(ARGS)
+
+screenshots: $(INSTALLED) ## pictures of the pages of a running `make run`, into screenshots/
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+clean: ## forget the environment (.venv), not the data
+	rm -rf .venv
+
+# Installed again whenever what is required has changed.
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'Kopeck needs Python 3.11 or newer; "$(PYTHON)" is older or missing.' >&2; \
+		echo 'Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo 'The environment could not be made; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Installing what Kopeck needs into .venv …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
