@@ -21,6 +21,7 @@ from .wire import Answer, ApiError, Request, json_answer
 
 ITEM_KEY = "item_id"
 """The metadata name by which the oracle counts, unless ``?item_key=`` names another."""
+AMOUNT_MAX_MINOR = 10**15
 SWITCHES = tuple(spec.name for spec in fields(Rule) if spec.name not in ("fired", "_draws"))
 
 Content = dict[str, Any]
@@ -46,12 +47,16 @@ def _content(request: Request) -> Content:
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise ApiError(415, "Send application/json.")
     try:
-        given = json.loads(request.body or b"{}")
-    except ValueError as cause:
+        given = json.loads(request.body or b"{}", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as cause:
         raise ApiError(400, "The body is not JSON.") from cause
     if not isinstance(given, dict):
         raise ApiError(400, "The body must be a JSON object.")
     return given
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _take(given: Content, **types: type | tuple[type, ...]) -> Content:
@@ -59,9 +64,8 @@ def _take(given: Content, **types: type | tuple[type, ...]) -> Content:
     for name, value in given.items():
         if name not in types:
             raise ApiError(400, f"Unknown field {name}; there are {', '.join(sorted(types))}.")
-        wanted = types[name] if isinstance(types[name], tuple) else (types[name],)
-        assert isinstance(wanted, tuple)
-        if type(value) not in wanted:
+        wanted = types[name]
+        if type(value) not in (wanted if isinstance(wanted, tuple) else (wanted,)):
             raise ApiError(400, f"Field {name} has the wrong type.", param=name)
     return given
 
@@ -123,8 +127,10 @@ def clock(double: Double, given: Content) -> Content:
 def balance(double: Double, given: Content) -> Content:
     """Set a balance in minor units: the platform's, or that of the named account."""
     asked = _take(given, currency=str, amount=int, account=str)
-    if "currency" not in asked or asked.get("amount", -1) < 0:
-        raise ApiError(400, "Name a currency and an amount of at least 0 minor units.")
+    if "currency" not in asked or not 0 <= asked.get("amount", -1) <= AMOUNT_MAX_MINOR:
+        raise ApiError(
+            400, f"Name a currency and an amount of 0 to {AMOUNT_MAX_MINOR} minor units."
+        )
     owner = asked.get("account", store.PLATFORM)
     with double.store.writing() as con:
         balances.put(con, owner, currencies.known(asked["currency"]), asked["amount"])

@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS keys (
     body BLOB NOT NULL,
     PRIMARY KEY (owner, key)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS keys_by_age ON keys (created);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 
@@ -73,14 +74,15 @@ class Store:
             raise FolderInUse(f"another Stripe double already uses {folder}") from cause
         # SQLite's own busy waiting is unfair under many threads; one writer at a time is enough.
         self._writer = threading.Lock()
-        con = self._connect()
-        con.executescript(SCHEMA)
-        con.close()
+        # One connection stays open: when the last one closes, SQLite folds its log back into the
+        # file, and every request would pay for that.
+        self._open = self._connect()
+        self._open.execute("PRAGMA journal_mode=WAL")
+        self._open.executescript(SCHEMA)
 
     def _connect(self) -> sqlite3.Connection:
         con = sqlite3.connect(self._file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         con.row_factory = sqlite3.Row
-        con.execute("PRAGMA journal_mode=WAL")
         con.execute("PRAGMA synchronous=FULL")
         return con
 

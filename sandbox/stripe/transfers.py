@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import balances, currencies, events, lists, metadata, store
+from . import accounts, balances, currencies, events, lists, metadata, store
 from .calls import EXPAND_DEPTH_MAX, Call
 from .declared import missing_parameter
 from .wire import ApiError, missing, new_id
@@ -177,7 +177,7 @@ def expanded(call: Call, transfer: dict[str, Any], prefix: str = "") -> dict[str
             transfer, transfer["balance_transaction"], -transfer["amount"], "transfer"
         )
     if "destination" in wanted:
-        shown["destination"] = store.find(call.con, "account", transfer["destination"])
+        shown["destination"] = accounts.shown(accounts.known(call, transfer["destination"]))
     if wanted & {"destination_payment", "destination_payment.balance_transaction"}:
         transaction_id = transfer["balance_transaction"] + "d"
         arrived: Any = transaction_id
