@@ -80,7 +80,7 @@ def _home(double: Double) -> Answer:
     ]  # fmt: skip
     body = (
         "<h1>Stripe double</h1><p>A stand-in for Stripe Connect: nothing here is real money. "
-        "Every row below is a transfer that was accepted exactly once.</p><h2>Transfers</h2>"
+        "Every row below is one accepted transfer.</p><h2>Transfers</h2>"
         + _table(
             ("When (UTC)", "Transfer", "To", "Batch", "Metadata", "Amount", "Reversed"),
             rows, "No transfer yet. Approve a payout batch and it will appear here.", last_sums=2)
