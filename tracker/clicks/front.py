@@ -105,6 +105,8 @@ class ClickFront:
             if self._pid == os.getpid():
                 return
             settings = self._settings
+            if self._journal is not None:
+                self._journal.abandon()
             self.table = LinkTable()
             self._database = QuickDatabase(settings.database_url)
             self._unknown = UnknownCodes(self.table, self._database)
@@ -127,6 +129,8 @@ class ClickFront:
             self._refresher.stop()
             self._journal.stop()
             self._database.close()
+            self._journal = None
+            self._append = _not_started
             atexit.unregister(self.stop)
 
     def _redirect(

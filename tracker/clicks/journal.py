@@ -90,8 +90,18 @@ class Journal:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             _sync(fd)
-            os.close(fd)
+            # The number is not given back: a thread that has just read it must fail with
+            # EBADF and not write its record into whatever file would get the number next.
+            nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            os.dup2(nothing, fd, inheritable=False)
+            os.close(nothing)
         self._close_retired(before=float("inf"))
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's segment without touching it."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _append_and_wait(self, record: bytes) -> None:
         with self._group:

@@ -30,9 +30,7 @@ TITLES: Final = {
     503: _("Links are not ready yet"),
 }
 SENTENCES: Final = {
-    400: _(
-        "Something in the address is not allowed in a link. Ask whoever gave it to you for it again."
-    ),
+    400: _("Something in it is not allowed in a link. Ask whoever gave it to you for it again."),
     404: _("It may have been mistyped or shortened on its way. The shop is still there:"),
     405: _("Open the link in a browser, with GET or HEAD."),
     414: _("Ask whoever gave it to you for a shorter one."),

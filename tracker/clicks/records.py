@@ -7,7 +7,6 @@ separated by NUL. A reader that meets anything else looks for the next magic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from struct import Struct
@@ -64,6 +63,8 @@ class ClickRecord:
     deep_link: bytes
     sub_ids: tuple[bytes, ...]
     raw: bytes
+    offset: int
+    """Where it began in the bytes that were scanned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
             continue
         end, version = found
         raw = data[position:end]
-        record = _decode(raw) if version == VERSION else None
+        record = _decode(raw, position) if version == VERSION else None
         if record is not None:
             records.append(record)
         else:
@@ -134,11 +135,6 @@ def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
             rejects.append(Reject(position, raw, reason))
         position = end
     return Scan(records, rejects, position)
-
-
-def scan_one(raw: bytes) -> Iterator[ClickRecord]:
-    """The records in bytes that stand alone (the spill table, quarantine)."""
-    yield from scan(raw, ended=True).records
 
 
 _INCOMPLETE = -1
@@ -184,7 +180,7 @@ def _before_partial_magic(data: bytes, position: int) -> int:
     return len(data)
 
 
-def _decode(raw: bytes) -> ClickRecord | None:
+def _decode(raw: bytes, offset: int) -> ClickRecord | None:
     click_id, link_id, visitor_id, address_hash, number, flags = BODY.unpack_from(raw, HEAD.size)
     texts = raw[HEAD.size + BODY.size :].split(b"\0")
     if len(texts) != TEXT_FIELDS or (number and number not in REASON_OF_NUMBER):
@@ -204,4 +200,5 @@ def _decode(raw: bytes) -> ClickRecord | None:
         texts[2],
         tuple(texts[3:]),
         raw,
+        offset,
     )

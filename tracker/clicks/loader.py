@@ -1,0 +1,296 @@
+"""The loader: one process a node, carries the journal's segments into PostgreSQL.
+
+It works from files and from rows that say how far each file is loaded, so it may be killed
+at any instant, run twice at once, or find the database gone: the next round goes on where
+the last commit stood.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import psycopg
+import structlog
+
+from affiliate.core import clock
+from affiliate.core.config import Settings
+from affiliate.core.db import engine_for, session_for
+from tracker.clicks.database import connect
+from tracker.clicks.journal import FOLDER, SUFFIX
+from tracker.clicks.judging import LinkFacts
+from tracker.clicks.links import SNAPSHOT, LinkRefresher, LinkTable
+from tracker.clicks.loading import load_records, quarantine, rejected
+from tracker.clicks.partitions import ensure_partitions
+from tracker.clicks.records import ClickRecord, Reject, RejectReason, Scan, scan
+
+LOADED: Final = "loaded"
+IDLE_WAIT_S: Final = 0.1
+AWAY_WAIT_S: Final = 1.0
+BATCH_ROWS_MAX: Final = 10_000
+CHUNK_BYTES: Final = 4 * 1024 * 1024
+RETENTION_DAYS: Final = 7
+"""A database restored from a backup of this age finds its clicks in the journal again."""
+UPKEEP_INTERVAL_S: Final = 600
+FACTS_SECONDS: Final = 10
+SPILL: Final = "spill"
+
+SEEN = "SELECT loaded_offset FROM click_segments WHERE segment = %s"
+ADOPT = """
+    INSERT INTO click_segments (segment, node, loaded_offset, seen_at) VALUES (%s, %s, 0, %s)
+    ON CONFLICT (segment) DO NOTHING
+"""
+LOCK_SEGMENT = "SELECT loaded_offset FROM click_segments WHERE segment = %s FOR UPDATE"
+ADVANCE = """
+    UPDATE click_segments SET loaded_offset = %s, clicks = clicks + %s, node = %s, seen_at = %s
+     WHERE segment = %s
+"""
+FINISH = "UPDATE click_segments SET finished_at = %s WHERE segment = %s"
+TAKE_SPILL = """
+    DELETE FROM click_spill WHERE id IN (
+        SELECT id FROM click_spill ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    ) RETURNING id, record
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class Loader:
+    """Loads what the journal of this node has; ``round`` once, ``run`` until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = settings.data_dir / FOLDER
+        self._node = socket.gethostname()
+        self._connection: psycopg.Connection | None = None
+        self._offsets: dict[str, int] = {}
+        self._facts: dict[int, LinkFacts] = {}
+        self._facts_read = 0.0
+        self._kept_up = -float(UPKEEP_INTERVAL_S)
+        self._rows_max = BATCH_ROWS_MAX
+        self._away = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Load until ``stop`` is set, whatever becomes of the database meanwhile."""
+        table = LinkTable()
+        snapshot = self._settings.data_dir / SNAPSHOT
+        table.read_snapshot(snapshot)
+        refresher = LinkRefresher(table, self._settings, snapshot=snapshot)
+        refresher.start()
+        try:
+            while not stop.is_set():
+                stop.wait(self._round_or_wait())
+            self._round_or_wait()
+        finally:
+            refresher.stop()
+            self.close()
+
+    def round(self) -> int:
+        """Load everything that is there now; returns how many records that was.
+
+        Raises psycopg.OperationalError when the database is away; nothing is lost by it.
+        """
+        connection = self._connected()
+        if time.monotonic() - self._kept_up >= UPKEEP_INTERVAL_S:
+            self._keep_up()
+        loaded = sum(self._load_segment(connection, path) for path in self._segments())
+        return loaded + self._load_spill(connection)
+
+    def close(self) -> None:
+        """Hang up; what was not committed is loaded the next time."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _round_or_wait(self) -> float:
+        try:
+            loaded = self.round()
+        except (psycopg.Error, OSError) as error:
+            self.close()
+            if not self._away:
+                log.error("clicks wait in the journal: they cannot be loaded", error=str(error))
+            self._away = True
+            return AWAY_WAIT_S
+        if self._away:
+            log.info("clicks are loaded again")
+        self._away = False
+        return 0.0 if loaded >= BATCH_ROWS_MAX else IDLE_WAIT_S
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._settings.database_url, name="kopeck loader")
+            # Another database may answer now, an older one even: believe its rows alone.
+            self._offsets.clear()
+            self._facts.clear()
+            self._take_back(self._connection)
+        if time.monotonic() - self._facts_read > FACTS_SECONDS:
+            self._facts.clear()
+            self._facts_read = time.monotonic()
+        return self._connection
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*{SUFFIX}"))
+
+    def _load_segment(self, connection: psycopg.Connection, path: Path) -> int:
+        """Load what a segment has beyond its offset; put it away when nothing will follow."""
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return 0
+        loaded = 0
+        with file:
+            # The order matters: once the lock is ours nobody writes, so the size is final.
+            ended = _writer_is_gone(file)
+            size = os.fstat(file.fileno()).st_size
+            offset = self._offset(connection, path.stem)
+            while offset < size:
+                file.seek(offset)
+                data = file.read(min(CHUNK_BYTES, size - offset))
+                at_end = ended and offset + len(data) == size
+                found = scan(data, ended=at_end, records_max=self._rows_max)
+                if not found.consumed:
+                    break
+                moved = self._load_scan(connection, path.stem, offset, found)
+                if moved:
+                    loaded += len(found.records)
+                offset = self._offset(connection, path.stem)
+            if ended and offset >= size:
+                self._put_away(connection, path, size)
+        return loaded
+
+    def _offset(self, connection: psycopg.Connection, segment: str) -> int:
+        if segment not in self._offsets:
+            row = connection.execute(SEEN, (segment,)).fetchone()
+            self._offsets[segment] = 0 if row is None else int(row[0])
+        return self._offsets[segment]
+
+    def _load_scan(
+        self, connection: psycopg.Connection, segment: str, offset: int, found: Scan
+    ) -> bool:
+        """One transaction: rows, marks, counters, quarantine, offset. False: come again."""
+        records = found.records
+        rejects = [Reject(offset + r.offset, r.raw, r.reason) for r in found.rejects]
+        check_present = False
+        while True:
+            try:
+                with connection.transaction():
+                    if not self._lock(connection, segment, offset):
+                        return False
+                    self._load(connection, segment, offset, records, rejects, check_present)
+                    advanced = offset + found.consumed
+                    values = (advanced, len(records), self._node, clock.real_now(), segment)
+                    connection.execute(ADVANCE, values)
+                self._offsets[segment] = advanced
+                self._rows_max = min(BATCH_ROWS_MAX, self._rows_max * 2)
+                return True
+            except psycopg.errors.UniqueViolation:
+                if check_present:
+                    raise
+                check_present = True
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                # A record that the table refuses must not hold up those behind it: halve
+                # the batch until it stands alone, then put it into quarantine.
+                log.error("a batch of clicks was refused", rows=len(records), error=str(error))
+                if len(records) != 1:
+                    self._rows_max = max(1, min(self._rows_max, len(records)) // 2)
+                    return False
+                rejects += rejected(records, offset, RejectReason.UNREADABLE)
+                records = []
+
+    def _lock(self, connection: psycopg.Connection, segment: str, offset: int) -> bool:
+        """Take the segment's row; False when another loader has moved it meanwhile."""
+        connection.execute(ADOPT, (segment, self._node, clock.real_now()))
+        row = connection.execute(LOCK_SEGMENT, (segment,)).fetchone()
+        assert row is not None
+        self._offsets[segment] = int(row[0])
+        return int(row[0]) == offset
+
+    def _load(
+        self,
+        connection: psycopg.Connection,
+        source: str,
+        offset: int,
+        records: list[ClickRecord],
+        rejects: list[Reject],
+        check_present: bool,
+    ) -> None:
+        homeless = load_records(connection, records, self._facts, check_present=check_present)
+        lost = [*rejects, *rejected(homeless, offset, RejectReason.UNKNOWN_LINK)]
+        if lost:
+            log.error("a journal has bytes that are no click", source=source, pieces=len(lost))
+            quarantine(connection, source, lost, found_at=clock.real_now())
+
+    def _load_spill(self, connection: psycopg.Connection) -> int:
+        """Load what the fronts wrote to the database because their journals failed."""
+        for check_present in (False, True):
+            try:
+                with connection.transaction():
+                    rows = connection.execute(TAKE_SPILL, (BATCH_ROWS_MAX,)).fetchall()
+                    if not rows:
+                        return 0
+                    records: list[ClickRecord] = []
+                    rejects: list[Reject] = []
+                    for number, raw in rows:
+                        found = scan(raw, ended=True)
+                        records += [replace(r, offset=number) for r in found.records]
+                        rejects += [Reject(number, r.raw, r.reason) for r in found.rejects]
+                    self._load(connection, SPILL, 0, records, rejects, check_present)
+                return len(rows)
+            except psycopg.errors.UniqueViolation:
+                if check_present:
+                    raise
+        return 0
+
+    def _put_away(self, connection: psycopg.Connection, path: Path, size: int) -> None:
+        """Keep a loaded segment for as long as a backup of the database may be old."""
+        if not size:
+            path.unlink(missing_ok=True)
+            return
+        connection.execute(FINISH, (clock.real_now(), path.stem))
+        kept = self._folder / LOADED
+        kept.mkdir(exist_ok=True)
+        os.utime(path)
+        path.rename(kept / path.name)
+        self._offsets.pop(path.stem, None)
+
+    def _take_back(self, connection: psycopg.Connection) -> None:
+        """After a connect: segments that this database has not got whole are loaded again."""
+        for path in sorted((self._folder / LOADED).glob(f"*{SUFFIX}")):
+            if self._offset(connection, path.stem) < path.stat().st_size:
+                log.warning("a segment that was loaded is loaded again", segment=path.stem)
+                path.rename(self._folder / path.name)
+        self._offsets.clear()
+
+    def _keep_up(self) -> None:
+        """Partitions ahead, old segments gone. Needs no haste, so once in ten minutes."""
+        engine = engine_for(self._settings)
+        try:
+            with session_for(engine)() as session:
+                now: datetime = clock.now(session, self._settings)
+                made = ensure_partitions(session, now=now)
+                session.commit()
+        finally:
+            engine.dispose()
+        if made:
+            log.info("partitions made", names=made)
+        oldest = time.time() - RETENTION_DAYS * 86_400
+        for path in (self._folder / LOADED).glob(f"*{SUFFIX}"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+        self._kept_up = time.monotonic()
+
+
+def _writer_is_gone(file: BinaryIO) -> bool:
+    """Whether no process writes the segment any more; holds the lock while the file is open."""
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
