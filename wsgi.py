@@ -21,6 +21,7 @@ from flask_babel import Babel
 from affiliate.core import http, log, pages, queue
 from affiliate.core.config import ROOT, Settings
 from affiliate.core.db import db, engine_options
+from affiliate.core.periodic import Periodic
 
 SET_UPS = (
     "affiliate.people.access",
@@ -55,6 +56,18 @@ COMMANDS = (
 )
 """Modules with `commands`, a list of click commands."""
 
+PERIODIC = (
+    ("affiliate.core.outbox", "deliver_due", 30),
+    ("payouts.commissions.jobs", "release_due", 60),
+    ("payouts.batches.jobs", "draft_weekly_batches", 60),
+    ("payouts.batches.jobs", "sweep", 60),
+    ("tracker.attribution.jobs", "check_clicks", 15),
+    ("tracker.orders.jobs", "expire_parked_calls", 3_600),
+    ("tracker.clicks.jobs", "ensure_partitions", 3_600),
+    ("tracker.jobs", "audit", 3_600),
+)
+"""Every periodic job: module, name, seconds of real time between two bells."""
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """The Flask application; connects to nothing until the first request."""
@@ -87,6 +100,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     pages.set_up(app)
     for set_up in _each(SET_UPS, "set_up"):
         set_up(app, settings)
+    app.extensions["kopeck.periodic"] = [
+        Periodic(getattr(importlib.import_module(module), name), every_s)
+        for module, name, every_s in PERIODIC
+        if importlib.util.find_spec(module) is not None
+    ]
     sa.orm.configure_mappers()
     return app
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Flask, Response, abort, request
 
-from affiliate.core.config import ROOT
+from affiliate.core.config import ROOT, Settings
 from tracker.pixel.rules import Script, script_from
 
 SOURCE = ROOT / "static" / "pixel" / "pixel.js"
@@ -15,6 +15,11 @@ MOVING_MAX_AGE_S = 3_600
 IMMUTABLE_MAX_AGE_S = 31_536_000
 
 blueprint = Blueprint("pixel", __name__)
+
+
+def set_up(app: Flask, _settings: Settings) -> None:
+    """Register the pixel's addresses."""
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/pixel.js")

