@@ -1,0 +1,232 @@
+"""The JSON API: strict reading, one shape of error, OpenAPI and its browsable page.
+
+A resource is a blueprint of `api_blueprint`, registered by `register(app, blueprint)` in its
+module's `set_up`. Every view names its scope first (affiliate.people.access.api_scope), so
+that nothing of a request is read before the key is known:
+
+    blueprint = api_blueprint("orders", "/api/v1/orders", "Orders and what they earned")
+
+    @blueprint.post("")
+    @api_scope("orders:write")
+    @blueprint.arguments(OrderIn)
+    @blueprint.response(201, OrderOut)
+    def report(order: dict[str, Any]) -> Response: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import marshmallow as ma
+from flask import Blueprint as PlainBlueprint
+from flask import Flask, Request, Response, current_app, json, render_template
+from flask_smorest import Api, Blueprint
+from flask_smorest.spec import prepare_response
+from webargs.flaskparser import FlaskParser
+
+from affiliate.core import strict_json
+from affiliate.core.config import Settings
+from affiliate.core.errors import Invalid, Malformed, Refusal
+from affiliate.core.fields import (
+    Flag,
+    MomentField,
+    MoneyField,
+    Sha256,
+    ShopId,
+    Text,
+    field_errors,
+)
+from affiliate.core.http import csrf
+
+EXTENSION = "kopeck.api"
+TITLE = "Kopeck API"
+VERSION = "v1"
+PROBLEM = "application/problem+json"
+DESCRIPTION = (
+    "Orders, refunds, affiliates, balances and withdrawals for shops and their systems. "
+    "Authorize with `Authorization: Bearer kpk_<prefix>_<secret>`."
+)
+
+pages = PlainBlueprint("api_pages", __name__)
+
+
+class NotJson(Refusal):
+    code = "not_json"
+    status = 415
+    title = "Send the body as application/json."
+
+
+class FieldProblem(ma.Schema):
+    """What is wrong with one field."""
+
+    field = ma.fields.String(metadata={"description": "Its path: items.0.price.amount"})
+    code = ma.fields.String()
+    message = ma.fields.String()
+
+
+class Problem(ma.Schema):
+    """Every error, as RFC 9457 problem details."""
+
+    type = ma.fields.String()
+    title = ma.fields.String()
+    status = ma.fields.Integer()
+    detail = ma.fields.String()
+    code = ma.fields.String(metadata={"description": "Stable; decide by it."})
+    errors = ma.fields.List(ma.fields.Nested(FieldProblem))
+    request_id = ma.fields.String(allow_none=True)
+
+
+class StrictParser(FlaskParser):
+    """Reads requests as docs/api.md says: 400 for malformed, 422 for refused."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {  # noqa: RUF012 -- webargs reads it so
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
+        "json": ma.RAISE,
+        "query": ma.RAISE,
+        "querystring": ma.RAISE,
+    }
+
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        """The body's object; an absent body is an empty one."""
+        raw = req.get_data(cache=True)
+        if not raw:
+            return {}
+        if not req.is_json:
+            raise NotJson
+        document = strict_json.loads(raw)
+        if not isinstance(document, dict):
+            raise Invalid("The body must be a JSON object.")
+        return document
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        """The query; a parameter that stands twice is refused, no reader may choose one."""
+        for name, values in req.args.lists():
+            if len(values) > 1:
+                raise Malformed(f"The parameter {name[:60]!r} stands twice.")
+        return super().load_querystring(req, schema)
+
+    def handle_error(
+        self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any
+    ) -> NoReturn:
+        """The first key of the messages is where the value came from, not a field."""
+        messages = error.messages
+        inner = list(messages.values()) if isinstance(messages, dict) else [messages]
+        raise Invalid(errors=[found for part in inner for found in field_errors(part)]) from None
+
+
+class ApiBlueprint(Blueprint):  # type: ignore[misc]
+    """A resource of the API."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+
+class KopeckApi(Api):  # type: ignore[misc]
+    """flask-smorest with our own errors: affiliate.core.http answers them all."""
+
+    ERROR_SCHEMA = Problem
+
+    def _register_error_handlers(self) -> None:
+        """None: the application's handlers give every error one shape already."""
+
+    def _register_responses(self) -> None:
+        for status in HTTPStatus:
+            response: dict[str, Any] = {"description": status.phrase}
+            if status >= HTTPStatus.BAD_REQUEST:
+                response["schema"] = Problem
+            prepare_response(response, self.spec, PROBLEM)
+            self.spec.components.response(status.name, response, lazy=True)
+        response = {"description": "Any refusal", "schema": Problem}
+        prepare_response(response, self.spec, PROBLEM)
+        self.spec.components.response("DEFAULT_ERROR", response, lazy=True)
+
+
+def api_blueprint(name: str, url_prefix: str, description: str = "") -> ApiBlueprint:
+    """A resource of the API. It is authorised by key alone, so it needs no CSRF token."""
+    blueprint = ApiBlueprint(name, name, url_prefix=url_prefix, description=description)
+    csrf.exempt(blueprint)
+    return blueprint
+
+
+def register(app: Flask, blueprint: ApiBlueprint) -> None:
+    """Add a resource to the application and to /api/openapi.json."""
+    app.extensions[EXTENSION].register_blueprint(blueprint)
+
+
+def answer(
+    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer as it is, without a schema's second pass over it."""
+    response = Response(
+        json.dumps(body, sort_keys=False, ensure_ascii=False, separators=(",", ":")),
+        status=status,
+        content_type="application/json",
+    )
+    response.headers.extend(headers or {})
+    return response
+
+
+def set_up(app: Flask, settings: Settings) -> None:
+    """Make the application's API and the pages that describe it."""
+    app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
+    api = KopeckApi()
+    for field in (MoneyField, MomentField, ShopId, Text, Flag, Sha256):
+        api.register_field(field, *_TYPES[field][:2])
+    api.init_app(
+        app,
+        spec_kwargs={
+            "info": {"description": DESCRIPTION, "license": {"name": "Apache-2.0"}},
+            "servers": [{"url": settings.public_url}],
+            "security": [{"key": []}],
+        },
+    )
+    api.ma_plugin.converter.add_attribute_function(_describe)
+    api.spec.components.security_scheme(
+        "key", {"type": "http", "scheme": "bearer", "bearerFormat": "kpk_<prefix>_<secret>"}
+    )
+    app.extensions[EXTENSION] = api
+    app.register_blueprint(pages)
+
+
+@pages.get("/api/openapi.json")
+def openapi_document() -> Response:
+    """The OpenAPI 3.1 description of every call."""
+    return answer(current_app.extensions[EXTENSION].spec.to_dict())
+
+
+@pages.get("/api/")
+def browsable() -> str:
+    """The same to read and try in a browser."""
+    return render_template("affiliate/core/api.html", title=TITLE)
+
+
+_MONEY = {
+    "properties": {
+        "amount": {
+            "type": "string",
+            "pattern": r"^-?[0-9]{1,13}(\.[0-9]{1,6})?$",
+            "description": "In requests not negative, with at most the currency's digits.",
+            "examples": ["19.99"],
+        },
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]},
+    },
+    "required": ["amount", "currency"],
+    "additionalProperties": False,
+}
+_TYPES: dict[type[ma.fields.Field[Any]], tuple[str, str | None, dict[str, Any]]] = {
+    MoneyField: ("object", None, _MONEY),
+    MomentField: ("string", "date-time", {}),
+    ShopId: ("string", None, {"pattern": "^[A-Za-z0-9._:@#~-]{1,255}$"}),
+    Text: ("string", None, {}),
+    Flag: ("boolean", None, {}),
+    Sha256: ("string", None, {"pattern": "^[0-9a-fA-F]{64}$"}),
+}
+
+
+def _describe(_converter: Any, field: ma.fields.Field[Any], **_: Any) -> dict[str, Any]:
+    """What OpenAPI cannot know of our fields (called by apispec as a method)."""
+    described = dict(_TYPES.get(type(field), ("", None, {}))[2])
+    if isinstance(field, Text):
+        described["maxLength"] = field.chars_max
+    return described
