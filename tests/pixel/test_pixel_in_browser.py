@@ -77,7 +77,7 @@ def test_the_same_token_again_is_kept_once_and_in_its_place(
 
 @pytest.mark.parametrize(
     "bad",
-    ["", "short", "x" * 121, "a|b" * 10, "%3Cscript%3Ealert(1)%3C/script%3E", "a;b" * 10, "%00" * 9],
+    ["", "short", "x" * 121, "a|b" * 10, "%3Cscript%3Ealert%3C/script%3E", "a;b" * 9, "%00" * 9],
 )
 def test_a_bad_token_is_ignored_and_leaves_the_address_too(
     sites: Sites, context: BrowserContext, bad: str
@@ -150,7 +150,7 @@ def test_an_image_reports_where_neither_request_nor_beacon_can(
     sites: Sites, context: BrowserContext
 ) -> None:
     sites.page_script = (
-        f'delete Request.prototype.keepalive; navigator.sendBeacon = function () {{ throw 1; }};'
+        f"delete Request.prototype.keepalive; navigator.sendBeacon = function () {{ throw 1; }};"
         f'kopeck.push(["order", {ORDER}]);'
     )
     opened(context, f"{sites.shop}/thanks")
