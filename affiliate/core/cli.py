@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from affiliate.core import backup, migrate, periodic, queue
+from affiliate.core import backup, clock, migrate, periodic, queue
 from affiliate.core.config import Settings
+from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
 
 
@@ -54,4 +56,31 @@ def backup_command(path: Path) -> None:
     click.echo(f"The backup is in {path}. Restore it with: kopeck restore {path}")
 
 
-commands = [migrate_command, worker_command, scheduler_command, backup_command]
+@click.group("clock")
+def clock_group() -> None:
+    """Business time; it can be moved in demo mode alone."""
+
+
+@clock_group.command("show")
+@with_appcontext
+def clock_show_command() -> None:
+    """Print business time."""
+    with unit_of_work() as session:
+        click.echo(clock.now(session).isoformat())
+
+
+@clock_group.command("advance")
+@click.option("--days", type=click.IntRange(0, 366), default=0)
+@click.option("--hours", type=click.IntRange(0, 23), default=0)
+@with_appcontext
+def clock_advance_command(days: int, hours: int) -> None:
+    """Move business time forward (demo and test mode)."""
+    try:
+        with unit_of_work() as session:
+            clock.advance(session, by=timedelta(days=days, hours=hours))
+            click.echo(clock.now(session).isoformat())
+    except Refusal as refusal:
+        raise click.ClickException(refusal.detail) from refusal
+
+
+commands = [migrate_command, worker_command, scheduler_command, backup_command, clock_group]

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import structlog
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -23,6 +24,10 @@ CONTENT_SECURITY_POLICY = (
     "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 FORM_FIELDS_MAX = 200
+BARE_PAGE = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>Kopeck</title>"
+    "<h1>{title}</h1><p>{detail}</p>"
+)
 
 csrf = CSRFProtect()
 log = structlog.get_logger(__name__)
@@ -106,15 +111,20 @@ def problem(refusal: Refusal) -> Response:
 
 
 def error_page(refusal: Refusal) -> Response:
-    """The refusal as a page for people."""
-    html = render_template(
-        "errors/error.html",
-        status=refusal.status,
-        title=refusal.title,
-        detail=refusal.detail,
-        errors=refusal.errors,
-        request_id=getattr(g, "request_id", ""),
-    )
+    """The refusal as a page for people; a bare one where even that cannot be rendered."""
+    request_id = getattr(g, "request_id", "")
+    try:
+        html = render_template(
+            "errors/error.html",
+            status=refusal.status,
+            title=refusal.title,
+            detail=refusal.detail,
+            errors=refusal.errors,
+            request_id=request_id,
+        )
+    except (sa.exc.SQLAlchemyError, OSError):
+        # The page's frame reads who is signed in, from a database that may be away.
+        html = BARE_PAGE.format(title=escape(refusal.title), detail=escape(refusal.detail))
     return Response(html, refusal.status, headers=refusal.headers)
 
 
