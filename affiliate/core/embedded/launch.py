@@ -17,6 +17,7 @@ from typing import Any
 from affiliate.core.config import ROOT
 from affiliate.core.embedded.binaries import EmbeddedError
 from affiliate.core.embedded.folders import make_private
+from affiliate.core.embedded.servers import discard_data
 
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 120.0
@@ -127,12 +128,18 @@ _PLACES = ("KOPECK_SERVER_HOME", "KOPECK_SERVER_USER")
 
 @contextlib.contextmanager
 def launched(
-    data_dir: Path, port: int | None = None, env: Mapping[str, str] | None = None
+    data_dir: Path,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    keep: bool = True,
 ) -> Iterator[Running]:
-    """A ready Kopeck for the time of the block."""
+    """A ready Kopeck for the time of the block; with keep=False its data is removed after it."""
     running = launch(data_dir, port, env)
     try:
         running.wait_until_ready()
         yield running
     finally:
         running.stop()
+        if not keep:
+            discard_data(running.data_dir)

@@ -37,11 +37,12 @@ def own_programs(ports: Mapping[str, int]) -> list[Program]:
 def demo_programs(ports: Mapping[str, int], data_dir: Path) -> list[Program]:
     """What a newcomer plays against, each its own process."""
     mail = ("--smtp-port", str(ports["smtp"]), "--http-port", str(ports["mail"]))
+    shop = ("--port", str(ports["shop"]))
     stripe = ["--port", str(ports["stripe"]), "--key", DEMO_STRIPE_KEY]
     for currency in DEMO_CURRENCIES:
         stripe += ["--balance", f"{currency}={DEMO_BALANCE_MINOR}"]
     return [
-        Program("shop", _sandbox("shop", data_dir, "--port", str(ports["shop"]))),
+        Program("shop", _sandbox("shop", data_dir, *shop), sweeps=True),
         Program("mail", _sandbox("mail", data_dir, *mail)),
         Program("stripe", _sandbox("stripe", data_dir, *stripe)),
     ]

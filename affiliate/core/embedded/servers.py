@@ -209,6 +209,14 @@ def discard(layout: Layout, logs: Path) -> None:
         layout.data_dir.rmdir()
 
 
+def discard_data(data_dir: Path) -> None:
+    """Remove a data folder and, as root, what its servers keep outside of it."""
+    remembered = data_dir / "servers.path"
+    if remembered.exists():
+        shutil.rmtree(remembered.read_text().strip(), ignore_errors=True)
+    shutil.rmtree(data_dir, ignore_errors=True)
+
+
 def _home_of(data_dir: Path, *, keep: bool) -> Path:
     """The servers' folder outside a root-owned data folder, remembered inside it.
 

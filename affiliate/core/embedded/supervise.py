@@ -33,6 +33,7 @@ RUN_MARK = "KOPECK_RUN"
 LOG_BYTES_MAX = 10_000_000
 LOG_FILES_MAX = 3
 END_GRACE_S = 40.0
+ORPHANS_GRACE_S = 8.0
 CONTROL_WAIT_S = 30.0
 RETRIES_MAX = 1_000
 SERVERS, APPS = "servers", "apps"
@@ -199,15 +200,28 @@ def guarded(data_dir: Path, command: Sequence[str], *options: str) -> list[str]:
 
 
 def end_leftovers(data_dir: Path, *, grace_s: float = END_GRACE_S) -> None:
-    """Wait until no process of an earlier start is alive; kill what is after `grace_s`."""
+    """Wait until no process of an earlier start is alive, and kill what takes too long.
+
+    While an earlier supervisord is still stopping its processes it gets `grace_s`; without
+    one they are orphans, have long been told to end, and get less.
+    """
     lock = _lock_of(make_private(data_dir / "locks").parent)
-    deadline = time.monotonic() + grace_s
-    while not _is_free(lock) or guard.marked(RUN_MARK, str(data_dir)):
-        if time.monotonic() > deadline:
-            guard.end_all(guard.holders(lock) + guard.marked(RUN_MARK, str(data_dir)))
-        if time.monotonic() > deadline + END_GRACE_S:
-            raise EmbeddedError(f"Processes of an earlier start still hold {lock}.")
+    began = time.monotonic()
+    while (left := guard.marked(RUN_MARK, str(data_dir))) or not _is_free(lock):
+        waited_s = time.monotonic() - began
+        if waited_s > (grace_s if _has_supervisor(left) else min(grace_s, ORPHANS_GRACE_S)):
+            guard.end_all(left + guard.holders(lock))
+        if waited_s > 2 * END_GRACE_S:
+            raise EmbeddedError(f"Processes of an earlier start still hold {lock}: {left}.")
         time.sleep(0.05)
+
+
+def _has_supervisor(pids: Sequence[int]) -> bool:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if b"supervisor.supervisord" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+    return False
 
 
 def _lock_of(data_dir: Path) -> Path:
