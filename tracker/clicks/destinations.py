@@ -12,7 +12,9 @@ from enum import Enum
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from affiliate.links.destinations import deep_link as deep_link
+from affiliate.links.destinations import (
+    deep_link as deep_link,  # noqa: PLC0414 -- the one rule, offered here to the front
+)
 
 TOKEN_PARAMETER: Final = "kpk"  # noqa: S105 -- the name of a parameter, no secret
 SUB_IDS: Final = ("s1", "s2", "s3", "s4", "s5")

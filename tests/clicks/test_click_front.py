@@ -1,0 +1,475 @@
+"""The front: what a link answers, to whom, and what it writes down."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from conftest import Ask, Shop, add_link, ask_of, flask_stand_in
+from sqlalchemy.orm import Session
+
+from affiliate.core import clock
+from affiliate.core.config import Settings
+from affiliate.links.models import Link
+from affiliate.people.models import Enrollment
+from affiliate.programs.models import Program
+from tracker.clicks import records, tokens
+from tracker.clicks.front import ClickFront
+from tracker.clicks.links import SNAPSHOT, LinkTable
+from tracker.clicks.rules import DropReason
+
+AWAY = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+
+
+def journalled(settings: Settings) -> list[records.ClickRecord]:
+    found: list[records.ClickRecord] = []
+    for path in sorted((settings.data_dir / "journal").glob("*.kpj")):
+        found += records.scan(path.read_bytes(), ended=True).records
+    return found
+
+
+def read_token(settings: Settings, token: str) -> tokens.ClickToken:
+    read = tokens.read(token, tokens.signing_keys(settings.keys("click-token")))
+    assert isinstance(read, tokens.ClickToken)
+    return read
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class TestRedirect:
+    def test_a_click_is_written_down_and_leaves_with_its_token(
+        self, ask: Ask, settings: Settings, shop: Shop
+    ) -> None:
+        answer = ask(HTTP_REFERER="https://blog.example/post?mail=a@b.example#x")
+        assert answer.status == "302 Found"
+        assert re.fullmatch(
+            r"https://shop\.example/tea\?a=1&kpk=[A-Za-z0-9_-]{79}#cup", answer.location
+        )
+        token = read_token(settings, answer.token)
+        (record,) = journalled(settings)
+        assert record.click_id == token.click_id.bytes
+        assert (record.link_id, token.link_id) == (shop.link_id, shop.link_id)
+        assert token.visitor_id is not None
+        assert record.visitor_id == token.visitor_id.bytes
+        assert record.reason is None
+        assert not token.unrecorded
+        assert record.referrer == b"https://blog.example/post"
+        assert record.sub_ids == (b"blog", b"", b"", b"", b"")
+        assert abs(token.clicked_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+    def test_nothing_may_keep_or_frame_the_answer(self, ask: Ask) -> None:
+        for answer in (ask(), ask("/r/nobody"), ask(REQUEST_METHOD="POST")):
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+    def test_everything_else_is_passed_on(self, ask: Ask) -> None:
+        for path in ("/", "/r", "/rx/abcde", "/account", "/R/abcde"):
+            assert ask(path).headers == {"X-Behind": path}
+
+    def test_nothing_is_opened_before_the_first_click(self, settings: Settings) -> None:
+        ask = ask_of(ClickFront(flask_stand_in, settings))
+        ask("/account")
+        assert list(settings.data_dir.iterdir()) == []
+
+    def test_the_visitor_is_remembered_by_a_signed_cookie(
+        self, ask: Ask, settings: Settings
+    ) -> None:
+        first = ask()
+        cookie = first.headers["Set-Cookie"]
+        assert re.fullmatch(
+            r"kpk_v=[A-Za-z0-9_-]{43}; Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax", cookie
+        )
+        again = ask(HTTP_COOKIE="a=b;" + cookie.partition(";")[0])
+        assert "Set-Cookie" not in again.headers
+        visitors = {read_token(settings, answer.token).visitor_id for answer in (first, again)}
+        assert len(visitors) == 1
+        assert [r.flags & records.FLAG_KNOWN_VISITOR for r in journalled(settings)] == [0, 1]
+
+    def test_a_tampered_cookie_is_a_new_visitor_and_no_error(self, ask: Ask) -> None:
+        answer = ask(HTTP_COOKIE="kpk_v=" + "A" * 43)
+        assert answer.status == "302 Found"
+        assert "Set-Cookie" in answer.headers
+
+    def test_the_cookie_is_bound_to_the_host_over_https(
+        self, production_settings: Settings, shop: Shop
+    ) -> None:
+        front = ClickFront(flask_stand_in, production_settings)
+        try:
+            answer = ask_of(front)()
+        finally:
+            front.stop()
+        assert answer.headers["Set-Cookie"].startswith("__Host-kpk_v=")
+        assert answer.headers["Set-Cookie"].endswith("; Secure")
+        assert answer.headers["Strict-Transport-Security"]
+
+    def test_consent_mode_sets_no_cookie_and_names_no_visitor(
+        self, settings: Settings, shop: Shop
+    ) -> None:
+        front = ClickFront(flask_stand_in, replace(settings, consent_mode=True))
+        try:
+            answer = ask_of(front)(HTTP_COOKIE="kpk_v=" + "A" * 43)
+        finally:
+            front.stop()
+        assert "Set-Cookie" not in answer.headers
+        assert read_token(settings, answer.token).visitor_id is None
+
+    def test_a_vanity_code_is_found_in_any_case(
+        self, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        add_link(session, shop, "SpringTea", vanity=True)
+        add_link(session, shop, "Xy12z")
+        session.commit()
+        for path in ("/r/SpringTea", "/r/springtea", "/r/SPRINGTEA/"):
+            assert ask(path).status == "302 Found", path
+        assert ask("/r/Xy12z").status == "302 Found"
+        assert ask("/r/xy12Z").status == "404 Not Found"
+
+    def test_the_demo_clock_dates_the_click(
+        self, session: Session, settings: Settings, shop: Shop, ask: Ask
+    ) -> None:
+        clock.advance(session, by=timedelta(days=40), settings=settings)
+        session.commit()
+        ahead = datetime.now(UTC) + timedelta(days=40)
+        assert abs(read_token(settings, ask().token).clicked_at - ahead) < timedelta(minutes=1)
+
+    def test_grouped_sync_answers_all_the_same(self, settings: Settings, shop: Shop) -> None:
+        front = ClickFront(flask_stand_in, replace(settings, journal_sync="grouped"))
+        try:
+            assert not read_token(settings, ask_of(front)().token).unrecorded
+        finally:
+            front.stop()
+
+
+class TestDropped:
+    @pytest.mark.parametrize(
+        ("environ", "reason"),
+        [
+            ({"REQUEST_METHOD": "HEAD"}, DropReason.HEAD_REQUEST),
+            ({"HTTP_SEC_PURPOSE": "prefetch;prerender"}, DropReason.PREFETCH),
+            ({"HTTP_SEC_FETCH_DEST": "iframe"}, DropReason.FRAMED),
+            ({"HTTP_SEC_FETCH_DEST": "image"}, DropReason.SUBRESOURCE),
+            ({"HTTP_USER_AGENT": ""}, DropReason.EMPTY_AGENT),
+            ({"HTTP_USER_AGENT": "TelegramBot (like TwitterBot)"}, DropReason.LINK_PREVIEW),
+            ({"HTTP_USER_AGENT": "Googlebot/2.1"}, DropReason.BOT),
+        ],
+    )
+    def test_clicks_redirect_without_a_token_or_cookie_and_are_written_down(
+        self, ask: Ask, settings: Settings, environ: dict[str, str], reason: DropReason
+    ) -> None:
+        answer = ask(**environ)
+        assert answer.status == "302 Found"
+        assert answer.location == "https://shop.example/tea?a=1#cup"
+        assert "Set-Cookie" not in answer.headers
+        assert answer.body == b""
+        assert [record.reason for record in journalled(settings)] == [reason]
+
+    def test_a_disabled_link_leads_to_the_programs_page(
+        self, session: Session, shop: Shop, settings: Settings, ask: Ask
+    ) -> None:
+        session.execute(sa.update(Link).values(disabled_at=datetime.now(UTC)))
+        session.commit()
+        assert ask().location == "http://127.0.0.1:8000/programs/tea"
+        assert [r.reason for r in journalled(settings)] == [DropReason.LINK_DISABLED]
+
+    def test_a_suspended_affiliates_link_leads_there_too_and_soon(
+        self, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        assert ask().token
+        session.execute(sa.update(Enrollment).values(status="suspended"))
+        session.commit()
+        assert eventually(lambda: ask().location == "http://127.0.0.1:8000/programs/tea")
+        session.execute(sa.update(Enrollment).values(status="active"))
+        session.commit()
+        assert eventually(lambda: "kpk=" in ask().location)
+
+    @pytest.mark.parametrize(
+        ("status", "closes_in_days", "credits"),
+        [
+            ("open", None, True),
+            ("closing", 1, True),
+            ("closing", None, True),
+            ("closing", -1, False),
+            ("closed", 1, True),
+            ("closed", -1, False),
+            ("closed", None, False),
+        ],
+    )
+    def test_a_closed_program_credits_for_its_notice_period(
+        self,
+        session: Session,
+        shop: Shop,
+        ask: Ask,
+        status: str,
+        closes_in_days: int | None,
+        credits: bool,
+    ) -> None:
+        closes_at = None
+        if closes_in_days is not None:
+            closes_at = datetime.now(UTC) + timedelta(days=closes_in_days)
+        session.execute(sa.update(Program).values(status=status, closes_at=closes_at))
+        session.commit()
+        location = ask().location
+        assert ("kpk=" in location) is credits
+        assert credits or location == "http://127.0.0.1:8000/programs/tea"
+
+
+class TestBadRequests:
+    """docs/security.md: A1, A2, A3, A4, A5, A16, A44, A46."""
+
+    def test_a1_a_deep_link_goes_to_allowed_sites_alone(self, ask: Ask, settings: Settings) -> None:
+        assert ask(query="to=https://m.shop.example/cup%3Fx=1").location.startswith(
+            "https://m.shop.example/cup?x=1&kpk="
+        )
+        refused = ask(query="to=https://shop.example@evil.example/")
+        assert refused.location.startswith("https://shop.example/tea?a=1&kpk=")
+        first, second = journalled(settings)
+        assert first.deep_link == b"https://m.shop.example/cup?x=1"
+        assert not first.flags & records.FLAG_DEEP_LINK_REFUSED
+        assert second.deep_link == b""
+        assert second.flags & records.FLAG_DEEP_LINK_REFUSED
+
+    def test_a2_an_unknown_host_is_refused(self, ask: Ask) -> None:
+        for host in ("evil.example", "", "127.0.0.1.evil.example", "127.0.0.1:8000@evil"):
+            assert ask(HTTP_HOST=host).status == "400 Bad Request"
+        spoofed = ask(HTTP_X_FORWARDED_HOST="evil.example", HTTP_X_FORWARDED_FOR="6.6.6.6")
+        assert spoofed.status == "302 Found"
+
+    def test_a2_forwarded_headers_count_behind_our_own_proxy(
+        self, settings: Settings, shop: Shop
+    ) -> None:
+        front = ClickFront(flask_stand_in, replace(settings, proxy_hops=1))
+        try:
+            ask = ask_of(front)
+            ask(HTTP_X_FORWARDED_FOR="198.51.100.7")
+            ask(HTTP_X_FORWARDED_FOR="6.6.6.6, 198.51.100.7")
+            ask(REMOTE_ADDR="198.51.100.7")
+            assert ask(HTTP_X_FORWARDED_HOST="evil.example").status == "400 Bad Request"
+            inside = ask(HTTP_HOST="web:8000", HTTP_X_FORWARDED_HOST="127.0.0.1")
+            assert inside.status == "302 Found"
+        finally:
+            front.stop()
+        assert len({record.address_hash for record in journalled(settings)[:3]}) == 1
+
+    @pytest.mark.parametrize("query", ["s1=a%0d%0aSet-Cookie:b=c", "to=https://shop.example/%0a"])
+    def test_a3_line_breaks_are_refused_and_not_reflected(self, ask: Ask, query: str) -> None:
+        answer = ask(query=query)
+        assert answer.status == "400 Bad Request"
+        assert b"Set-Cookie" not in answer.body
+        assert "Set-Cookie" not in answer.headers
+
+    @pytest.mark.parametrize("query", ["s1=" + "x" * 5000, "&".join(["a=1"] * 1000)])
+    def test_a4_too_long_a_query_is_refused(self, ask: Ask, query: str) -> None:
+        assert ask(query=query).status == "414 Request-URI Too Long"
+
+    def test_a4_headers_of_any_size_are_cut(self, ask: Ask, settings: Settings) -> None:
+        answer = ask(
+            HTTP_USER_AGENT="M" * 50_000,
+            HTTP_REFERER="https://blog.example/" + "p" * 50_000,
+            HTTP_COOKIE="kpk_v=" + "A" * 50_000,
+            query="s1=" + "y" * 4000,
+        )
+        assert answer.status == "302 Found"
+        (record,) = journalled(settings)
+        assert (len(record.agent), len(record.referrer)) == (300, 500)
+        assert record.sub_ids[0] == b"y" * 100
+
+    def test_a5_bytes_that_are_no_text_are_cleaned_and_the_click_goes_on(
+        self, ask: Ask, settings: Settings
+    ) -> None:
+        answer = ask(
+            query="s1=%ff%00a%01&s2=%E2%80%AEb\xff&to=%ff",
+            HTTP_USER_AGENT="Mozilla/5.0 \xff\xfe\0 (X)",
+            HTTP_REFERER="https://blog.example/\xff\0\n\r",
+        )
+        assert answer.status == "302 Found"
+        (record,) = journalled(settings)
+        assert record.sub_ids[:2] == (b"a", b"b")
+        assert b"\0" not in record.agent + record.referrer
+
+    @pytest.mark.parametrize(
+        "code", ["", "nobody", "\xff\xfe", "a\0b", "a" * 65, "../etc/passwd", "a b", "abcde/x", "%"]
+    )
+    def test_an_unknown_code_is_a_page_that_leads_on(self, ask: Ask, code: str) -> None:
+        answer = ask(f"/r/{code}")
+        assert answer.status == "404 Not Found"
+        assert b"https://shop.example/" in answer.body
+        assert b"/programs" in answer.body
+        assert ask(f"/r/{code}", REQUEST_METHOD="HEAD").body == b""
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "OPTIONS", "X", "get"])
+    def test_a46_other_methods_are_refused(self, ask: Ask, method: str) -> None:
+        answer = ask(REQUEST_METHOD=method)
+        assert answer.status == "405 Method Not Allowed"
+        assert answer.headers["Allow"] == "GET, HEAD"
+
+
+class TestLinks:
+    def test_a_link_made_a_moment_ago_is_looked_up_once(
+        self, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        assert ask().token
+        add_link(session, shop, "fresh")
+        session.commit()
+        assert ask("/r/fresh").status == "302 Found"
+
+    def test_an_unknown_code_is_remembered_for_at_most_five_seconds(
+        self, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        assert ask("/r/later").status == "404 Not Found"
+        add_link(session, shop, "later")
+        session.commit()
+        assert eventually(lambda: ask("/r/later").status == "302 Found", seconds=6)
+
+    def test_a_change_of_the_destination_arrives(
+        self, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        assert ask().token
+        session.execute(sa.update(Link).values(destination="https://shop.example/coffee"))
+        session.commit()
+        assert eventually(lambda: "/coffee" in ask().location)
+
+    def test_a_deleted_link_is_forgotten_by_a_whole_reading(
+        self, session: Session, shop: Shop, settings: Settings
+    ) -> None:
+        import psycopg
+
+        table = LinkTable()
+        url = settings.database_url.replace("+psycopg", "")
+        with psycopg.connect(url, autocommit=True) as connection:
+            table.refresh(connection, demo_clock=True)
+            assert table.find("abcde")
+            session.execute(sa.delete(Link))
+            session.commit()
+            table._read_whole = float("-inf")
+            table.refresh(connection, demo_clock=True)
+        assert table.find("abcde") is None
+
+    def test_links_survive_a_snapshot(self, session: Session, shop: Shop, tmp_path: Path) -> None:
+        import psycopg
+
+        add_link(session, shop, "Vanity", vanity=True, disabled_at=datetime.now(UTC))
+        session.commit()
+        table, copy = LinkTable(), LinkTable()
+        url = session.get_bind().engine.url.render_as_string(hide_password=False)
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            table.refresh(connection, demo_clock=True)
+        table.write_snapshot(tmp_path / SNAPSHOT)
+        assert copy.read_snapshot(tmp_path / SNAPSHOT)
+        assert copy.links == table.links
+        assert copy.programs == table.programs
+        assert copy.find("VANITY") == table.links["Vanity"]
+
+    @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "foreign"])
+    def test_a_damaged_snapshot_is_not_believed(self, tmp_path: Path, damage: str) -> None:
+        path = tmp_path / SNAPSHOT
+        LinkTable().write_snapshot(path)
+        whole = path.read_bytes()
+        path.write_bytes(
+            {
+                "cut": whole[: len(whole) // 2],
+                "changed": whole.replace(b"kopeck", b"Kopeck"),
+                "empty": b"",
+                "foreign": b"[1]\n{}\n",
+            }[damage]
+        )
+        table = LinkTable()
+        assert not table.read_snapshot(path)
+        assert not table.loaded
+
+
+class TestFailures:
+    def test_f17_a_restarted_process_redirects_while_the_database_is_away(
+        self, settings: Settings, shop: Shop, front: ClickFront, ask: Ask
+    ) -> None:
+        assert ask().token
+        front.table.write_snapshot(settings.data_dir / SNAPSHOT)
+        away = replace(settings, database_url=AWAY, redis_url="redis://127.0.0.1:9")
+        restarted = ClickFront(flask_stand_in, away)
+        try:
+            answer = ask_of(restarted)()
+            unknown = ask_of(restarted)("/r/nobody")
+        finally:
+            restarted.stop()
+        assert not read_token(settings, answer.token).unrecorded
+        assert len(journalled(settings)) == 2
+        assert unknown.status == "404 Not Found"
+
+    def test_a_process_that_never_knew_a_link_asks_to_come_again(self, settings: Settings) -> None:
+        front = ClickFront(flask_stand_in, replace(settings, database_url=AWAY))
+        try:
+            answer = ask_of(front)()
+        finally:
+            front.stop()
+        assert answer.status == "503 Service Unavailable"
+        assert answer.headers["Retry-After"] == "5"
+
+    def test_f19_a_journal_that_cannot_be_written_sends_clicks_to_the_database(
+        self, settings: Settings, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        (settings.data_dir / "journal").write_text("a file where the folder should be")
+        token = read_token(settings, ask().token)
+        assert not token.unrecorded
+        ((raw,),) = session.execute(sa.text("SELECT record FROM click_spill")).all()
+        (record,) = records.scan(bytes(raw), ended=True).records
+        assert record.click_id == token.click_id.bytes
+
+    def test_f19_a_click_that_nothing_can_record_says_so_in_its_token(
+        self, settings: Settings, shop: Shop, front: ClickFront, ask: Ask
+    ) -> None:
+        assert ask().token
+        front.table.write_snapshot(settings.data_dir / SNAPSHOT)
+        away = replace(settings, database_url=AWAY, data_dir=settings.data_dir / "other")
+        away.data_dir.mkdir()
+        (settings.data_dir / SNAPSHOT).rename(away.data_dir / SNAPSHOT)
+        (away.data_dir / "journal").write_text("a file where the folder should be")
+        broken = ClickFront(flask_stand_in, away)
+        try:
+            answers = [ask_of(broken)() for _ in range(5)]
+        finally:
+            broken.stop()
+        assert {answer.status for answer in answers} == {"302 Found"}
+        assert all(read_token(settings, answer.token).unrecorded for answer in answers)
+
+    def test_f20_a_stuck_database_does_not_hold_up_a_click(
+        self, settings: Settings, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        assert ask().token
+        session.execute(sa.text("LOCK TABLE links, click_spill IN ACCESS EXCLUSIVE MODE"))
+        statuses: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: statuses.append(ask("/r/nobody").status))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        assert ask().status == "302 Found"
+        for thread in threads:
+            thread.join(timeout=30)
+        session.rollback()
+        assert statuses == ["404 Not Found"] * 8
+
+    def test_a_forked_process_opens_a_segment_of_its_own(
+        self, settings: Settings, shop: Shop, ask: Ask, front: ClickFront
+    ) -> None:
+        assert ask().token
+        front._pid = 0  # what a forked child sees: the number is another process's
+        assert ask().token
+        assert len(list((settings.data_dir / "journal").glob("*.kpj"))) == 2
+        assert front._pid == os.getpid()
