@@ -60,3 +60,8 @@ def record(
             request_id=request_id(),
         )
     )
+
+
+def by_user(user_id: int | None) -> str:
+    """`user:17`; `system` for what the command line or the demo does."""
+    return "system" if user_id is None else f"user:{user_id}"

@@ -37,3 +37,8 @@ def row_id(prefix: str, text: str) -> int:
 def short_code(kind: str, number: int) -> str:
     """The code of a link: the hashid alone, at least five characters."""
     return str(_codec(kind, CODE_LENGTH_MIN).encode(number))
+
+
+def is_short_code(kind: str, text: str) -> bool:
+    """Whether `short_code` makes this very text for some number."""
+    return bool(_codec(kind, CODE_LENGTH_MIN).decode(text))

@@ -1,0 +1,367 @@
+"""Verbs of enrollments: apply, approve, reject, suspend, reinstate.
+
+Mails go through the outbox in the same transaction; reasons are shown to the affiliate.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from affiliate.core import audit, outbox
+from affiliate.core.errors import Conflict, Invalid, NotFound
+from affiliate.people import recruiters
+from affiliate.people.applications import NAME_CHARS_MAX, Answers
+from affiliate.people.models import Affiliate, Enrollment, User
+from affiliate.people.rules import Status, Step, next_status
+from affiliate.programs.models import Program
+
+REAPPLY_AFTER: Final = timedelta(days=30)
+"""A rejected affiliate may apply again after this long."""
+REASON_CHARS_MAX: Final = 1_000
+
+
+class ProgramClosed(Conflict):
+    code = "program_closed"
+    title = "This program takes no more applications."
+
+
+class AlreadyApplied(Conflict):
+    code = "already_applied"
+    title = "You are in this program already, or your application is being read."
+
+
+class AppliedTooSoon(Conflict):
+    code = "applied_too_soon"
+    title = f"After a rejection you can apply again {REAPPLY_AFTER.days} days later."
+
+
+class AddressNotVerified(Conflict):
+    code = "address_not_verified"
+    title = "The affiliate has not verified their mail address yet; approve afterwards."
+
+
+class StepRefused(Conflict):
+    code = "step_refused"
+    title = "The enrollment is no longer in a state in which this can be done."
+
+
+def apply(
+    session: Session,
+    *,
+    user_id: int,
+    program_id: int,
+    name: str,
+    answers: Answers,
+    now: datetime,
+    recruiter_id: int | None = None,
+    by: str | None = None,
+) -> Enrollment:
+    """A person asks to join a program; a verified one is approved at once where it says so.
+
+    `recruiter_id` is the enrollment whose recruiting link was followed; one that is gone or
+    not active is left out, because a stranger's mistake must not cost the applicant their
+    application. `by` is the audit log's word for the actor, the person unless given.
+    Refuses with ProgramClosed, AlreadyApplied, AppliedTooSoon or Invalid.
+    """
+    answers.check()
+    program = session.get(Program, program_id)
+    user = session.get(User, user_id)
+    if program is None or user is None:
+        raise NotFound
+    if program.status != "open":
+        raise ProgramClosed
+    affiliate_id = _affiliate_of(session, user_id, name=name, website=answers.site, now=now)
+    recruiter_id = _usable(session, program_id, affiliate_id, recruiter_id)
+    enrollment = _enroll(
+        session,
+        program_id=program_id,
+        affiliate_id=affiliate_id,
+        recruiter_id=recruiter_id,
+        answers=answers.document(),
+        now=now,
+    )
+    _record(
+        session,
+        enrollment,
+        "application.send",
+        actor=by or audit.by_user(user_id),
+        now=now,
+        new={"recruiter": enrollment.recruiter_id},
+    )
+    if program.auto_approve and user.confirmed_at is not None:
+        return approve(session, enrollment_id=enrollment.id, by=None, now=now)
+    _mail(session, user, program, "application_received", now=now)
+    return enrollment
+
+
+def address_verified(session: Session, *, user_id: int, now: datetime) -> int:
+    """Approve what waited for this address to be verified, where the program says so.
+
+    Called when a person has verified their address. Returns how many were approved.
+    """
+    waiting = (
+        sa.select(Enrollment.id)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .join(Program, Program.id == Enrollment.program_id)
+        .where(
+            Affiliate.user_id == user_id,
+            Enrollment.status == Status.APPLIED,
+            Program.auto_approve,
+            Program.status == "open",
+        )
+        .order_by(Enrollment.id)
+    )
+    ids = list(session.scalars(waiting))
+    for enrollment_id in ids:
+        approve(session, enrollment_id=enrollment_id, by=None, now=now)
+    return len(ids)
+
+
+def approve(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
+    """Let an applicant in; also one rejected before. Refuses an unverified address."""
+    enrollment = _lock(session, enrollment_id)
+    user = _user_of(session, enrollment)
+    if user.confirmed_at is None:
+        raise AddressNotVerified
+    _step(session, enrollment, Step.APPROVE, by=by, now=now, reason=None)
+    program = session.get_one(Program, enrollment.program_id)
+    _mail(session, user, program, "application_approved", now=now)
+    return enrollment
+
+
+def reject(
+    session: Session, *, enrollment_id: int, reason: str, by: int | None, now: datetime
+) -> Enrollment:
+    """Turn an application down; the reason is mailed and shown to the applicant."""
+    reason = _reason(reason)
+    enrollment = _lock(session, enrollment_id)
+    _step(session, enrollment, Step.REJECT, by=by, now=now, reason=reason)
+    program = session.get_one(Program, enrollment.program_id)
+    user = _user_of(session, enrollment)
+    _mail(session, user, program, "application_rejected", now=now, reason=reason)
+    return enrollment
+
+
+def suspend(
+    session: Session, *, enrollment_id: int, reason: str, by: int | None, now: datetime
+) -> Enrollment:
+    """Stop crediting an affiliate from now on. What was earned before stays theirs."""
+    reason = _reason(reason)
+    enrollment = _lock(session, enrollment_id)
+    _step(session, enrollment, Step.SUSPEND, by=by, now=now, reason=reason)
+    program = session.get_one(Program, enrollment.program_id)
+    user = _user_of(session, enrollment)
+    _mail(session, user, program, "enrollment_suspended", now=now, reason=reason)
+    return enrollment
+
+
+def reinstate(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
+    """Credit a suspended affiliate again, from now on."""
+    enrollment = _lock(session, enrollment_id)
+    _step(session, enrollment, Step.REINSTATE, by=by, now=now, reason=None)
+    program = session.get_one(Program, enrollment.program_id)
+    _mail(session, _user_of(session, enrollment), program, "enrollment_reinstated", now=now)
+    return enrollment
+
+
+def set_recruiter(
+    session: Session,
+    *,
+    enrollment_id: int,
+    recruiter_id: int | None,
+    by: int | None,
+    now: datetime,
+    reason: str,
+) -> Enrollment:
+    """See recruiters.set_recruiter."""
+    return recruiters.set_recruiter(
+        session,
+        enrollment_id=enrollment_id,
+        recruiter_id=recruiter_id,
+        by=by,
+        now=now,
+        reason=_reason(reason),
+    )
+
+
+def in_program(session: Session, *, program_id: int, enrollment_id: int) -> Enrollment:
+    """The enrollment, if it is one of this program; NotFound otherwise."""
+    query = sa.select(Enrollment).where(
+        Enrollment.id == enrollment_id, Enrollment.program_id == program_id
+    )
+    enrollment = session.scalar(query)
+    if enrollment is None:
+        raise NotFound("There is no such affiliate in this program.")
+    return enrollment
+
+
+def of_user(session: Session, *, user_id: int, program_id: int) -> Enrollment | None:
+    """A person's enrollment in a program, in whatever state."""
+    return session.scalar(
+        sa.select(Enrollment)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .where(Affiliate.user_id == user_id, Enrollment.program_id == program_id)
+    )
+
+
+def _affiliate_of(session: Session, user_id: int, *, name: str, website: str, now: datetime) -> int:
+    """The person's affiliate row, made at their first application to any program."""
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= NAME_CHARS_MAX or not name.isprintable():
+        raise Invalid.field("name", "length", f"A name has 1 to {NAME_CHARS_MAX} characters.")
+    made = insert(Affiliate).values(user_id=user_id, name=name, website=website, created_at=now)
+    session.execute(made.on_conflict_do_nothing(index_elements=["user_id"]))
+    return session.execute(sa.select(Affiliate.id).where(Affiliate.user_id == user_id)).scalar_one()
+
+
+def _usable(
+    session: Session, program_id: int, affiliate_id: int, recruiter_id: int | None
+) -> int | None:
+    """The recruiter, unless it is nobody active in the program or the applicant's own row."""
+    if recruiter_id is None:
+        return None
+    found = sa.select(Enrollment.id).where(
+        Enrollment.id == recruiter_id,
+        Enrollment.program_id == program_id,
+        Enrollment.status == Status.ACTIVE,
+        Enrollment.affiliate_id != affiliate_id,
+    )
+    return session.scalar(found)
+
+
+def _enroll(
+    session: Session,
+    *,
+    program_id: int,
+    affiliate_id: int,
+    recruiter_id: int | None,
+    answers: dict[str, Any],
+    now: datetime,
+) -> Enrollment:
+    """A new row has no recruits, so it cannot close a circle in the tree. A row that comes
+    back after a rejection keeps the recruiter it had."""
+    made = (
+        insert(Enrollment)
+        .values(
+            program_id=program_id,
+            affiliate_id=affiliate_id,
+            status=Status.APPLIED,
+            recruiter_id=recruiter_id,
+            answers=answers,
+            applied_at=now,
+        )
+        .on_conflict_do_nothing(index_elements=["program_id", "affiliate_id"])
+        .returning(Enrollment.id)
+    )
+    enrollment_id = session.scalar(made)
+    if enrollment_id is not None:
+        return session.get_one(Enrollment, enrollment_id)
+    query = sa.select(Enrollment.id).where(
+        Enrollment.program_id == program_id, Enrollment.affiliate_id == affiliate_id
+    )
+    enrollment = _lock(session, session.scalars(query).one())
+    after = next_status(Status(enrollment.status), Step.APPLY_AGAIN)
+    if after is None:
+        raise AlreadyApplied
+    if enrollment.decided_at is not None and now < enrollment.decided_at + REAPPLY_AFTER:
+        raise AppliedTooSoon
+    enrollment.status, enrollment.answers, enrollment.applied_at = after, answers, now
+    enrollment.decided_at = enrollment.decided_by = enrollment.decision_reason = None
+    session.flush()
+    return enrollment
+
+
+def _lock(session: Session, enrollment_id: int) -> Enrollment:
+    """Two decisions about one enrollment wait for one another; rows that refer to it do not."""
+    enrollment = session.get(
+        Enrollment, enrollment_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    if enrollment is None:
+        raise NotFound
+    return enrollment
+
+
+def _step(
+    session: Session,
+    enrollment: Enrollment,
+    step: Step,
+    *,
+    by: int | None,
+    now: datetime,
+    reason: str | None,
+) -> None:
+    before = Status(enrollment.status)
+    after = next_status(before, step)
+    if after is None:
+        raise StepRefused
+    enrollment.status = after
+    enrollment.decided_at, enrollment.decided_by, enrollment.decision_reason = now, by, reason
+    session.flush()
+    _record(
+        session,
+        enrollment,
+        f"enrollment.{step.value}",
+        actor=audit.by_user(by),
+        now=now,
+        old={"status": before.value},
+        new={"status": after.value},
+        reason=reason,
+    )
+
+
+def _reason(text: str) -> str:
+    text = text.strip()
+    if not 1 <= len(text) <= REASON_CHARS_MAX:
+        raise Invalid.field(
+            "reason", "length", f"Give the reason, in at most {REASON_CHARS_MAX} characters."
+        )
+    return text
+
+
+def _user_of(session: Session, enrollment: Enrollment) -> User:
+    query = sa.select(User).join(Affiliate, Affiliate.user_id == User.id)
+    return session.scalars(query.where(Affiliate.id == enrollment.affiliate_id)).one()
+
+
+def _mail(
+    session: Session, user: User, program: Program, template: str, *, now: datetime, **more: str
+) -> None:
+    outbox.send(
+        session,
+        to=user.email,
+        template=template,
+        locale=user.locale,
+        now=now,
+        name=user.name,
+        program=program,
+        **more,
+    )
+
+
+def _record(
+    session: Session,
+    enrollment: Enrollment,
+    action: str,
+    *,
+    actor: str,
+    now: datetime,
+    old: dict[str, Any] | None = None,
+    new: dict[str, Any] | None = None,
+    reason: str | None = None,
+) -> None:
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        subject=f"enrollment:{enrollment.id}",
+        scope=enrollment.program_id,
+        old=old,
+        new=new,
+        reason=reason,
+        now=now,
+    )
