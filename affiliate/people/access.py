@@ -1,0 +1,382 @@
+"""Who may call what: every view names it, one hook holds it, roles are read on every request.
+
+A view carries exactly one mark: `@public`, `@signed_in`, `@allow(Role.…)`, `@affiliates` or
+`@api_scope("…")`. The application refuses to answer at all while a view without a mark
+exists. Roles come from the database on each request, so that a change counts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+from flask import Flask, Response, current_app, g, redirect, request
+from flask import session as cookie
+from sqlalchemy.orm import Session
+
+from affiliate.core import clock
+from affiliate.core.config import Settings
+from affiliate.core.db import db
+from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
+from affiliate.core.http import wants_problem
+from affiliate.people import api_keys, sessions
+from affiliate.people.api_keys import ApiKeyIdentity
+from affiliate.people.models import Affiliate, Enrollment, Grant
+from affiliate.programs.models import Program
+
+FRESH_S = 15 * 60
+"""For how long after giving the password money actions need not ask again."""
+_MARK = "kopeck_access"
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Role(StrEnum):
+    """What a person may be. Staff roles are granted per program, the owner's for all."""
+
+    AFFILIATE = "affiliate"
+    FINANCE = "finance"
+    CURATOR = "curator"
+    MANAGER = "manager"
+    ANALYST = "analyst"
+    OWNER = "owner"
+
+
+class Kind(StrEnum):
+    """The five marks."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed_in"
+    ROLES = "roles"
+    AFFILIATES = "affiliates"
+    SCOPE = "scope"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a view asks of its caller."""
+
+    kind: Kind
+    roles: frozenset[Role] = frozenset()
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The signed-in person, as verbs and the audit log want it."""
+
+    user_id: int
+    affiliate_id: int | None
+    label: str
+    """`user:17`."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Everything that the database says about the caller's rights, read once a request."""
+
+    actor: Actor
+    grants: frozenset[tuple[Role, int | None]]
+    """(role, program); an owner's program is none."""
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        own = {role for role, _ in self.grants}
+        return frozenset(own | {Role.AFFILIATE} if self.actor.affiliate_id else own)
+
+    @property
+    def owner(self) -> bool:
+        return (Role.OWNER, None) in self.grants
+
+
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+    title = "This API key does not have the scope that the call needs."
+
+
+class PasswordNeeded(Unauthenticated):
+    """The session is live, but too long since the password was given."""
+
+    code = "password_needed"
+    title = "Give your password again to go on."
+
+
+PUBLIC_ENDPOINTS = frozenset(
+    {
+        "static",
+        "api_pages.openapi_document",
+        "api_pages.browsable",
+        "health.alive",
+        "health.ready",
+        "health.metrics",
+    }
+)
+"""Views of affiliate.core, which knows no roles; /metrics guards itself."""
+
+
+def public(view: View) -> View:
+    """Anybody may call it."""
+    return _marked(view, Mark(Kind.PUBLIC))
+
+
+def signed_in(view: View) -> View:
+    """Whoever is signed in, whatever the role."""
+    return _marked(view, Mark(Kind.SIGNED_IN))
+
+
+def affiliates(view: View) -> View:
+    """A signed-in person who is an affiliate."""
+    return _marked(view, Mark(Kind.AFFILIATES))
+
+
+def allow(*roles: Role) -> Callable[[View], View]:
+    """A signed-in person with one of these roles, in whichever program.
+
+    Which program is decided in the view: by `require_program` or `programs_of`.
+    """
+    if not roles:
+        raise ValueError("name at least one role")
+    return lambda view: _marked(view, Mark(Kind.ROLES, roles=frozenset(roles)))
+
+
+def api_scope(scope: str) -> Callable[[View], View]:
+    """A live API key with this scope; cookies are not looked at."""
+    if scope not in api_keys.SCOPES:
+        raise ValueError(f"unknown scope {scope!r}")
+    return lambda view: _marked(view, Mark(Kind.SCOPE, scope=scope))
+
+
+def actor() -> Actor:
+    """The signed-in person; Unauthenticated when there is none."""
+    return _standing().actor
+
+
+def roles() -> frozenset[Role]:
+    """The roles that the signed-in person has anywhere; empty for a visitor."""
+    standing = find_standing()
+    return frozenset() if standing is None else standing.roles
+
+
+def is_owner() -> bool:
+    """Whether the signed-in person owns the installation."""
+    standing = find_standing()
+    return standing is not None and standing.owner
+
+
+def programs_of(*wanted: Role) -> list[Program]:
+    """Programs in which the signed-in person has one of the roles, by name; an owner: all."""
+    standing = _standing()
+    query = sa.select(Program).order_by(Program.name, Program.id)
+    if not standing.owner:
+        query = query.where(Program.id.in_(_program_ids(standing, frozenset(wanted))))
+    return list(db.session.scalars(query))
+
+
+def require_program(slug: str, *wanted: Role) -> Program:
+    """The program of this slug, when the person has one of the roles there; else NotFound.
+
+    A program where one has no role answers exactly as one that does not exist.
+    """
+    standing = _standing()
+    query = sa.select(Program).where(Program.slug == slug)
+    if not standing.owner:
+        query = query.where(Program.id.in_(_program_ids(standing, frozenset(wanted))))
+    program = db.session.scalar(query)
+    if program is None:
+        raise NotFound
+    return program
+
+
+def api_key() -> ApiKeyIdentity:
+    """The key that calls; only in views marked with a scope."""
+    identity: ApiKeyIdentity | None = g.get("api_key")
+    if identity is None:
+        raise Unauthenticated
+    return identity
+
+
+def require_fresh(max_age_s: int = FRESH_S) -> None:
+    """Before money moves: the password must have been given in the last `max_age_s`.
+
+    Raises PasswordNeeded, which a browser meets as the page that asks for it.
+    """
+    found = sign_in()
+    if found is None:
+        raise Unauthenticated
+    if clock.real_now() - found.fresh_at > timedelta(seconds=max_age_s):
+        raise PasswordNeeded
+
+
+def sign_in() -> sessions.SignIn | None:
+    """The live session of this request's cookie, looked up once a request."""
+    if "sign_in" not in g:
+        g.sign_in = _find_sign_in()
+    found: sessions.SignIn | None = g.sign_in
+    return found
+
+
+def find_standing() -> Standing | None:
+    """The caller's rights, read once a request; None for a visitor."""
+    if "standing" not in g:
+        found = sign_in()
+        g.standing = None if found is None else read_standing(db.session(), found.user.id)
+    standing: Standing | None = g.standing
+    return standing
+
+
+def forget() -> None:
+    """Drop what this request knew of its caller: they have just signed in or out."""
+    g.pop("sign_in", None)
+    g.pop("standing", None)
+
+
+def read_standing(session: Session, user_id: int) -> Standing:
+    """Roles and affiliate of a user as the database has them now."""
+    affiliate_id = session.scalar(sa.select(Affiliate.id).where(Affiliate.user_id == user_id))
+    grants = session.execute(
+        sa.select(Grant.role, Grant.program_id).where(
+            Grant.user_id == user_id, Grant.revoked_at.is_(None)
+        )
+    )
+    return Standing(
+        Actor(user_id, affiliate_id, f"user:{user_id}"),
+        frozenset((Role(role), program_id) for role, program_id in grants),
+    )
+
+
+def mark_of(view: Callable[..., Any], endpoint: str, method: str = "GET") -> Mark | None:
+    """The mark of a view; a class-based view carries it on the class or on each method."""
+    if endpoint in PUBLIC_ENDPOINTS:
+        return Mark(Kind.PUBLIC)
+    cls = getattr(view, "view_class", None)
+    if cls is None:
+        return getattr(view, _MARK, None)
+    name = method.lower()
+    function = getattr(cls, name, None) or (getattr(cls, "get", None) if name == "head" else None)
+    return getattr(function, _MARK, None) or getattr(cls, _MARK, None)
+
+
+def unmarked(app: Flask) -> list[str]:
+    """Endpoints and methods without a mark; an application with one answers nothing."""
+    return [
+        f"{method} {rule.rule} ({rule.endpoint})"
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        if mark_of(app.view_functions[rule.endpoint], rule.endpoint, method) is None
+    ]
+
+
+def set_up(app: Flask, _settings: Settings) -> None:
+    """Install the hook before every view, and the answer of PasswordNeeded."""
+    app.before_request(_authorise)
+    app.register_error_handler(Unauthenticated, _unauthenticated)
+
+
+def _marked(view: View, mark: Mark) -> View:
+    if hasattr(view, _MARK):
+        raise ValueError(f"{view.__name__} has two access marks")
+    setattr(view, _MARK, mark)
+    return view
+
+
+def _authorise() -> None:
+    if not current_app.extensions.get("kopeck.access_checked"):
+        missing = unmarked(current_app)
+        if missing:
+            raise RuntimeError(f"views without a role: {', '.join(missing)}")
+        current_app.extensions["kopeck.access_checked"] = True
+    endpoint = request.endpoint
+    if endpoint is None or request.method == "OPTIONS":
+        return
+    mark = mark_of(current_app.view_functions[endpoint], endpoint, request.method)
+    if mark is None:
+        raise RuntimeError(f"{endpoint} does not say who may call it")
+    if mark.kind is Kind.SCOPE:
+        _authorise_key(mark.scope)
+    elif mark.kind is not Kind.PUBLIC:
+        _authorise_person(mark)
+
+
+def _authorise_person(mark: Mark) -> None:
+    held = _standing().roles
+    if mark.kind is Kind.AFFILIATES and Role.AFFILIATE not in held:
+        raise Forbidden
+    if mark.kind is Kind.ROLES and not held & mark.roles:
+        raise Forbidden
+
+
+def _authorise_key(scope: str) -> None:
+    if api_keys.looks_like_key(request.full_path):
+        raise api_keys.KeyInAddress
+    now = clock.real_now()
+    session = db.session()
+    identity = api_keys.authenticate(
+        session, authorization=request.headers.get("Authorization", ""), now=now
+    )
+    if api_keys.note_use(session, key_id=identity.id, now=now):
+        session.commit()
+    if scope not in identity.scopes:
+        raise ScopeMissing(f"This API key does not have the scope {scope}.")
+    g.api_key = identity
+
+
+def _find_sign_in() -> sessions.SignIn | None:
+    token = cookie.get(sessions.COOKIE_KEY)
+    if not isinstance(token, str):
+        return None
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    now = clock.real_now()
+    session = db.session()
+    found = sessions.find(
+        session,
+        token=token,
+        idle_s=settings.session_idle_s,
+        absolute_s=settings.session_absolute_s,
+        now=now,
+    )
+    if found is not None and sessions.touch(session, found=found, now=now):
+        session.commit()
+    if found is not None:
+        g.time_zone = found.user.time_zone
+    return found
+
+
+def _standing() -> Standing:
+    standing = find_standing()
+    if standing is None:
+        raise Unauthenticated
+    return standing
+
+
+def _program_ids(standing: Standing, wanted: frozenset[Role]) -> sa.Select[int]:
+    ids = [program for role, program in standing.grants if role in wanted and program is not None]
+    query = sa.select(Program.id).where(Program.id.in_(ids))
+    if Role.AFFILIATE in wanted and standing.actor.affiliate_id is not None:
+        enrolled = sa.select(Enrollment.program_id).where(
+            Enrollment.affiliate_id == standing.actor.affiliate_id
+        )
+        query = sa.select(Program.id).where(Program.id.in_(ids) | Program.id.in_(enrolled))
+    return query
+
+
+def _unauthenticated(refusal: Unauthenticated) -> Response:
+    """Machines get the 401; people are led to where they sign in or give the password."""
+    from affiliate.core.http import answer
+
+    if wants_problem():
+        return answer(refusal)
+    page = "/confirm-password" if isinstance(refusal, PasswordNeeded) else "/sign-in"
+    back = request.full_path.rstrip("?") if request.method == "GET" else _page_before()
+    return redirect(f"{page}?{urlencode({'next': back})}" if back else page, 303)  # type: ignore[return-value]
+
+
+def _page_before() -> str:
+    """Where a refused form stood: the referrer's path, if it is our own."""
+    own = request.host_url
+    referrer = request.referrer or ""
+    return "/" + referrer[len(own) :] if referrer.startswith(own) else ""

@@ -1,0 +1,195 @@
+"""A shop's API keys: made, shown once, found again by prefix, compared in constant time.
+
+`kpk_<prefix>_<secret>`: the prefix finds the row, the secret is 32 random bytes of which
+only the SHA-256 is stored. Format: docs/api.md, "Keys".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from affiliate.core import audit
+from affiliate.core.errors import Invalid, NotFound, Unauthenticated
+from affiliate.people.models import ApiKey
+
+SCOPES = (
+    "orders:read",
+    "orders:write",
+    "orders:import",
+    "affiliates:read",
+    "affiliates:write",
+    "withdrawals:write",
+    "batches:read",
+    "statistics:read",
+)
+"""What a key can be allowed; each view of the API names the one that it needs."""
+SECRET_BYTES = 32
+PREFIX_BYTES = 4
+LAST_USED_GRAIN_S = 60
+NAME_CHARS_MAX = 100
+_SHAPE = re.compile(r"kpk_([A-Za-z0-9]{4,16})_([A-Za-z0-9_-]{20,80})")
+_NOBODYS_HASH = hashlib.sha256(b"no key has this secret").digest()
+
+
+@dataclass(frozen=True)
+class ApiKeyIdentity:
+    """Who is calling: a key of one program."""
+
+    id: int
+    program_id: int
+    prefix: str
+    scopes: frozenset[str]
+
+    @property
+    def label(self) -> str:
+        """As it stands in the audit log: `key:kpk_ab12`."""
+        return f"key:kpk_{self.prefix}"
+
+
+class KeyRefused(Unauthenticated):
+    code = "key_refused"
+    title = "Send a valid API key: Authorization: Bearer kpk_…"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="kopeck"'}
+
+
+class KeyInAddress(KeyRefused):
+    code = "key_in_address"
+    title = (
+        "The API key stood in the address, where logs and proxies keep it. It is burnt: revoke "
+        "it, make a new one and send that in the Authorization header."
+    )
+
+
+def create_key(
+    session: Session,
+    *,
+    program_id: int,
+    scopes: Collection[str],
+    name: str,
+    by: str,
+    now: datetime,
+    created_by: int | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key; the second value is the whole key, which nobody can read again.
+
+    `by` is the actor's label for the audit log, `created_by` the user's number if a person
+    did it. Raises Invalid for no scope or an unknown one.
+    """
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise Invalid.field(
+            "scopes",
+            "unknown_scope" if unknown else "missing",
+            f"Name at least one of: {', '.join(SCOPES)}.",
+        )
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    key = ApiKey(
+        program_id=program_id,
+        name=name.strip()[:NAME_CHARS_MAX],
+        prefix=secrets.token_hex(PREFIX_BYTES),
+        secret_hash=_hash(secret),
+        scopes=sorted(set(scopes)),
+        created_by=created_by,
+        created_at=now,
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    audit.record(
+        session,
+        actor=by,
+        action="api_key.create",
+        subject=f"key:kpk_{key.prefix}",
+        scope=program_id,
+        new={"name": key.name, "scopes": key.scopes},
+        now=now,
+    )
+    return key, f"kpk_{key.prefix}_{secret}"
+
+
+def revoke_key(session: Session, *, program_id: int, key_id: int, by: str, now: datetime) -> None:
+    """End a key of this program for good; NotFound for another program's. Safe to repeat."""
+    key = session.scalar(
+        sa.select(ApiKey)
+        .where(ApiKey.id == key_id, ApiKey.program_id == program_id)
+        .with_for_update()
+    )
+    if key is None:
+        raise NotFound
+    if key.revoked_at is not None:
+        return
+    key.revoked_at = now
+    session.flush()
+    audit.record(
+        session,
+        actor=by,
+        action="api_key.revoke",
+        subject=f"key:kpk_{key.prefix}",
+        scope=program_id,
+        now=now,
+    )
+
+
+def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKey]:
+    """Keys of these programs, the newest first, revoked ones included."""
+    return session.scalars(
+        sa.select(ApiKey).where(ApiKey.program_id.in_(program_ids)).order_by(ApiKey.id.desc())
+    ).all()
+
+
+def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiKeyIdentity:
+    """The key behind an Authorization header; KeyRefused for anything else.
+
+    An unknown prefix costs the same comparison as a known one, so that the time of the
+    answer does not tell which prefixes exist.
+    """
+    scheme, _, credentials = authorization.partition(" ")
+    shape = _SHAPE.fullmatch(credentials.strip())
+    if scheme.lower() != "bearer" or shape is None:
+        raise KeyRefused
+    prefix, secret = shape.groups()
+    key = session.scalar(sa.select(ApiKey).where(ApiKey.prefix == prefix))
+    stored = _NOBODYS_HASH if key is None else key.secret_hash
+    matches = hmac.compare_digest(stored, _hash(secret))
+    if key is None or not matches or key.revoked_at is not None:
+        raise KeyRefused
+    if key.expires_at is not None and key.expires_at <= now:
+        raise KeyRefused
+    return ApiKeyIdentity(key.id, key.program_id, key.prefix, frozenset(key.scopes))
+
+
+def note_use(session: Session, *, key_id: int, now: datetime) -> bool:
+    """Write when the key was last used, at most once a minute. True when it was written."""
+    noted = session.execute(
+        sa.update(ApiKey)
+        .where(
+            ApiKey.id == key_id,
+            ApiKey.last_used_at.is_(None)
+            | (ApiKey.last_used_at <= now - timedelta(seconds=LAST_USED_GRAIN_S)),
+        )
+        .values(last_used_at=now.replace(second=0, microsecond=0))
+        .returning(ApiKey.id)
+    ).one_or_none()
+    return noted is not None
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text holds a whole key (to refuse it in addresses)."""
+    return _SHAPE.search(text) is not None
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
