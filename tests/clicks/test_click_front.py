@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import Ask, Shop, add_link, ask_of, flask_stand_in
+from click_support import Ask, Shop, add_link, ask_of, flask_stand_in
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
