@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Blueprint, Flask, Response, abort, request
 
 from affiliate.core.config import ROOT, Settings
+from affiliate.people.access import public
 from tracker.pixel.rules import Script, script_from
 
 SOURCE = ROOT / "static" / "pixel" / "pixel.js"
@@ -23,12 +24,14 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
 
 @blueprint.get("/pixel.js")
+@public
 def moving_pixel() -> Response:
     """The current pixel: shops embed this address and get corrections within an hour."""
     return _answer(current_script(), f"public, max-age={MOVING_MAX_AGE_S}")
 
 
 @blueprint.get("/pixel-<version>.js")
+@public
 def versioned_pixel(version: str) -> Response:
     """This very version, for ever: an address whose content cannot change."""
     script = current_script()
