@@ -116,6 +116,8 @@ def queue_on(redis: Redis, name: str) -> Queue:
 
 @sa.event.listens_for(Session, "after_commit")
 def _ring(session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # A released savepoint fires the event too, and is no commit.
     for entry, args in session.info.pop(_PENDING, []):
         entry.wake(*args)
 

@@ -1,0 +1,127 @@
+"""The start page, and in demo mode the page on which business time can be moved."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from affiliate.people.access import public
+from flask import Blueprint, Flask, current_app, flash, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response
+
+from affiliate.core import audit, clock
+from affiliate.core.config import Settings
+from affiliate.core.db import db
+from affiliate.core.errors import Invalid
+from affiliate.programs.models import Program
+from tracker.desks import style_page
+
+ADVANCE_DAYS = (1, 7, 14, 15, 30)
+ADVANCE_HOURS_MAX = 24 * 366
+
+home = Blueprint("home", __name__)
+demo = Blueprint("demo", __name__, url_prefix="/demo")
+
+
+def set_up(app: Flask, settings: Settings) -> None:
+    """Register the start page; the demo's page exists outside production alone."""
+    app.register_blueprint(home)
+    if not settings.production:
+        app.register_blueprint(demo)
+        app.context_processor(_moved_clock)
+
+
+@home.get("/")
+@public
+def start() -> str:
+    """What Kopeck is, the programs that take applications, and the demo's doors."""
+    programs = db.session.scalars(
+        sa.select(Program).where(Program.status == "open").order_by(Program.id)
+    )
+    return render_template(
+        "landing.html",
+        programs=[
+            {"name": p.name, "summary": p.summary, "url": f"/programs/{p.slug}"} for p in programs
+        ],
+        doors=_doors(),
+    )
+
+
+@demo.get("/")
+@public
+def clock_page() -> str:
+    """Business time as it is, and buttons that move it forward."""
+    return render_template(
+        "demo.html",
+        now=clock.now(db.session()),
+        offset=clock.offset(db.session()),
+        choices=ADVANCE_DAYS,
+        doors=_doors(),
+    )
+
+
+@demo.post("/clock")
+@public
+def advance_clock() -> Response:
+    """Move business time forward by `hours` or `days`; refused in production (no such route)."""
+    by = timedelta(days=_whole("days"), hours=_whole("hours"))
+    if not timedelta(0) < by <= timedelta(hours=ADVANCE_HOURS_MAX):
+        raise Invalid.field("days", "out_of_range", _("Choose between one hour and one year."))
+    session = db.session()
+    clock.advance(session, by=by)
+    now = clock.now(session)
+    audit.record(session, actor="demo", action="clock.advance", subject="clock", now=now)
+    session.commit()
+    flash(_("Business time has moved forward."), "success")
+    return redirect(url_for("demo.clock_page"), 303)
+
+
+@demo.get("/styleguide")
+@public
+def styleguide() -> str:
+    """Every component of our pages on one page."""
+    return render_template("_styleguide.html", example=style_page.example(clock.now(db.session())))
+
+
+def _whole(name: str) -> int:
+    text = request.form.get(name, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise Invalid.field(name, "not_a_whole_number", _("Write a whole number."))
+    return int(text)
+
+
+def _doors() -> list[dict[str, str]]:
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    if settings.production:
+        return []
+    doors = [
+        (_("Affiliate account"), _("Links, clicks, orders, money"), "/account/", "affiliate"),
+        (_("Finance desk"), _("Batches to approve"), "/finance/", "building-bank"),
+        (_("Manager's desk"), _("Applications, affiliates, rules"), "/manage/", "users"),
+        (_("API"), _("What shops call"), "/api/", "api"),
+        (_("Clock"), _("Let a hold period pass"), "/demo/", "clock"),
+    ]
+    if settings.shop_url:
+        shop = (_("Demo shop"), _("Buy something"), settings.shop_url, "shopping-cart")
+        doors.insert(0, shop)
+    if settings.stripe_api_base.startswith("http://"):
+        doors.append(
+            (_("Stripe double"), _("What was sent"), settings.stripe_api_base, "cash-banknote")
+        )
+    return [dict(zip(("label", "text", "url", "icon"), door, strict=True)) for door in doors]
+
+
+def _moved_clock() -> dict[str, object]:
+    """A line above every page while business time runs ahead."""
+    ahead = clock.offset(db.session())
+    if not ahead:
+        return {}
+    return {
+        "notice": {
+            "text": _("Demo: business time is %(days)s days ahead.", days=ahead.days),
+            "url": url_for("demo.clock_page"),
+            "label": _("Clock"),
+            "tone": "warning",
+        }
+    }
