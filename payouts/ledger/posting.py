@@ -1,0 +1,254 @@
+"""The only writer of ledger entries.
+
+A posting is one business fact: entries that sum to zero per currency under a unique
+reference. Posting the same reference again changes nothing and says so. Corrections are
+mirror postings (`reverse`), never updates. Rule: docs/reliability.md, "Ledger".
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from affiliate.core.errors import Conflict
+from affiliate.core.money import Money
+from payouts.ledger.accounts import WITH_BALANCE, AccountKey, AccountKind, account_ids
+from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
+
+POSTINGS_MAX = 1_000
+"""Postings written by one statement: more are written in several, in one transaction."""
+
+
+class Kind(StrEnum):
+    """What happened to the money."""
+
+    EARN = "earn"
+    RELEASE = "release"
+    VOID = "void"
+    CLAW_BACK = "claw_back"
+    BONUS = "bonus"
+    ADJUST = "adjust"
+    WRITE_OFF = "write_off"
+    RESERVE = "reserve"
+    RETURN = "return"
+    SETTLE = "settle"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One side of a posting. Positive: the account's owner is owed more."""
+
+    account: AccountKey
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    kind: Kind
+    reference: str
+    """What it books, unique for ever: `earn:commission:17`."""
+    reason: str
+    """Value of a closed enum."""
+    lines: tuple[Line, ...]
+    reverses_id: int | None = None
+
+
+class AlreadyPosted(Conflict):
+    """The fact is in the books already; nothing was written."""
+
+    code = "already_posted"
+    title = "This is booked already."
+
+    def __init__(self, references: Sequence[str]) -> None:
+        self.references = tuple(references)
+        super().__init__(f"Booked already: {', '.join(references[:5])}.")
+
+
+class Unbalanced(ValueError):
+    """A posting that does not sum to zero or has an empty line: a mistake of the program."""
+
+
+def post(
+    session: Session,
+    *,
+    kind: Kind,
+    reference: str,
+    reason: str,
+    lines: Sequence[Line],
+    now: datetime,
+) -> int:
+    """Book one fact; the transaction's id. Raises AlreadyPosted, Unbalanced."""
+    posting = Posting(kind, reference, reason, tuple(lines))
+    return post_many(session, postings=[posting], now=now)[reference]
+
+
+def post_many(session: Session, *, postings: Sequence[Posting], now: datetime) -> dict[str, int]:
+    """Book many facts set by set; the transaction's id of each reference.
+
+    Raises AlreadyPosted when any reference is in the books, and then writes none of them;
+    Unbalanced when lines do not sum to zero in each currency.
+    """
+    for posting in postings:
+        _check(posting)
+    written: dict[str, int] = {}
+    if not postings:
+        return written
+    with session.begin_nested():
+        for start in range(0, len(postings), POSTINGS_MAX):
+            written |= _write(session, postings[start : start + POSTINGS_MAX], now)
+    return written
+
+
+def reverse(
+    session: Session,
+    *,
+    transaction_id: int,
+    kind: Kind,
+    reference: str,
+    reason: str,
+    now: datetime,
+) -> int:
+    """Book the exact mirror of a transaction; a transaction can be reversed once.
+
+    Raises AlreadyPosted when the reference, or another mirror of it, is booked.
+    """
+    posting = mirror(
+        session, transaction_id=transaction_id, kind=kind, reference=reference, reason=reason
+    )
+    taken = session.scalar(
+        sa.select(LedgerTransaction.reference).where(
+            LedgerTransaction.reverses_id == transaction_id
+        )
+    )
+    if taken is not None:
+        raise AlreadyPosted([taken])
+    return post_many(session, postings=[posting], now=now)[reference]
+
+
+def mirror(
+    session: Session, *, transaction_id: int, kind: Kind, reference: str, reason: str
+) -> Posting:
+    """The posting that undoes a transaction, not booked yet."""
+    rows = session.execute(
+        sa.select(LedgerAccount, LedgerEntry.amount_micros)
+        .join(LedgerEntry, LedgerEntry.account_id == LedgerAccount.id)
+        .where(LedgerEntry.transaction_id == transaction_id)
+        .order_by(LedgerEntry.id)
+    ).all()
+    lines = tuple(Line(_key(account), Money(-micros, account.currency)) for account, micros in rows)
+    return Posting(kind, reference, reason, lines, reverses_id=transaction_id)
+
+
+def _key(row: LedgerAccount) -> AccountKey:
+    kind = AccountKind(row.kind)
+    return AccountKey(kind, row.program_id, row.enrollment_id, row.rail, row.currency)
+
+
+def _check(posting: Posting) -> None:
+    sums: Counter[str] = Counter()
+    for line in posting.lines:
+        if line.amount.currency != line.account.currency or not line.amount:
+            raise Unbalanced(f"{posting.reference}: an empty line or another currency")
+        sums[line.amount.currency] += line.amount.micros
+    if len(posting.lines) < 2 or any(sums.values()):
+        raise Unbalanced(f"{posting.reference}: the lines do not sum to zero")
+
+
+def _write(session: Session, postings: Sequence[Posting], now: datetime) -> dict[str, int]:
+    written = _insert_transactions(session, postings, now)
+    repeated = [p.reference for p in postings if p.reference not in written]
+    if repeated or len(written) < len(postings):
+        raise AlreadyPosted(repeated or [p.reference for p in postings])
+    accounts = account_ids(session, (line.account for p in postings for line in p.lines))
+    _insert_entries(session, postings, written, accounts)
+    _move_balances(session, postings, accounts)
+    return written
+
+
+def _insert_transactions(
+    session: Session, postings: Sequence[Posting], now: datetime
+) -> dict[str, int]:
+    """Sorted by reference: two sessions with the same facts wait in one order."""
+    rows = session.execute(
+        insert(LedgerTransaction)
+        .values(
+            [
+                {
+                    "kind": p.kind.value,
+                    "reference": p.reference,
+                    "reason": p.reason,
+                    "occurred_at": now,
+                    "reverses_id": p.reverses_id,
+                }
+                for p in sorted(postings, key=lambda p: p.reference)
+            ]
+        )
+        .on_conflict_do_nothing(index_elements=["reference"])
+        .returning(LedgerTransaction.reference, LedgerTransaction.id)
+    )
+    return dict(rows.all())
+
+
+# One statement for all entries of all transactions: the trigger that checks the sums reads
+# what a statement has added, and refuses entries that come to a transaction later.
+_ENTRIES = sa.text(
+    """
+    INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)
+    SELECT * FROM unnest(
+        CAST(:transactions AS bigint[]), CAST(:accounts AS bigint[]),
+        CAST(:currencies AS text[]), CAST(:amounts AS bigint[])
+    )
+    """
+)
+
+
+def _insert_entries(
+    session: Session,
+    postings: Sequence[Posting],
+    transactions: dict[str, int],
+    accounts: dict[AccountKey, int],
+) -> None:
+    lines = [(transactions[p.reference], line) for p in postings for line in p.lines]
+    session.execute(
+        _ENTRIES,
+        {
+            "transactions": [transaction for transaction, _ in lines],
+            "accounts": [accounts[line.account] for _, line in lines],
+            "currencies": [line.amount.currency for _, line in lines],
+            "amounts": [line.amount.micros for _, line in lines],
+        },
+    )
+
+
+# Rows are touched in account id order, as every lock of them is taken, so that two
+# sessions never wait for each other in a circle.
+_BALANCES = sa.text(
+    """
+    INSERT INTO ledger_balances (account_id, amount_micros)
+    SELECT * FROM unnest(CAST(:accounts AS bigint[]), CAST(:amounts AS bigint[]))
+        AS moved(account_id, amount_micros)
+    ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE
+        SET amount_micros = ledger_balances.amount_micros + excluded.amount_micros
+    """
+)
+
+
+def _move_balances(
+    session: Session, postings: Sequence[Posting], accounts: dict[AccountKey, int]
+) -> None:
+    moved: defaultdict[int, int] = defaultdict(int)
+    for posting in postings:
+        for line in posting.lines:
+            if line.account.kind in WITH_BALANCE:
+                moved[accounts[line.account]] += line.amount.micros
+    if moved:
+        ids = sorted(moved)
+        session.execute(_BALANCES, {"accounts": ids, "amounts": [moved[i] for i in ids]})
