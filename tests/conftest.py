@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,6 +38,14 @@ from affiliate.core.migrate import upgrade  # noqa: E402
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
 NOW = datetime(2026, 11, 21, 7, 15, tzinfo=UTC)
 """The fixed clock of tests that pass `now` themselves."""
+
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 _numbers = itertools.count()
 
@@ -133,3 +146,23 @@ def client(app: Flask) -> FlaskClient:
 def production_settings(settings: Settings) -> Settings:
     """The same as in production mode."""
     return replace(settings, mode="production", public_url="https://kopeck.example")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The Chromium of this machine; tests in the browser are skipped where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium on this machine")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """One Chromium for the whole run: a second Playwright beside it would not start."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
+        yield started
+        started.close()

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Browser
 
 from sandbox.shop.catalogue import bill_for, coupon_from, decimal
 from sandbox.shop.report import clicks_from, email_hash
@@ -388,32 +388,22 @@ def test_the_price_with_a_code_needs_neither_name_nor_address(shop: RunningShop)
 
 @pytest.mark.browser
 def test_a_buyer_who_came_by_a_link_is_reported_by_browser_and_server_alike(
-    shop: RunningShop, kopeck: Kopeck
+    shop: RunningShop, kopeck: Kopeck, browser: Browser
 ) -> None:
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto(f"{shop.url}/?kpk={TOKEN}")
-        page.wait_for_url(f"{shop.url}/")
-        page.get_by_text("Heron desk lamp").click()
-        page.get_by_role("button", name="Put into the cart").click()
-        page.get_by_role("link", name="To the checkout").click()
-        page.get_by_label("Name").fill("Vera")
-        page.get_by_label("E-mail").fill("vera@example.org")
-        page.get_by_role("button", name="Place the order").click()
-        order_id = page.locator("#order-number").inner_text()
-        wait_until(lambda: len(kopeck.told) == 2)
-        browser.close()
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(f"{shop.url}/?kpk={TOKEN}")
+    page.wait_for_url(f"{shop.url}/")
+    page.get_by_text("Heron desk lamp").click()
+    page.get_by_role("button", name="Put into the cart").click()
+    page.get_by_role("link", name="To the checkout").click()
+    page.get_by_label("Name").fill("Vera")
+    page.get_by_label("E-mail").fill("vera@example.org")
+    page.get_by_role("button", name="Place the order").click()
+    order_id = page.locator("#order-number").inner_text()
+    wait_until(lambda: len(kopeck.told) == 2)
+    page.close()
 
     (by_server,) = kopeck.bodies("/api/v1/orders")
     (by_browser,) = kopeck.bodies("/v1/events")
