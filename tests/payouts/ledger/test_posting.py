@@ -34,9 +34,13 @@ def lines(world: World, amount: str, kind: AccountKind = AccountKind.AVAILABLE) 
 
 def book(session: Session, world: World, amount: str, reference: str = "bonus:1") -> int:
     return post(
-        session, kind=Kind.BONUS, reference=reference, reason="bonus",
-        lines=lines(world, amount), now=NOW,
-    )  # fmt: skip
+        session,
+        kind=Kind.BONUS,
+        reference=reference,
+        reason="bonus",
+        lines=lines(world, amount),
+        now=NOW,
+    )
 
 
 def cached(session: Session, world: World) -> int:
@@ -102,9 +106,14 @@ def test_the_database_itself_refuses_entries_that_do_not_balance(
         )
 
 
-@pytest.mark.parametrize("change", ["UPDATE ledger_entries SET amount_micros = 1",
-                                    "DELETE FROM ledger_entries",
-                                    "UPDATE ledger_transactions SET reason = 'x'"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ledger_entries SET amount_micros = 1",
+        "DELETE FROM ledger_entries",
+        "UPDATE ledger_transactions SET reason = 'x'",
+    ],
+)
 def test_the_database_refuses_to_change_the_books(
     session: Session, world: World, change: str
 ) -> None:
