@@ -1,0 +1,219 @@
+"""Decide whose an order is, write down why, and let it earn; decide again when that changes.
+
+The caller holds the order's row. At most one decision of an order is live (unique index).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from affiliate.core.money import Money
+from affiliate.programs.rule_versions import RuleVersionInForce, in_force
+from payouts.commissions.earn import earn, wait_for
+from payouts.commissions.rules import Credit, Sale, VoidReason
+from payouts.commissions.void import take_back, void
+from tracker.attribution.evidence import Gathered, gather
+from tracker.attribution.models import Decision
+from tracker.attribution.rules import Attribution, Unattributed, attribute
+from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
+from tracker.orders.keys import order_keys
+
+CLICK_CHECK_HOURS: Final = 24
+"""How long the loader's verdict on a credited click is awaited; then the token stands."""
+
+
+class WaitsFor(StrEnum):
+    """What a commission waits for besides its hold period."""
+
+    CONFIRMATION = "confirmation"
+    CLICK_CHECK = "click_check"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The order as attribution reads it."""
+
+    id: int
+    program_id: int
+    placed_at: datetime
+    net: Money
+    confirmed: bool
+    evidence: Mapping[str, Any]
+    """What servers and browsers brought, each under its name."""
+    program_closed: bool
+    refunded_net: Money | None = None
+
+    @property
+    def reference(self) -> str:
+        return reference_of(self.id)
+
+
+def reference_of(order_row_id: int) -> str:
+    """How payouts names the order."""
+    return f"order:{order_row_id}"
+
+
+def decide(session: Session, *, order: Subject, number: int, now: datetime) -> None:
+    """Make decision `number` of the order and let it earn.
+
+    The attribution terms are the program's version in force at placed_at.
+    """
+    version = in_force(session, program_id=order.program_id, at=order.placed_at)
+    gathered = gather(
+        session,
+        program_id=order.program_id,
+        placed_at=order.placed_at,
+        evidence=order.evidence,
+        window=version.terms.attribution.window,
+        program_closed=order.program_closed,
+        keys=order_keys(),
+    )
+    verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
+    due_at = _click_check_due_at(verdict, now)
+    _store(session, order, number, version, gathered, verdict, due_at, now)
+    if isinstance(verdict, Unattributed):
+        return
+    earn(
+        session,
+        sale=_sale(order, number, version, gathered, verdict),
+        waits_for=waits_for(confirmed=order.confirmed, click_check_due_at=due_at),
+        now=now,
+    )
+    if order.refunded_net:
+        take_back(
+            session,
+            reference=order.reference,
+            refund=f"refunds_before:{order.reference}:decision:{number}",
+            refunded_net=order.refunded_net,
+            net=order.net,
+            now=now,
+        )
+
+
+def decide_again(session: Session, *, order: Subject, reason: VoidReason, now: datetime) -> None:
+    """Void the live decision and what it earned, and make the next; both are kept."""
+    number = void_decision(session, order_row_id=order.id, reason=reason, now=now)
+    decide(session, order=order, number=number + 1, now=now)
+
+
+def void_decision(session: Session, *, order_row_id: int, reason: VoidReason, now: datetime) -> int:
+    """Void the live decision and its commissions. Returns the highest number so far."""
+    rows = session.execute(
+        sa.select(Decision.id, Decision.number, Decision.voided_at)
+        .where(Decision.order_id == order_row_id)
+        .order_by(Decision.number)
+    ).all()
+    for row in rows:
+        if row.voided_at is None:
+            void(
+                session,
+                reference=reference_of(order_row_id),
+                decision=row.number,
+                reason=reason,
+                now=now,
+            )
+            session.execute(
+                sa.update(Decision)
+                .where(Decision.id == row.id)
+                .values(voided_at=now, void_reason=reason.value, click_check_due_at=None)
+            )
+    return max((row.number for row in rows), default=0)
+
+
+def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: datetime) -> None:
+    """Recompute from the order's facts what its commissions wait for."""
+    due_at = session.scalar(
+        sa.select(Decision.click_check_due_at).where(
+            Decision.order_id == order_row_id, Decision.voided_at.is_(None)
+        )
+    )
+    wait_for(
+        session,
+        reference=reference_of(order_row_id),
+        waits_for=waits_for(confirmed=confirmed, click_check_due_at=due_at),
+        now=now,
+    )
+
+
+def waits_for(*, confirmed: bool, click_check_due_at: datetime | None) -> str | None:
+    """The one thing to name; the confirmation first, as it may never come."""
+    if not confirmed:
+        return WaitsFor.CONFIRMATION.value
+    return WaitsFor.CLICK_CHECK.value if click_check_due_at is not None else None
+
+
+def _click_check_due_at(verdict: Attribution | Unattributed, now: datetime) -> datetime | None:
+    if isinstance(verdict, Attribution) and any(s.awaits_click_check for s in verdict.shares):
+        return now + timedelta(hours=CLICK_CHECK_HOURS)
+    return None
+
+
+_INSERT = sa.insert(Decision)
+
+
+def _store(
+    session: Session,
+    order: Subject,
+    number: int,
+    version: RuleVersionInForce,
+    gathered: Gathered,
+    verdict: Attribution | Unattributed,
+    due_at: datetime | None,
+    now: datetime,
+) -> None:
+    credited = isinstance(verdict, Attribution)
+    session.connection().execute(
+        _INSERT,
+        {
+            "order_id": order.id,
+            "number": number,
+            "rule_version_id": version.id,
+            "outcome": "attributed" if credited else "unattributed",
+            "reason": None if isinstance(verdict, Attribution) else verdict.reason.value,
+            "shares": (
+                [share_document(share) for share in verdict.shares]
+                if isinstance(verdict, Attribution)
+                else []
+            ),
+            "trace": [trace_document(line) for line in verdict.trace],
+            "snapshot": snapshot_of(gathered.facts, gathered.candidates),
+            "decided_at": now,
+            "click_check_due_at": due_at,
+        },
+    )
+
+
+def _sale(
+    order: Subject,
+    number: int,
+    version: RuleVersionInForce,
+    gathered: Gathered,
+    verdict: Attribution,
+) -> Sale:
+    return Sale(
+        program_id=order.program_id,
+        reference=order.reference,
+        decision=number,
+        net=order.net,
+        credits=tuple(
+            Credit(
+                enrollment_id=share.enrollment_id,
+                weight=Fraction(share.weight),
+                terms=version.terms.commission,
+                rule_version_id=version.id,
+                recruiter_id=gathered.recruiters.get(share.enrollment_id),
+            )
+            for share in verdict.shares
+        ),
+        placed_at=order.placed_at,
+        hold=version.terms.payout.hold,
+    )

@@ -1,0 +1,111 @@
+"""Decisions as stored JSON: what was read, whose it is, what each check said (pure).
+
+`facts_from` and `candidates_from` give back exactly what `snapshot_of` took, so that a
+replay reads the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tracker.attribution.rules import Candidate, Kind, OrderFacts, Share, TraceLine
+from tracker.clicks.rules import DropReason
+
+
+def snapshot_of(order: OrderFacts, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Everything that attribution read."""
+    return {
+        "order": {
+            "placed_at": order.placed_at.isoformat(),
+            "customer_since": _text(order.customer_since),
+            "says_new": order.says_new,
+            "program_closed": order.program_closed,
+        },
+        "candidates": [_candidate(candidate) for candidate in candidates],
+    }
+
+
+def facts_from(document: Mapping[str, Any]) -> OrderFacts:
+    """The order's facts of a snapshot."""
+    order = document["order"]
+    return OrderFacts(
+        placed_at=datetime.fromisoformat(order["placed_at"]),
+        customer_since=_moment(order["customer_since"]),
+        says_new=order["says_new"],
+        program_closed=order["program_closed"],
+    )
+
+
+def candidates_from(document: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """The candidates of a snapshot."""
+    return tuple(
+        Candidate(
+            kind=Kind(found["kind"]),
+            enrollment_id=found["enrollment_id"],
+            click_id=found["click_id"],
+            at=_moment(found["at"]),
+            genuine=found["genuine"],
+            in_program=found["in_program"],
+            disabled_at=_moment(found["disabled_at"]),
+            valid_until=_moment(found["valid_until"]),
+            active=found["active"],
+            is_buyer=found["is_buyer"],
+            drop=DropReason(found["drop"]) if found["drop"] else None,
+            loaded=found["loaded"],
+            unrecorded=found["unrecorded"],
+        )
+        for found in document["candidates"]
+    )
+
+
+def share_document(share: Share) -> dict[str, Any]:
+    """A share as the decision's row keeps it."""
+    return {
+        "enrollment_id": share.enrollment_id,
+        "weight": str(share.weight),
+        "evidence": share.evidence.value,
+        "click_id": share.click_id,
+        "clicked_at": _text(share.clicked_at),
+    }
+
+
+def trace_document(line: TraceLine) -> dict[str, Any]:
+    """A line of the trace; what does not apply is left out."""
+    found = {
+        "candidate": line.candidate.value,
+        "enrollment_id": line.enrollment_id,
+        "click_id": line.click_id,
+        "age_seconds": line.age_s,
+        "check": line.check.value,
+        "outcome": line.outcome.value,
+        "reason": line.reason and line.reason.value,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _candidate(found: Candidate) -> dict[str, Any]:
+    return {
+        "kind": found.kind.value,
+        "enrollment_id": found.enrollment_id,
+        "click_id": found.click_id,
+        "at": _text(found.at),
+        "genuine": found.genuine,
+        "in_program": found.in_program,
+        "disabled_at": _text(found.disabled_at),
+        "valid_until": _text(found.valid_until),
+        "active": found.active,
+        "is_buyer": found.is_buyer,
+        "drop": found.drop and found.drop.value,
+        "loaded": found.loaded,
+        "unrecorded": found.unrecorded,
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
