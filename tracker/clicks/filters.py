@@ -10,14 +10,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tracker.clicks.rules import DropReason
 
 AGENT_CHARS_MAX: Final = 300
 AGENTS_REMEMBERED_MAX: Final = 4096
 
-Check = Callable[[Mapping[str, Any]], DropReason | None]
+HEADER_CHARS_MAX: Final = 60
+"""More than any value that the checks look for; longer ones are cut, so that what is
+remembered stays small."""
+
+
+class Asked(NamedTuple):
+    """What the checks look at in a request."""
+
+    method: str
+    purpose: str
+    """Sec-Purpose and its forerunners; empty when none was sent."""
+    destination: str
+    """Sec-Fetch-Dest; `document` when none was sent, as by old browsers."""
+    agent: str
+
+
+Check = Callable[[Asked], DropReason | None]
 
 _FRAMES = frozenset(("iframe", "frame", "fencedframe", "embed", "object"))
 
@@ -41,35 +57,28 @@ _BOTS = re.compile(
 )
 
 
-def by_method(environ: Mapping[str, Any]) -> DropReason | None:
+def by_method(asked: Asked) -> DropReason | None:
     """HEAD asks what is there; nobody goes there."""
-    return DropReason.HEAD_REQUEST if environ["REQUEST_METHOD"] == "HEAD" else None
+    return DropReason.HEAD_REQUEST if asked.method == "HEAD" else None
 
 
-def by_purpose(environ: Mapping[str, Any]) -> DropReason | None:
+def by_purpose(asked: Asked) -> DropReason | None:
     """Prefetch and prerender load a page that may never be seen."""
-    get = environ.get
-    purpose = get("HTTP_SEC_PURPOSE") or get("HTTP_PURPOSE") or get("HTTP_X_PURPOSE")
-    if purpose is None:
-        purpose = get("HTTP_X_MOZ")
-        if purpose is None:
-            return None
-    lowered = purpose.lower()
-    ahead = "prefetch" in lowered or "prerender" in lowered or "preview" in lowered
+    purpose = asked.purpose.lower()
+    ahead = "prefetch" in purpose or "prerender" in purpose or "preview" in purpose
     return DropReason.PREFETCH if ahead else None
 
 
-def by_destination(environ: Mapping[str, Any]) -> DropReason | None:
-    """Only a page of its own is a visit. Browsers without Fetch Metadata send nothing."""
-    wanted = environ.get("HTTP_SEC_FETCH_DEST")
-    if wanted is None or wanted == "document":
+def by_destination(asked: Asked) -> DropReason | None:
+    """Only a page of its own is a visit."""
+    if asked.destination == "document":
         return None
-    return DropReason.FRAMED if wanted in _FRAMES else DropReason.SUBRESOURCE
+    return DropReason.FRAMED if asked.destination in _FRAMES else DropReason.SUBRESOURCE
 
 
-def by_agent(environ: Mapping[str, Any]) -> DropReason | None:
+def by_agent(asked: Asked) -> DropReason | None:
     """The name that the client gives itself."""
-    return agent_reason(environ.get("HTTP_USER_AGENT", "")[:AGENT_CHARS_MAX])
+    return agent_reason(asked.agent)
 
 
 FRONT_CHECKS: Final[tuple[Check, ...]] = (by_method, by_purpose, by_destination, by_agent)
@@ -77,14 +86,32 @@ FRONT_CHECKS: Final[tuple[Check, ...]] = (by_method, by_purpose, by_destination,
 
 def front_reason(environ: Mapping[str, Any]) -> DropReason | None:
     """The first reason that a request gives against itself, or None. Never raises."""
+    get = environ.get
+    purpose = (
+        get("HTTP_SEC_PURPOSE")
+        or get("HTTP_PURPOSE")
+        or get("HTTP_X_PURPOSE")
+        or get("HTTP_X_MOZ")
+        or ""
+    )
+    return _first_reason(
+        environ["REQUEST_METHOD"],
+        purpose[:HEADER_CHARS_MAX],
+        get("HTTP_SEC_FETCH_DEST", "document")[:HEADER_CHARS_MAX],
+        get("HTTP_USER_AGENT", "")[:AGENT_CHARS_MAX],
+    )
+
+
+@lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
+def _first_reason(method: str, purpose: str, destination: str, agent: str) -> DropReason | None:
+    asked = Asked(method, purpose, destination, agent)
     for check in FRONT_CHECKS:
-        reason = check(environ)
+        reason = check(asked)
         if reason is not None:
             return reason
     return None
 
 
-@lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
 def agent_reason(agent: str) -> DropReason | None:
     """What the agent's name alone says. The patterns are linear in its length."""
     if not agent.strip():

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -50,6 +51,7 @@ CODE_CHARS_MAX: Final = 64
 HOSTS_REMEMBERED_MAX: Final = 64
 SHOPS_SHOWN_MAX: Final = 10
 COMPLAINT_INTERVAL_S: Final = 1.0
+TEXTS_REMEMBERED_MAX: Final = 4096
 SPILL: Final = "INSERT INTO click_spill (record) VALUES (%s)"
 CODE_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -295,18 +297,18 @@ class ClickFront:
 
 def _texts(environ: Environ, asked: str, sub_ids: bytes) -> bytes:
     """The record's text fields. Nothing behind a referrer's `?` is kept: it may name people."""
-    agent: str = environ.get("HTTP_USER_AGENT", "")[:AGENT_CHARS_MAX]
-    referrer: str = environ.get("HTTP_REFERER", "")[: records.REFERRER_CHARS_MAX]
-    if referrer:
-        referrer = referrer.partition("?")[0].partition("#")[0]
-    texts = f"{agent}\n{referrer}\n{asked}\n"
-    if "\0" in texts:
-        texts = texts.replace("\0", "")
-    if texts.count("\n") != 3:
-        texts = "\n".join(text.replace("\n", " ") for text in (agent, referrer, asked, "")).replace(
-            "\0", ""
-        )
-    return texts.encode("latin-1", "replace").replace(b"\n", b"\0") + sub_ids
+    agent = _field(environ.get("HTTP_USER_AGENT", "")[:AGENT_CHARS_MAX])
+    referrer = b""
+    if environ.get("HTTP_REFERER"):
+        page = environ["HTTP_REFERER"].partition("?")[0].partition("#")[0]
+        referrer = _field(page[: records.REFERRER_CHARS_MAX])
+    return b"%b\0%b\0%b\0%b" % (agent, referrer, asked.encode("ascii", "replace"), sub_ids)
+
+
+@lru_cache(maxsize=TEXTS_REMEMBERED_MAX)
+def _field(text: str) -> bytes:
+    """A header's bytes as the client sent them, without what separates the record's fields."""
+    return text.replace("\0", "").encode("latin-1", "replace")
 
 
 def _barred(link: MemoryLink, now_ms: int) -> DropReason | None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from struct import Struct
 from typing import Final
 from uuid import UUID
@@ -31,6 +31,7 @@ FLAG_UNRECORDED: Final = 0x01
 NO_VISITOR: Final = bytes(16)
 
 _BODY = Struct(">B2s16sq16s")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_MASK = (0x0FFF << 64) | ((1 << 62) - 1)
@@ -105,7 +106,7 @@ def is_click_id(click_id: UUID) -> bool:
 def mint(
     key: SigningKey, click_id: bytes, link_id: int, visitor_id: bytes, *, unrecorded: bool = False
 ) -> str:
-    """The token of a click, signed with HMAC-SHA256 cut to 128 bits (RFC 2104, section 5)."""
+    """The token of a click, signed with keyed BLAKE2b of 128 bits (RFC 7693, section 2.9)."""
     body = _BODY.pack(
         VERSION | FLAG_UNRECORDED if unrecorded else VERSION,
         key.key_id,
@@ -113,10 +114,7 @@ def mint(
         link_id,
         visitor_id,
     )
-    signed = body + hmac.digest(key.secret, body, "sha256")[:MAC_BYTES]
-    # b2a_base64 with two replacements is half the time of urlsafe_b64encode and rstrip.
-    text = b2a_base64(signed, newline=False)
-    return text.replace(b"+", b"-").replace(b"/", b"_")[:TOKEN_CHARS].decode("ascii")
+    return url_safe(body + _mac(key, body))
 
 
 def read(token: str, keys: Sequence[SigningKey]) -> ClickToken | BadToken:
@@ -131,10 +129,7 @@ def read(token: str, keys: Sequence[SigningKey]) -> ClickToken | BadToken:
     candidates = [key for key in keys if key.key_id == key_id]
     if not candidates:
         return BadToken(BadTokenReason.UNKNOWN_KEY)
-    if not any(
-        hmac.compare_digest(hmac.digest(key.secret, body, "sha256")[:MAC_BYTES], mac)
-        for key in candidates
-    ):
+    if not any(hmac.compare_digest(_mac(key, body), mac) for key in candidates):
         return BadToken(BadTokenReason.BAD_SIGNATURE)
     click = UUID(bytes=click_id)
     return ClickToken(
@@ -151,6 +146,15 @@ def signing_keys(secrets: Sequence[bytes]) -> tuple[SigningKey, ...]:
     return tuple(SigningKey.of(secret) for secret in secrets)
 
 
+def url_safe(raw: bytes) -> str:
+    """base64url without padding (RFC 4648, section 5), in a third of urlsafe_b64encode's time."""
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
+
+
+def _mac(key: SigningKey, body: bytes) -> bytes:
+    return blake2b(body, key=key.secret, digest_size=MAC_BYTES).digest()
+
+
 def _decode(token: str) -> bytes | None:
     if len(token) != TOKEN_CHARS or not token.isascii():
         return None
@@ -162,5 +166,4 @@ def _decode(token: str) -> bytes | None:
     except (Base64Error, ValueError):  # pragma: no cover - the alphabet was checked above
         return None
     # The last character carries two bits that nothing signs; only one spelling is ours.
-    canonical = b2a_base64(signed, newline=False).replace(b"+", b"-").replace(b"/", b"_")
-    return signed if canonical[:TOKEN_CHARS] == text else None
+    return signed if url_safe(signed) == token else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
+
+from tracker.clicks.tokens import url_safe
 
 COOKIE_NAME: Final = "kpk_v"
 COOKIE_DAYS: Final = 365
@@ -34,7 +36,7 @@ def cookie_attributes(*, https: bool) -> str:
 def sign_visitor(key: bytes, visitor_id: bytes) -> str:
     """The cookie's value for a visitor."""
     mac = blake2b(visitor_id, key=key, digest_size=16).digest()
-    return urlsafe_b64encode(visitor_id + mac)[:VALUE_CHARS].decode("ascii")
+    return url_safe(visitor_id + mac)
 
 
 def read_visitor(header: str, name: str, keys: Sequence[bytes]) -> bytes | None:
