@@ -131,7 +131,8 @@ def sub_id_values(given: Mapping[str, str | None]) -> dict[str, str | None]:
 def coupon_code(text: str) -> str:
     """A coupon as it is stored, in upper case; Invalid when it cannot be one."""
     code = folded_coupon(text)
-    if not COUPON_CHARS_MIN <= len(code) <= COUPON_CHARS_MAX or not _COUPON.fullmatch(code):
+    length = len(code) if text.strip().isascii() else 0
+    if not COUPON_CHARS_MIN <= length <= COUPON_CHARS_MAX or not _COUPON.fullmatch(code):
         raise Invalid.field(
             "code",
             "coupon_shape",

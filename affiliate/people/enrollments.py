@@ -329,7 +329,13 @@ def _user_of(session: Session, enrollment: Enrollment) -> User:
 
 
 def _mail(
-    session: Session, user: User, program: Program, template: str, *, now: datetime, **more: str
+    session: Session,
+    user: User,
+    program: Program,
+    template: str,
+    *,
+    now: datetime,
+    reason: str = "",
 ) -> None:
     outbox.send(
         session,
@@ -339,7 +345,7 @@ def _mail(
         now=now,
         name=user.name,
         program=program,
-        **more,
+        reason=reason,
     )
 
 
