@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from affiliate.core.config import ROOT
 from affiliate.core.embedded import guard
@@ -95,9 +95,17 @@ class Supervisor:
             time.sleep(0.05)
 
     def start_group(self, group: str) -> None:
-        """Start the group's programs and return at once."""
+        """Start the group's programs and return at once.
+
+        Raises EmbeddedError for one that cannot be: supervisord reports that and goes on.
+        """
         with self._calls() as calls:
-            calls.startProcessGroup(group, False)
+            results = cast(list[dict[str, Any]], calls.startProcessGroup(group, False))
+        for result in results:
+            if result["status"] not in (Faults.SUCCESS, Faults.ALREADY_STARTED):
+                said = f"{result['name']} cannot be started: {result['description']}"
+                command = shlex.join(self.programs[result["name"]].command)
+                raise EmbeddedError(f"{said} ({command})")
 
     def processes(self) -> dict[str, int]:
         """Pid by name of each process that runs now; one that gave up is started again."""
