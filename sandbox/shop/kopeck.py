@@ -9,12 +9,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.shop.config import ShopConfig
 from sandbox.shop.store import Call, Store
 
 TIMEOUT_S = 5.0
+CLOCK_TIMEOUT_S = 1.0
 ANSWER_CHARS_MAX = 20_000
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 60.0
@@ -49,9 +51,22 @@ class Kopeck:
             self._make(call)
             return True
 
+    def now(self) -> datetime:
+        """The demo's business time, which can be moved ahead of ours; else our own clock.
+
+        A real shop has no such call: it is here because an order that was placed before its
+        click credits nobody, and the demo's clicks live in moved time.
+        """
+        status, answer = self._request("GET", "/demo/clock", None, CLOCK_TIMEOUT_S)
+        parsed: Any = _parsed(answer) if status == 200 else {}
+        try:
+            return datetime.fromisoformat(parsed["now"]).astimezone(UTC)
+        except (KeyError, TypeError, ValueError):
+            return datetime.now(UTC)
+
     def order(self, order_id: str) -> dict[str, Any] | None:
         """What Kopeck knows of an order now; None when it does not say."""
-        status, answer = self._request("GET", f"/orders/{order_id}", None)
+        status, answer = self._request("GET", f"/api/v1/orders/{order_id}", None)
         parsed = _parsed(answer) if status == 200 else None
         return parsed if isinstance(parsed, dict) else None
 
@@ -66,7 +81,7 @@ class Kopeck:
                 pass
 
     def _make(self, call: Call) -> None:
-        status, answer = self._request("POST", call.path, call.body)
+        status, answer = self._request("POST", f"/api/v1{call.path}", call.body)
         if status is not None and 200 <= status < 300:
             state = "done"
         elif status is not None and 400 <= status < 500 and status not in AGAIN_STATUSES:
@@ -78,9 +93,11 @@ class Kopeck:
             call.id, state=state, status=status, answer=answer, due_at=time.time() + pause_s
         )
 
-    def _request(self, method: str, path: str, body: str | None) -> tuple[int | None, str]:
+    def _request(
+        self, method: str, path: str, body: str | None, timeout_s: float = TIMEOUT_S
+    ) -> tuple[int | None, str]:
         request = urllib.request.Request(  # noqa: S310 - the address is the operator's own word
-            f"{self._config.kopeck_url}/api/v1{path}",
+            f"{self._config.kopeck_url}{path}",
             data=body.encode() if body is not None else None,
             method=method,
             headers={
@@ -90,7 +107,7 @@ class Kopeck:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
                 return answer.status, _text(answer.read(ANSWER_CHARS_MAX))
         except urllib.error.HTTPError as error:
             with error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import cast
 
 from flask import (
@@ -131,7 +130,7 @@ def _cart_size() -> dict[str, int]:
 
 def _write_down(bill: Bill, name: str, email: str) -> str:
     shop = the_shop()
-    placed_at = datetime.now(UTC)
+    placed_at = shop.kopeck.now()
     with shop.store.transaction() as db:
         customer_id, is_new = shop.store.customer(db, email)
         order_id = shop.store.add_order(

@@ -67,7 +67,7 @@ def server_report(
 ) -> dict[str, Any]:
     """What the shop's server says: the order, who bought, and what their browser remembered."""
     report = order_report(order_id, bill) | {
-        "placed_at": placed_at.isoformat(timespec="seconds"),
+        "placed_at": placed_at.isoformat(timespec="milliseconds"),
         "customer": {"id": customer_id, "email_sha256": email_hash(email), "is_new": is_new},
         "clicks": clicks,
         "metadata": {"channel": "web"},

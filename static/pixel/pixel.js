@@ -137,7 +137,7 @@
     function done() { setOutbox(body, SENDS_MAX); }
     if (w.fetch && "keepalive" in Request.prototype) {
       w.fetch(url, { method: "POST", body: body, keepalive: true, credentials: "omit" })
-        .then(function (answer) { if (answer.status < 500) { done(); } },
+        .then(function (answer) { if (answer.status < 500 && answer.status !== 429) { done(); } },
           function () { if (!beacon(url, body)) { image(body); } });
     } else if (beacon(url, body)) {
       done();

@@ -41,6 +41,8 @@ class Kopeck:
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     status: int = 201
+    clock: str = ""
+    """What the demo's clock says; nothing: there is no such clock."""
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.told]
@@ -70,6 +72,8 @@ def _handler(double: Kopeck) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if self.path == "/pixel.js":
                 self._reply(200, current_script().body, "text/javascript")
+            elif self.path == "/demo/clock" and double.clock:
+                self._reply(200, json.dumps({"now": double.clock}).encode(), "application/json")
             else:
                 self._reply(404, b"{}", "application/problem+json")
 
@@ -260,6 +264,14 @@ def test_the_second_order_of_a_customer_is_not_new(shop: RunningShop, kopeck: Ko
     wait_until(lambda: len(kopeck.told) == 2)
     customers = [body["customer"] for body in kopeck.bodies("/api/v1/orders")]
     assert [(c["id"], c["is_new"]) for c in customers] == [("c-1", True), ("c-1", False)]
+
+
+def test_orders_are_placed_in_the_demos_moved_time(shop: RunningShop, kopeck: Kopeck) -> None:
+    kopeck.clock = "2031-01-02T03:04:05.678+00:00"
+    with shop.buyer() as buyer:
+        shop.buy(buyer)
+    wait_until(lambda: len(kopeck.told) == 1)
+    assert kopeck.told[0][1]["placed_at"] == "2031-01-02T03:04:05.678+00:00"
 
 
 def test_refunds_and_a_cancellation_follow_in_order(shop: RunningShop, kopeck: Kopeck) -> None:
