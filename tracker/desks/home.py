@@ -61,6 +61,13 @@ def clock_page() -> str:
     )
 
 
+@demo.get("/clock")
+@public
+def read_clock() -> dict[str, str]:
+    """Business time for the demo shop, which lives in the same moved time as Kopeck."""
+    return {"now": clock.now(db.session()).isoformat()}
+
+
 @demo.post("/clock")
 @public
 def advance_clock() -> Response:
