@@ -148,6 +148,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_outbox_mails'))
     )
     op.create_index('ix_outbox_mails_due', 'outbox_mails', ['next_try_at'], unique=False, postgresql_where=sa.text('sent_at IS NULL AND failed_at IS NULL'))
+    op.create_table('payout_installation',
+    sa.Column('id', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.CheckConstraint('id = 1', name=op.f('ck_payout_installation_single_row')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_payout_installation'))
+    )
     op.create_table('payout_locks',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('reason', sa.Text(), nullable=False),
@@ -158,6 +164,11 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_payout_locks'))
     )
     op.create_index('uq_payout_locks_open', 'payout_locks', ['reason'], unique=True, postgresql_where=sa.text('lifted_at IS NULL'))
+    op.create_table('payout_paces',
+    sa.Column('rail', sa.Text(), nullable=False),
+    sa.Column('next_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('rail', name=op.f('pk_payout_paces'))
+    )
     op.create_table('programs',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('slug', sa.Text(), nullable=False),
@@ -676,6 +687,7 @@ def upgrade() -> None:
     sa.Column('transfer_id', sa.Text(), nullable=True),
     sa.Column('error_code', sa.Text(), nullable=True),
     sa.Column('error_text', sa.Text(), nullable=True),
+    sa.Column('missed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
     sa.CheckConstraint("status IN ('sent', 'unknown', 'succeeded', 'failed')", name=op.f('ck_payout_attempts_status_known')),
     sa.ForeignKeyConstraint(['item_id'], ['payout_items.id'], name=op.f('fk_payout_attempts_item_id_payout_items')),

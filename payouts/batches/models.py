@@ -191,6 +191,8 @@ class PayoutAttempt(Model):
     """The provider's id, or the reference that a person typed."""
     error_code: Mapped[str | None]
     error_text: Mapped[str | None]
+    missed_at: Mapped[datetime | None]
+    """Real time of the first look-up that found nothing after the key's life was over."""
     finished_at: Mapped[datetime | None]
 
 
@@ -237,3 +239,28 @@ class PayoutLock(Model):
     locked_at: Mapped[datetime]
     lifted_at: Mapped[datetime | None]
     lifted_by: Mapped[str | None]
+
+
+class Installation(Model):
+    """Who we are to the providers: part of every idempotency key. A single row.
+
+    Kept in the database, so that a restored backup makes the same keys again and the
+    provider answers them with what it did the first time.
+    """
+
+    __tablename__ = "payout_installation"
+    __table_args__ = (sa.CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[str]
+    """Random, made at the first use: `k3f9c2…`."""
+
+
+class Pace(Model):
+    """When the next call to a rail's provider may start: one pace for all workers."""
+
+    __tablename__ = "payout_paces"
+
+    rail: Mapped[str] = mapped_column(primary_key=True)
+    next_at: Mapped[datetime]
+    """Real time."""

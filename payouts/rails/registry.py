@@ -1,0 +1,30 @@
+"""The rails of this installation by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from affiliate.core.config import Settings
+from affiliate.core.errors import Conflict
+from payouts.rails.manual import ManualRail
+from payouts.rails.protocol import Rail
+from payouts.rails.stripe import StripeRail
+
+Rails = Mapping[str, Rail]
+
+
+class NoSuchRail(Conflict):
+    code = "no_such_rail"
+    title = "This installation has no rail of that name; change the program's rail."
+
+
+def rails(settings: Settings) -> Rails:
+    """Every rail that this version knows; `configured()` says which can pay."""
+    return {"manual": ManualRail(), "stripe": StripeRail(settings)}
+
+
+def rail_named(known: Rails, name: str) -> Rail:
+    """The rail, or NoSuchRail."""
+    if name not in known:
+        raise NoSuchRail(f"There is no rail {name!r}.")
+    return known[name]
