@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import sqlalchemy as sa
-from affiliate.people.access import public
 from flask import Blueprint, Flask, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
@@ -14,6 +13,7 @@ from affiliate.core import audit, clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid
+from affiliate.people.access import public
 from affiliate.programs.models import Program
 from tracker.desks import style_page
 
