@@ -229,8 +229,8 @@ class Run:
     def _say_where(self) -> None:
         urls = self._urls()
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_row("Kopeck", urls["kopeck"])
-        table.add_row("API", f"{urls['kopeck']}/api/docs")
+        for name, path in _PAGES:
+            table.add_row(name, urls["kopeck"] + path)
         if self.settings.demo:
             table.add_row("Demo shop", urls["shop"])
             table.add_row("Mail that was sent", urls["mail"])
@@ -257,6 +257,13 @@ class Run:
         yield table
 
 
+_PAGES = (
+    ("Kopeck", "/"),
+    ("Affiliate account", "/account/"),
+    ("Finance desk", "/finance/"),
+    ("Manager's desk", "/manage/"),
+    ("API", "/api/"),
+)
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
