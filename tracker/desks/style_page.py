@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from flask_babel import gettext as _
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, Optional
 
 from affiliate.core.money import Money
@@ -46,7 +47,10 @@ def _form() -> FlaskForm:
             description=_("Any page of the shop; we check that it is one of its own."),
         )
         amount = StringField(_("Amount"), [DataRequired()])
-        rail = SelectField(_("Paid by"), choices=[("stripe", "Stripe"), ("bank", _("Bank"))])
+        rail = SelectField(
+            _("Paid by"),
+            choices=[SelectChoice("stripe", "Stripe"), SelectChoice("bank", _("Bank"))],
+        )
         note = TextAreaField(_("Note to finance"), [Optional()])
         agree = BooleanField(_("I have read the rules of 1 November"))
 
