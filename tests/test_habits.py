@@ -45,3 +45,10 @@ def test_every_row_of_the_security_table_is_held_by_a_test_or_named_for_later() 
             assert row in marked, f"{row} is said to be held, but no test is marked with it"
         else:
             assert row not in marked or "part" in state, f"{row} has a test now: say held"
+
+
+def test_nothing_imports_the_composition_root_and_nothing_the_sandbox() -> None:
+    pattern = re.compile(r"^\s*(?:from|import) (wsgi|sandbox)\b", flags=re.MULTILINE)
+    for package in ("affiliate", "payouts", "tracker"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not pattern.search(path.read_text(encoding="utf-8")), path
