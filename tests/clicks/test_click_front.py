@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from click_support import Ask, Shop, add_link, ask_of, flask_stand_in
+from click_support import Ask, Shop, add_enrollment, add_link, ask_of, flask_stand_in
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
@@ -344,6 +344,30 @@ class TestLinks:
         session.execute(sa.update(Link).values(destination="https://shop.example/coffee"))
         session.commit()
         assert eventually(lambda: "/coffee" in ask().location)
+
+    def test_a_link_of_a_new_program_is_found_with_its_program(
+        self, session: Session, shop: Shop, ask: Ask
+    ) -> None:
+        assert ask().token
+        program = Program(
+            slug="coffee",
+            name="Coffee",
+            currency="EUR",
+            landing_url="https://coffee.example/",
+            allowed_sites=["coffee.example"],
+            created_at=datetime.now(UTC),
+        )
+        session.add(program)
+        session.flush()
+        enrollment_id = add_enrollment(session, program.id, "vera", datetime.now(UTC))
+        add_link(
+            session,
+            Shop(program.id, enrollment_id, 0),
+            "roast",
+            destination="https://coffee.example/",
+        )
+        session.commit()
+        assert ask("/r/roast").location.startswith("https://coffee.example/?kpk=")
 
     def test_a_deleted_link_is_forgotten_by_a_whole_reading(
         self, session: Session, shop: Shop, settings: Settings

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from affiliate.core.config import Settings
 from affiliate.core.embedded.servers import Servers
 from tracker.clicks.links import SNAPSHOT
 from tracker.clicks.loader import Loader
+from tracker.clicks.recording import ClickRecorder
 from tracker.clicks.tokens import ClickToken, read, signing_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +106,12 @@ class LoaderProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-c", program], env=self._environment, start_new_session=True
         )
+
+    def stop(self) -> int:
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.terminate()
+        return process.wait(timeout=30)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -187,7 +195,9 @@ def test_f1_no_acknowledged_click_is_missing_or_twice_however_often_all_are_kill
             while sum(len(client.tokens) for client in clients) < wanted:
                 assert time.monotonic() < deadline, "the load did not get through"
                 time.sleep(0.01)
-            victims = chance.choice([(web,), (loader_process,), (web, loader_process)])
+            victims: tuple[Web | LoaderProcess, ...] = chance.choice(
+                [(web,), (loader_process,), (web, loader_process)]
+            )
             for victim in victims:
                 victim.kill()
             for victim in victims:
@@ -212,6 +222,29 @@ def test_f1_no_acknowledged_click_is_missing_or_twice_however_often_all_are_kill
     assert counted == len(stored)
     # Every byte that the dead left behind is accounted for: put away, nothing waiting.
     assert list((settings.data_dir / "journal").glob("*.kpj")) == []
+
+
+def test_the_loader_stops_when_asked_and_leaves_nothing_behind(
+    settings: Settings, shop: Shop, session: Session, loader_process: LoaderProcess
+) -> None:
+    with ClickRecorder(settings) as recorder:
+        for number in range(50):
+            recorder.click(
+                link_id=shop.link_id,
+                clicked_at=datetime.now(UTC),
+                address=f"203.0.113.{number}",
+                agent=CHROME,
+            )
+        loader_process.start()
+        deadline = time.monotonic() + 30
+        while rows(session, "SELECT count(*) FROM clicks") != [(50,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert loader_process.stop() == 0
+    loader_process.start()
+    while list((settings.data_dir / "journal").glob("*.kpj")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_f17_a_restarted_process_redirects_with_both_servers_away_and_loads_later(

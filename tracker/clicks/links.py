@@ -231,6 +231,10 @@ class LinkTable:
         self._read_whole = time.monotonic()
 
     def _put(self, row: dict[str, Any], *, watermark: bool = True) -> None:
+        if row["program_id"] not in self.programs:
+            # Made together with its program a moment after the programs were read: the
+            # next round reads the program first and, by the overlap, this link again.
+            return
         if watermark and (self._watermark is None or row["updated_at"] > self._watermark):
             self._watermark = row["updated_at"]
         fields = (
@@ -322,8 +326,11 @@ class LinkRefresher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            if self.refresh_once():
-                self._save()
+            try:
+                if self.refresh_once():
+                    self._save()
+            except Exception:
+                log.exception("links could not be refreshed")
             self._stop.wait(REFRESH_INTERVAL_S)
 
     def _save(self) -> None:
