@@ -6,6 +6,7 @@ a second one the customer, where the order names one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -198,10 +199,9 @@ def _buyer(session: Session, program_id: int, customer: Mapping[str, Any]) -> Bu
 def _visitors(tokens: Sequence[ClickToken], visitor: str | None) -> list[UUID]:
     """Kopeck's own visitor ids: those that tokens carry, and the shop's if it is one."""
     found = {token.visitor_id for token in tokens if token.visitor_id is not None}
-    try:
-        found |= {UUID(visitor)} if visitor else set()
-    except ValueError:
-        pass
+    if visitor:
+        with contextlib.suppress(ValueError):
+            found.add(UUID(visitor))
     return sorted(found)
 
 

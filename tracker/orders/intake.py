@@ -1,0 +1,259 @@
+"""An order arrives: once, decided, earned and booked in the caller's one transaction.
+
+Order of work: the id's lock, the order's row, the decision, the commissions, the ledger, the
+customer, then what was parked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from affiliate.core.errors import FieldError, Invalid
+from payouts.commissions.rules import VoidReason
+from tracker.attribution.decide import Subject, decide, decide_again
+from tracker.orders.customers import remember_customer
+from tracker.orders.effects import recount
+from tracker.orders.models import Order
+from tracker.orders.records import (
+    ProgramFacts,
+    add_report,
+    evidence_of,
+    find_order,
+    insert_order,
+    lock_order_id,
+    order_values,
+    subject_of,
+)
+from tracker.orders.refusals import TotalMismatch
+from tracker.orders.rules import (
+    OrderReportIn,
+    Outcome,
+    Source,
+    content_hash,
+    expected_total,
+    net_of,
+    placed_at_fits,
+    report_document,
+    total_matches,
+)
+from tracker.orders.waiting import apply_waiting
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a report did. CONFLICT is an answer, not an exception: what was said is kept."""
+
+    order_row_id: int
+    outcome: Outcome
+
+
+def report_order(
+    session: Session,
+    *,
+    program_id: int,
+    report: OrderReportIn,
+    source: Source,
+    reported_by: str,
+    now: datetime,
+    may_import: bool = False,
+) -> Reported:
+    """Take a server's report of an order.
+
+    `may_import` allows a placed_at more than 30 days back. Raises NotFound (no such program),
+    Invalid (currency_mismatch, in_the_future, too_old) and TotalMismatch. The first report of
+    a server stands; a browser's report gives way to it. Rule: docs/api.md, "Orders".
+    """
+    program = lock_order_id(session, program_id=program_id, order_id=report.order_id)
+    check_report(report, program, now=now, may_import=may_import)
+    hashed = content_hash(report_document(report))
+    evidence = {"server": evidence_of(report)}
+    made = insert_order(
+        session,
+        program_id=program_id,
+        report=report,
+        source=source,
+        reported_by=reported_by,
+        confirmed_by=source.value,
+        evidence=evidence,
+        content_hash=hashed,
+        now=now,
+    )
+    if made is None:
+        return _known(session, program, report, hashed, source, reported_by, now)
+    decide(
+        session,
+        order=subject_of_report(made.id, report, program, evidence, confirmed=True),
+        number=1,
+        now=now,
+    )
+    remember_customer(
+        session,
+        program_id=program_id,
+        order_row_id=made.id,
+        customer=evidence["server"]["customer"],
+        placed_at=report.placed_at,
+    )
+    if made.has_parked:
+        apply_parked(session, program=program, order_id=report.order_id, now=now)
+    return Reported(made.id, Outcome.CREATED)
+
+
+def check_report(
+    report: OrderReportIn, program: ProgramFacts, *, now: datetime, may_import: bool
+) -> None:
+    """Refuse what the program cannot take: currency, time, a total that is not its parts."""
+    errors = [
+        FieldError(path, "currency_mismatch", f"The program is in {program.currency}.")
+        for path, amount in report.amounts
+        if amount.currency != program.currency
+    ]
+    wrong_time = placed_at_fits(report.placed_at, now, may_import=may_import)
+    if wrong_time is not None:
+        errors.append(FieldError("placed_at", wrong_time, _TIMES[wrong_time]))
+    if errors:
+        raise Invalid(errors=errors)
+    if not total_matches(report):
+        expected = expected_total(report)
+        raise TotalMismatch(
+            f"The parts sum to {expected}, the total says {report.total}.",
+            errors=[FieldError("total.amount", "total_mismatch", f"Expected {expected}.")],
+        )
+
+
+_TIMES = {
+    "in_the_future": "The time lies more than 5 minutes ahead of ours.",
+    "too_old": "More than 30 days back; a key with the scope orders:import may send it.",
+}
+
+
+def subject_of_report(
+    row_id: int,
+    report: OrderReportIn,
+    program: ProgramFacts,
+    evidence: Mapping[str, Any],
+    *,
+    confirmed: bool,
+) -> Subject:
+    """A new order as attribution reads it, without reading its row back."""
+    return Subject(
+        id=row_id,
+        program_id=program.id,
+        placed_at=report.placed_at,
+        net=net_of(report),
+        confirmed=confirmed,
+        evidence=evidence,
+        program_closed=program.closed_at(report.placed_at),
+    )
+
+
+def supersede(
+    session: Session,
+    *,
+    order: Order,
+    program: ProgramFacts,
+    report: OrderReportIn,
+    source: Source,
+    reported_by: str,
+    confirmed_by: str,
+    hashed: bytes,
+    now: datetime,
+) -> None:
+    """Put a believed report in the place of a browser's: its amounts win, evidence is added.
+
+    The browser's decision and commissions are voided and kept; the order is decided and
+    earns again. A cancelled order gets its true amounts and stays cancelled.
+    """
+    for name, value in order_values(report).items():
+        setattr(order, name, value)
+    order.source = source.value
+    order.content_hash = hashed
+    role = "server" if source is not Source.BROWSER else "browser"
+    order.evidence = {**order.evidence, role: evidence_of(report)}
+    if order.confirmed_at is None:
+        order.confirmed_at, order.confirmed_by = now, confirmed_by
+    if order.status == "unconfirmed":
+        order.status = "confirmed"
+    recount(session, order=order)
+    session.flush()
+    add_report(
+        session,
+        order_row_id=order.id,
+        report=report,
+        source=source,
+        reported_by=reported_by,
+        content_hash=hashed,
+        outcome=Outcome.SUPERSEDED_BROWSER,
+        now=now,
+    )
+    if order.status == "cancelled":
+        return
+    decide_again(
+        session,
+        order=subject_of(order, program),
+        reason=VoidReason.ORDER_SUPERSEDED,
+        now=now,
+    )
+    remember_customer(
+        session,
+        program_id=program.id,
+        order_row_id=order.id,
+        customer=order.evidence[role]["customer"],
+        placed_at=order.placed_at,
+    )
+    apply_waiting(session, order=order, program=program, now=now)
+
+
+def apply_parked(session: Session, *, program: ProgramFacts, order_id: str, now: datetime) -> None:
+    """Apply what came before the order, in the transaction in which it arrived."""
+    order = find_order(session, program_id=program.id, order_id=order_id)
+    if order is not None:
+        apply_waiting(session, order=order, program=program, now=now)
+
+
+def _known(
+    session: Session,
+    program: ProgramFacts,
+    report: OrderReportIn,
+    hashed: bytes,
+    source: Source,
+    reported_by: str,
+    now: datetime,
+) -> Reported:
+    order = find_order(session, program_id=program.id, order_id=report.order_id)
+    if order is None:
+        raise RuntimeError("an order that was just in the way is gone: orders are never deleted")
+    if order.source == Source.BROWSER:
+        supersede(
+            session,
+            order=order,
+            program=program,
+            report=report,
+            source=source,
+            reported_by=reported_by,
+            confirmed_by=source.value,
+            hashed=hashed,
+            now=now,
+        )
+        return Reported(order.id, Outcome.SUPERSEDED_BROWSER)
+    if order.content_hash == hashed:
+        return Reported(order.id, Outcome.REPLAY)
+    log.warning("order.conflict", program=program.slug, order_id=report.order_id)
+    add_report(
+        session,
+        order_row_id=order.id,
+        report=report,
+        source=source,
+        reported_by=reported_by,
+        content_hash=hashed,
+        outcome=Outcome.CONFLICT,
+        now=now,
+    )
+    return Reported(order.id, Outcome.CONFLICT)

@@ -1,0 +1,220 @@
+"""Rows of orders: found under lock, inserted once, told to attribution as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from affiliate.core.errors import NotFound
+from affiliate.core.money import Money
+from tracker.attribution.decide import Subject
+from tracker.orders.keys import order_keys
+from tracker.orders.models import Order, OrderReport
+from tracker.orders.rules import OrderReportIn, Outcome, Source, net_of, report_document
+
+# The lock is taken before the order's row exists, so it cannot be a row lock: without it a
+# refund that finds no order and an order that finds no refund could pass each other.
+_LOCK: Final = "pg_advisory_xact_lock(hashtextextended(:order_id, :program_id))"
+_PROGRAM: Final = sa.text(
+    f"SELECT {_LOCK}, slug, currency, status, closes_at FROM programs WHERE id = :program_id"  # noqa: S608
+).columns(
+    sa.column("lock", sa.Text),
+    sa.column("slug", sa.Text),
+    sa.column("currency", sa.Text),
+    sa.column("status", sa.Text),
+    sa.column("closes_at", sa.DateTime(timezone=True)),
+)
+_JSON: Final = ("items", "subscription", "details", "evidence", "body")
+_COLUMNS: Final = (
+    "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
+    "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
+    "shipping_micros", "fees_micros", "credits_micros", "net_micros", "items", "coupon",
+    "subscription", "details", "content_hash", "evidence",
+)  # fmt: skip
+# Order, its report and the question for parked calls in one round trip.
+_INSERT: Final = (
+    sa.text(
+        f"""
+    WITH made AS (
+        INSERT INTO orders ({", ".join(_COLUMNS)})
+        VALUES ({", ".join(":" + name for name in _COLUMNS)})
+        ON CONFLICT (program_id, order_id) DO NOTHING RETURNING id
+    ), report AS (
+        INSERT INTO order_reports
+            (order_id, source, reported_by, body, content_hash, received_at, outcome)
+        SELECT id, :source, :reported_by, :body, :content_hash, :received_at, 'created' FROM made
+    )
+    SELECT id, EXISTS (
+        SELECT FROM parked_calls p
+        WHERE p.program_id = :program_id AND p.order_id = :order_id AND p.applied_at IS NULL
+    ) AS parked
+    FROM made
+    """  # noqa: S608 -- column names are constants of this module, every value is bound
+    )
+    .bindparams(*(sa.bindparam(name, type_=JSONB(none_as_null=True)) for name in _JSON))
+    .columns(sa.column("id", sa.BigInteger), sa.column("parked", sa.Boolean))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFacts:
+    """What the intake reads of a program."""
+
+    id: int
+    slug: str
+    currency: str
+    status: str
+    closes_at: datetime | None
+
+    def closed_at(self, moment: datetime) -> bool:
+        """Whether an order placed then credits nobody: the notice period was over."""
+        if self.closes_at is not None:
+            return moment >= self.closes_at
+        return self.status == "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    id: int
+    has_parked: bool
+
+
+def lock_order_id(session: Session, *, program_id: int, order_id: str) -> ProgramFacts:
+    """Let nobody else work on this order id until the commit; the program's facts ride along."""
+    row = session.execute(_PROGRAM, {"program_id": program_id, "order_id": order_id}).one_or_none()
+    if row is None:
+        raise NotFound("There is no such program.")
+    return ProgramFacts(program_id, row.slug, row.currency, row.status, row.closes_at)
+
+
+def find_order(
+    session: Session, *, program_id: int, order_id: str, lock: bool = True
+) -> Order | None:
+    """The order's row as it is now, locked so that its refunds and decisions come one by one."""
+    query = (
+        sa.select(Order)
+        .where(Order.program_id == program_id, Order.order_id == order_id)
+        .execution_options(populate_existing=True)
+    )
+    return session.scalar(query.with_for_update() if lock else query)
+
+
+def insert_order(
+    session: Session,
+    *,
+    program_id: int,
+    report: OrderReportIn,
+    source: Source,
+    reported_by: str,
+    confirmed_by: str | None,
+    evidence: Mapping[str, Any],
+    content_hash: bytes,
+    now: datetime,
+) -> Inserted | None:
+    """Write the order and its report; None when the id is taken."""
+    values = {
+        **order_values(report),
+        "program_id": program_id,
+        "order_id": report.order_id,
+        "source": source.value,
+        "status": "confirmed" if confirmed_by else "unconfirmed",
+        "received_at": now,
+        "confirmed_at": now if confirmed_by else None,
+        "confirmed_by": confirmed_by,
+        "content_hash": content_hash,
+        "evidence": dict(evidence),
+        "reported_by": reported_by,
+        "body": stored_document(report),
+    }
+    row = session.connection().execute(_INSERT, values).one_or_none()
+    return None if row is None else Inserted(row.id, row.parked)
+
+
+def order_values(report: OrderReportIn) -> dict[str, Any]:
+    """The columns that a report decides."""
+    document = report_document(report)
+    amounts = ("total", "discount", "tax", "shipping", "fees", "credits")
+    return {
+        **{f"{name}_micros": document[f"{name}_micros"] for name in amounts},
+        "placed_at": report.placed_at,
+        "currency": report.currency,
+        "tax_included": report.tax_included,
+        "net_micros": net_of(report).micros,
+        "items": document["items"],
+        "coupon": report.coupon,
+        "subscription": document["subscription"],
+        "details": document["metadata"],
+    }
+
+
+def add_report(
+    session: Session,
+    *,
+    order_row_id: int,
+    report: OrderReportIn,
+    source: Source,
+    reported_by: str,
+    content_hash: bytes,
+    outcome: Outcome,
+    now: datetime,
+) -> None:
+    """Keep what one more reporter said of the order."""
+    session.execute(
+        sa.insert(OrderReport).values(
+            order_id=order_row_id,
+            source=source.value,
+            reported_by=reported_by,
+            body=stored_document(report),
+            content_hash=content_hash,
+            received_at=now,
+            outcome=outcome.value,
+        )
+    )
+
+
+def stored_document(report: OrderReportIn) -> dict[str, Any]:
+    """The report as it is kept: the buyer's address only as our own keyed hash."""
+    return {**report_document(report), "customer": customer_evidence(report)}
+
+
+def customer_evidence(report: OrderReportIn) -> dict[str, Any] | None:
+    """The buyer as evidence keeps them."""
+    customer = report.customer
+    if customer is None:
+        return None
+    email = customer.email_sha256
+    return {
+        "id": customer.id,
+        "email": order_keys().email_hash(email).hex() if email else None,
+        "is_new": customer.is_new,
+    }
+
+
+def evidence_of(report: OrderReportIn) -> dict[str, Any]:
+    """What one report brings for attribution."""
+    return {
+        "clicks": list(report.clicks),
+        "visitor": report.visitor,
+        "coupon": report.coupon,
+        "customer": customer_evidence(report),
+    }
+
+
+def subject_of(order: Order, program: ProgramFacts) -> Subject:
+    """The order as attribution reads it."""
+    return Subject(
+        id=order.id,
+        program_id=order.program_id,
+        placed_at=order.placed_at,
+        net=Money(order.net_micros, order.currency),
+        confirmed=order.status != "unconfirmed",
+        evidence=order.evidence,
+        program_closed=program.closed_at(order.placed_at),
+        refunded_net=Money(order.refunded_net_micros, order.currency),
+    )
