@@ -73,6 +73,16 @@ def headline(terms: CommissionTerms) -> str:
     return _("%(amount)s for every order", amount=money(terms.level_1.amount))
 
 
+def level_2_short(terms: CommissionTerms) -> str:
+    """The second level in three words: `2% of recruits' sales`."""
+    if terms.level_2 is None:
+        return _("none")
+    rate = percent(terms.level_2.rate_ppm)
+    if terms.level_2.of is Of.SALE:
+        return _("%(rate)s of your recruits' sales", rate=rate)
+    return _("%(rate)s of your recruits' commissions", rate=rate)
+
+
 def rules_in_words(terms: Terms, program: Program) -> list[Rule]:
     """Every rule as question and answer, in the order in which affiliates ask."""
     return [
