@@ -78,15 +78,14 @@ def create_key(
     program_id: int,
     scopes: Collection[str],
     name: str,
-    by: str,
+    by: int | None,
     now: datetime,
-    created_by: int | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; the second value is the whole key, which nobody can read again.
 
-    `by` is the actor's label for the audit log, `created_by` the user's number if a person
-    did it. Raises Invalid for no scope or an unknown one.
+    `by` is the user who made it, none for the command line. Raises Invalid for no scope or
+    an unknown one.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
@@ -102,7 +101,7 @@ def create_key(
         prefix=secrets.token_hex(PREFIX_BYTES),
         secret_hash=_hash(secret),
         scopes=sorted(set(scopes)),
-        created_by=created_by,
+        created_by=by,
         created_at=now,
         expires_at=expires_at,
     )
@@ -110,7 +109,7 @@ def create_key(
     session.flush()
     audit.record(
         session,
-        actor=by,
+        actor=audit.by_user(by),
         action="api_key.create",
         subject=f"key:kpk_{key.prefix}",
         scope=program_id,
@@ -120,7 +119,9 @@ def create_key(
     return key, f"kpk_{key.prefix}_{secret}"
 
 
-def revoke_key(session: Session, *, program_id: int, key_id: int, by: str, now: datetime) -> None:
+def revoke_key(
+    session: Session, *, program_id: int, key_id: int, by: int | None, now: datetime
+) -> None:
     """End a key of this program for good; NotFound for another program's. Safe to repeat."""
     key = session.scalar(
         sa.select(ApiKey)
@@ -135,7 +136,7 @@ def revoke_key(session: Session, *, program_id: int, key_id: int, by: str, now: 
     session.flush()
     audit.record(
         session,
-        actor=by,
+        actor=audit.by_user(by),
         action="api_key.revoke",
         subject=f"key:kpk_{key.prefix}",
         scope=program_id,

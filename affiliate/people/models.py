@@ -37,6 +37,17 @@ class User(Model):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     created_at: Mapped[datetime]
 
+    # What Flask-Login asks of a user; roles are grants and are read per request.
+    is_authenticated = True
+    is_anonymous = False
+
+    @property
+    def is_active(self) -> bool:
+        return self.active
+
+    def get_id(self) -> str:
+        return self.fs_uniquifier
+
 
 class UserSession(Model):
     """One signed-in browser; can be listed and revoked by its owner."""

@@ -1,0 +1,168 @@
+"""Where a person may go: the entries of their desk, their other desks, their landing page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from flask import Flask, current_app, request
+from flask_babel import lazy_gettext as _l
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from affiliate.people import access
+from affiliate.people.access import Role
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a menu; shown where its page exists and the role may see it."""
+
+    label: Any
+    path: str
+    icon: str
+    roles: frozenset[Role] = frozenset()
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A part of the application with pages and readers of its own."""
+
+    path: str
+    label: Any
+    icon: str
+    readers: frozenset[Role]
+    entries: tuple[Entry, ...]
+
+
+_MANAGEMENT = frozenset({Role.OWNER, Role.MANAGER, Role.CURATOR, Role.ANALYST})
+_KEEPERS = frozenset({Role.OWNER, Role.MANAGER})
+DESKS = (
+    Desk(
+        "/manage",
+        _l("Manager's desk"),
+        "layout-dashboard",
+        _MANAGEMENT,
+        (
+            Entry(_l("Overview"), "/manage", "home"),
+            Entry(_l("Applications"), "/manage/applications", "inbox"),
+            Entry(_l("Affiliates"), "/manage/affiliates", "users"),
+            Entry(_l("Orders"), "/manage/orders", "shopping-cart"),
+            Entry(_l("Rules"), "/manage/rules", "scale"),
+            Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
+            Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS),
+        ),
+    ),
+    Desk(
+        "/finance",
+        _l("Finance desk"),
+        "building-bank",
+        frozenset({Role.FINANCE, Role.OWNER}),
+        (
+            Entry(_l("To do"), "/finance", "list-check"),
+            Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
+            Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
+        ),
+    ),
+    Desk(
+        "/account",
+        _l("Affiliate account"),
+        "affiliate",
+        frozenset({Role.AFFILIATE}),
+        (
+            Entry(_l("Home"), "/account", "home"),
+            Entry(_l("Links"), "/account/links", "link"),
+            Entry(_l("Orders"), "/account/orders", "shopping-cart"),
+            Entry(_l("Money"), "/account/money", "wallet"),
+            Entry(_l("Team"), "/account/team", "users-group"),
+            Entry(_l("Rules"), "/account/rules", "scale"),
+        ),
+    ),
+)
+_LANDING = (
+    (_MANAGEMENT - {Role.ANALYST}, "/manage"),
+    (frozenset({Role.FINANCE}), "/finance"),
+    (frozenset({Role.ANALYST}), "/manage"),
+    (frozenset({Role.AFFILIATE}), "/account"),
+)
+
+
+def landing(roles: frozenset[Role]) -> str:
+    """Where a person of these roles goes after signing in; the start page without any."""
+    return next((path for wanted, path in _LANDING if roles & wanted), "/")
+
+
+def desk_of(path: str, roles: frozenset[Role]) -> Desk | None:
+    """The desk that a page belongs to, else the one where the person's work lies."""
+    mine = [desk for desk in DESKS if desk.readers & roles]
+    for desk in mine:
+        if path == desk.path or path.startswith(desk.path + "/"):
+            return desk
+    home = landing(roles)
+    return next((desk for desk in mine if desk.path == home), None)
+
+
+def set_up(app: Flask) -> None:
+    """Give every template its menus."""
+    app.context_processor(_menus)
+
+
+def _menus() -> dict[str, Any]:
+    menus: dict[str, Any] = {"sign_in_url": "/sign-in", "sign_out_url": "/sign-out"}
+    try:
+        roles = access.roles()
+        visitor = access.sign_in() is None
+    except sa.exc.SQLAlchemyError as error:
+        # The page that says so must not fail for the same reason.
+        log.warning("navigation.unreadable", error=type(error).__name__)
+        return menus
+    if visitor:
+        return menus
+    exists = _existing()
+    desk = desk_of(request.path, roles)
+    if desk is not None:
+        menus["nav"] = _entries(desk, roles, exists)
+    menus["desks"] = [
+        {"label": d.label, "url": d.path, "icon": d.icon, "active": d is desk}
+        for d in DESKS
+        if d.readers & roles and exists(d.path)
+    ]
+    menus["home_url"] = landing(roles)
+    menus["account_menu"] = [
+        {"label": _l("Profile and sign-ins"), "url": "/profile", "icon": "user-circle"}
+    ]
+    return menus
+
+
+def _entries(desk: Desk, roles: frozenset[Role], exists: Callable[[str], bool]) -> list[Any]:
+    shown = [
+        entry
+        for entry in desk.entries
+        if exists(entry.path) and (not entry.roles or entry.roles & roles)
+    ]
+    fitting = [e.path for e in shown if (request.path + "/").startswith(e.path + "/")]
+    active = max(fitting, key=len, default="")
+    return [
+        {"label": e.label, "url": e.path, "icon": e.icon, "active": e.path == active} for e in shown
+    ]
+
+
+def _existing() -> Callable[[str], bool]:
+    """Whether a page is there, so that no menu leads nowhere."""
+    adapter = current_app.url_map.bind("")
+
+    def exists(path: str) -> bool:
+        try:
+            adapter.match(path, method="GET")
+        except RequestRedirect:
+            return True
+        except HTTPException:
+            return False
+        return True
+
+    return exists

@@ -1,0 +1,382 @@
+"""Users and their roles: made, verified, given roles, disabled. Every change is audited.
+
+The passwords' own flows (reset, change, change of address) are in affiliate.people.account.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from affiliate.core import audit, clock, outbox
+from affiliate.core.errors import Conflict, Forbidden, Invalid, NotFound, Refusal
+from affiliate.people import mail_links, passwords, sessions
+from affiliate.people.mail_links import Purpose
+from affiliate.people.models import Grant, User
+
+EMAIL_CHARS_MAX = 254
+NAME_CHARS_MAX = 120
+STAFF_ROLES = ("finance", "curator", "manager", "analyst", "owner")
+MANAGERS_GIVE = ("curator", "analyst")
+"""Roles that the manager of a program may give in it; an owner gives any."""
+OWNERS_LOCK = 0x6B70_6B6F
+"""Number of the advisory lock under which roles are taken."""
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@(?:[\w-]{1,63}\.)*[\w-]{1,63}")
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+    title = "Somebody with this address is registered already."
+
+
+class SelfEscalation(Forbidden):
+    code = "self_escalation"
+    title = "Nobody changes their own roles; ask another owner."
+
+
+class RoleNotYours(Forbidden):
+    code = "role_not_yours"
+    title = "Your role does not let you give or take this one."
+
+
+class ProgramNeeded(Refusal):
+    code = "program_needed"
+    title = "Choose the program; only owners have all of them."
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+    title = "This is the last owner. Make another owner first."
+
+
+def create_user(
+    session: Session,
+    *,
+    email: str,
+    password: str | None,
+    name: str = "",
+    locale: str = "en",
+    time_zone: str = "UTC",
+    verified: bool = False,
+    by: int | None = None,
+    now: datetime,
+) -> User:
+    """Make a user; a password of None waits for an invitation or a reset.
+
+    Raises Invalid for an address or password that cannot be used, EmailTaken for a known
+    address: for staff and commands, never for strangers' forms.
+    """
+    user = _insert(
+        session,
+        email=email,
+        password=password,
+        name=name,
+        locale=locale,
+        time_zone=time_zone,
+        verified=verified,
+        now=now,
+    )
+    if user is None:
+        raise EmailTaken
+    audit.record(
+        session,
+        actor=audit.by_user(by),
+        action="user.create",
+        subject=f"user:{user.id}",
+        now=now,
+    )
+    return user
+
+
+def register_affiliate_user(
+    session: Session,
+    *,
+    email: str,
+    password: str,
+    name: str,
+    locale: str,
+    next_path: str = "",
+    now: datetime,
+) -> User | None:
+    """A stranger signs up: a new user who must verify the address by the mail sent here.
+
+    None for an address that is registered already; its holder gets a mail that says so. The
+    page must answer the same in both cases and must do nothing for the known address, for
+    whoever fills the form has not shown that it is theirs. `next_path` is the page of ours
+    that follows the verification.
+    """
+    user = _insert(session, email=email, password=password, name=name, locale=locale, now=now)
+    if user is not None:
+        actor = audit.by_user(user.id)
+        subject = f"user:{user.id}"
+        audit.record(session, actor=actor, action="user.register", subject=subject, now=now)
+        send_verification(session, user=user, next_path=next_path, now=now)
+        return user
+    known = find(session, email=email)
+    if known is not None and known.active:
+        outbox.send(
+            session,
+            to=known.email,
+            template="people/already_registered",
+            locale=known.locale,
+            name=known.name,
+            sign_in_url=mail_links.address(f"/sign-in{_query(next_path)}"),
+            reset_url=mail_links.address("/forgot-password"),
+            now=now,
+        )
+    return None
+
+
+def send_verification(session: Session, *, user: User, next_path: str = "", now: datetime) -> None:
+    """Mail the link that verifies the address; `next_path` is the page of ours to go on to."""
+    token = mail_links.make(user, Purpose.VERIFY)
+    outbox.send(
+        session,
+        to=user.email,
+        template="people/verify_address",
+        locale=user.locale,
+        one_time=True,
+        name=user.name,
+        url=mail_links.address(f"/verify/{token}{_query(next_path)}"),
+        days=mail_links.VERIFY_S // 86_400,
+        now=now,
+    )
+
+
+def verify(session: Session, *, token: str, now: datetime) -> User:
+    """The address is the user's: they followed the link. LinkInvalid when it cannot be used."""
+    user = mail_links.read(session, Purpose.VERIFY, token).user
+    user.confirmed_at = now
+    session.flush()
+    actor, subject = audit.by_user(user.id), f"user:{user.id}"
+    audit.record(session, actor=actor, action="user.verify", subject=subject, now=now)
+    return user
+
+
+def find(session: Session, *, email: str) -> User | None:
+    """The user of an address, compared without case."""
+    return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.strip().lower()))
+
+
+def grant_role(
+    session: Session,
+    *,
+    user_id: int,
+    role: str,
+    program_id: int | None,
+    by: int | None,
+    now: datetime,
+) -> Grant:
+    """Give a staff role in a program, or `owner` with no program. Giving it again is harmless.
+
+    `by` is the user who gives it, none for the command line. Raises SelfEscalation for one's
+    own roles, RoleNotYours when the giver may not give it.
+    """
+    check_role(role, program_id)
+    check_may_give(session, by=by, user_id=user_id, role=role, program_id=program_id)
+    given: Grant | None = session.scalar(
+        insert(Grant)
+        .values(user_id=user_id, role=role, program_id=program_id, granted_by=by, granted_at=now)
+        .on_conflict_do_nothing()
+        .returning(Grant)
+    )
+    if given is not None:
+        _audit_role(session, "role.grant", given, by=by, now=now)
+        return given
+    return session.scalars(
+        sa.select(Grant).where(
+            Grant.user_id == user_id,
+            Grant.role == role,
+            Grant.program_id.is_not_distinct_from(program_id),
+            Grant.revoked_at.is_(None),
+        )
+    ).one()
+
+
+def revoke_role(session: Session, *, grant_id: int, by: int | None, now: datetime) -> None:
+    """Take a role back at once. Raises LastOwner for the last one, and as grant_role does."""
+    _one_at_a_time(session)
+    grant = session.scalar(
+        sa.select(Grant).where(Grant.id == grant_id, Grant.revoked_at.is_(None)).with_for_update()
+    )
+    if grant is None:
+        raise NotFound
+    check_may_give(
+        session, by=by, user_id=grant.user_id, role=grant.role, program_id=grant.program_id
+    )
+    if grant.role == "owner":
+        _keep_an_owner(session, without=grant.user_id)
+    grant.revoked_at = now
+    session.flush()
+    _audit_role(session, "role.revoke", grant, by=by, now=now)
+
+
+def disable_user(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
+    """Shut a person out: their sessions end at the next request. Raises LastOwner."""
+    _one_at_a_time(session)
+    user = _lock(session, user_id)
+    if by == user_id:
+        raise SelfEscalation("Nobody disables themselves; ask another owner.")
+    if not user.active:
+        return
+    if _owns(session, user_id):
+        _keep_an_owner(session, without=user_id)
+    user.active = False
+    session.flush()
+    sessions.revoke_all(session, user_id=user_id, now=clock.real_now())
+    actor, subject = audit.by_user(by), f"user:{user_id}"
+    audit.record(session, actor=actor, action="user.disable", subject=subject, now=now)
+
+
+def enable_user(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
+    """Let a disabled person in again; they sign in anew."""
+    user = _lock(session, user_id)
+    if user.active:
+        return
+    user.active = True
+    session.flush()
+    actor, subject = audit.by_user(by), f"user:{user_id}"
+    audit.record(session, actor=actor, action="user.enable", subject=subject, now=now)
+
+
+def check_may_give(
+    session: Session, *, by: int | None, user_id: int | None, role: str, program_id: int | None
+) -> None:
+    """Raise unless `by` may give or take this role; `by` of None is the command line."""
+    if by is None:
+        return
+    if by == user_id:
+        raise SelfEscalation
+    if _owns(session, by):
+        return
+    manages = session.scalar(
+        sa.select(Grant.id).where(
+            Grant.user_id == by,
+            Grant.role == "manager",
+            Grant.program_id == program_id,
+            Grant.revoked_at.is_(None),
+        )
+    )
+    if manages is None or role not in MANAGERS_GIVE:
+        raise RoleNotYours
+
+
+def check_email(email: str, *, field: str = "email") -> str:
+    """The address as it is stored; Invalid for what cannot be one (line breaks included)."""
+    stripped = email.strip()
+    if len(stripped) > EMAIL_CHARS_MAX or not _EMAIL.fullmatch(stripped):
+        raise Invalid.field(field, "not_an_address", "This is not an e-mail address.")
+    return stripped
+
+
+def clean_name(name: str) -> str:
+    """One line, no control characters, at most 120 characters."""
+    return " ".join("".join(c for c in name if c.isprintable()).split())[:NAME_CHARS_MAX]
+
+
+def new_uniquifier() -> str:
+    """A value that no earlier sign-in carries."""
+    return secrets.token_hex(16)
+
+
+def _insert(
+    session: Session,
+    *,
+    email: str,
+    password: str | None,
+    name: str,
+    locale: str,
+    now: datetime,
+    time_zone: str = "UTC",
+    verified: bool = False,
+) -> User | None:
+    """None when the address is taken. The hash is computed either way: the same time."""
+    email = check_email(email)
+    if password is not None:
+        passwords.check_rules(password, email=email)
+    return session.scalar(
+        insert(User)
+        .values(
+            email=email,
+            name=clean_name(name),
+            password=None if password is None else passwords.hashed(password),
+            fs_uniquifier=new_uniquifier(),
+            locale=locale,
+            time_zone=time_zone,
+            confirmed_at=now if verified else None,
+            created_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(User)
+    )
+
+
+def _query(next_path: str) -> str:
+    return f"?{urlencode({'next': next_path})}" if next_path else ""
+
+
+def _lock(session: Session, user_id: int) -> User:
+    user = session.scalar(sa.select(User).where(User.id == user_id).with_for_update())
+    if user is None:
+        raise NotFound
+    return user
+
+
+def _owns(session: Session, user_id: int) -> bool:
+    return (
+        session.scalar(
+            sa.select(Grant.id).where(
+                Grant.user_id == user_id, Grant.role == "owner", Grant.revoked_at.is_(None)
+            )
+        )
+        is not None
+    )
+
+
+def _one_at_a_time(session: Session) -> None:
+    """Taking roles is serialised: "one owner stays" is a rule about a set, not about a row.
+
+    Two owners who removed each other at once would each see the other still there.
+    """
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(OWNERS_LOCK)))
+
+
+def _keep_an_owner(session: Session, *, without: int) -> None:
+    other = session.scalar(
+        sa.select(Grant.id)
+        .join(User, User.id == Grant.user_id)
+        .where(Grant.role == "owner", Grant.revoked_at.is_(None), User.active, User.id != without)
+        .limit(1)
+    )
+    if other is None:
+        raise LastOwner
+
+
+def check_role(role: str, program_id: int | None) -> None:
+    """Raise Invalid for a role that is none, or does not go with that program."""
+    if role not in STAFF_ROLES:
+        raise Invalid.field("role", "unknown_role", f"One of: {', '.join(STAFF_ROLES)}.")
+    if (role == "owner") != (program_id is None):
+        raise Invalid.field(
+            "program", "program_and_role", "An owner has all programs; other roles need one."
+        )
+
+
+def _audit_role(
+    session: Session, action: str, grant: Grant, *, by: int | None, now: datetime
+) -> None:
+    audit.record(
+        session,
+        actor=audit.by_user(by),
+        action=action,
+        subject=f"user:{grant.user_id}",
+        scope=grant.program_id,
+        new={"role": grant.role},
+        now=now,
+    )
