@@ -1,0 +1,73 @@
+"""Wake the drafting of weekly batches and the sending of approved ones."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from flask import current_app
+
+from affiliate.core import clock, queue
+from affiliate.core.config import Settings
+from affiliate.core.db import db, session_for
+from payouts.batches.cancel import finish_batch
+from payouts.batches.draft import draft_weekly, open_periods, undrafted
+from payouts.batches.execute import Sending, movable, run_batch
+from payouts.batches.fence import check_fence
+from payouts.batches.models import PayoutBatch
+from payouts.rails.registry import rail_named, rails
+
+
+@queue.job(queue.PAYOUTS)
+def execute_batch(batch_id: int) -> None:
+    """Send what of a batch should move."""
+    if run_batch(_sending(), batch_id=batch_id):
+        execute_batch.after_commit(db.session(), batch_id)
+
+
+@queue.job(queue.PAYOUTS)
+def draft_weekly_batches() -> None:
+    """Draft the batch of every payout day that has come; each in its own transaction."""
+    session, known = db.session(), rails(_settings())
+    open_periods(session, now=clock.now(session))
+    session.commit()
+    for period_id in undrafted(session):
+        draft_weekly(session, period_id=period_id, rails=known, now=clock.now(session))
+        session.commit()
+
+
+@queue.job(queue.PAYOUTS)
+def sweep() -> None:
+    """Ring for every approved batch with an item that should move; close those that are done.
+
+    This, not RQ, is what makes a payout come to its end: a lost job, a killed worker or an
+    emptied Valkey cost a minute (docs/reliability.md, "RQ").
+    """
+    session, settings = db.session(), _settings()
+    known, real_now = rails(settings), clock.real_now()
+    check_fence(session, settings.data_dir, now=clock.now(session))
+    open_batches = session.execute(
+        sa.select(PayoutBatch.id, PayoutBatch.rail)
+        .where(PayoutBatch.status.in_(("approved", "paying")))
+        .order_by(PayoutBatch.id)
+    ).all()
+    for batch_id, rail in open_batches:
+        if finish_batch(session, batch_id=batch_id, now=clock.now(session)):
+            continue
+        by_hand = rail_named(known, rail).by_hand
+        if not by_hand and session.scalar(movable(real_now, batch_id).limit(1)):
+            execute_batch.after_commit(session, batch_id)
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    return settings
+
+
+def _sending() -> Sending:
+    settings = _settings()
+    return Sending(
+        sessions=session_for(db.engine),
+        rails=rails(settings),
+        data_dir=settings.data_dir,
+        now=clock.now,
+        real_now=clock.real_now,
+    )

@@ -1,0 +1,158 @@
+"""Payout on demand, from the smallest unit of the currency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from affiliate.core import audit
+from affiliate.core.errors import Conflict, Invalid, NotFound, Refusal
+from affiliate.core.money import Money
+from affiliate.people.models import Enrollment
+from affiliate.programs.models import Program
+from payouts.batches.freeze import add_maker, freeze, new_batch
+from payouts.batches.models import Withdrawal
+from payouts.batches.payees import payee_of
+from payouts.batches.rules import PAYABLE_STATUSES, Due
+from payouts.ledger.accounts import AccountKind, of_enrollment
+from payouts.ledger.balances import lock_available
+from payouts.rails.registry import Rails, rail_named
+
+DEADLINE_H = 24
+
+
+class WithdrawalOpen(Conflict):
+    code = "withdrawal_open"
+    title = "One withdrawal is under way already; ask again when it is paid or returned."
+
+
+class NothingAvailable(Refusal):
+    code = "nothing_available"
+    title = "There is nothing that can be paid out now."
+
+
+class NoPayeeAccount(Refusal):
+    code = "no_payee_account"
+    title = "Name the account to pay to first."
+
+
+class PayeeNotReady(Refusal):
+    code = "payee_not_ready"
+    title = "The account to pay to cannot receive money yet; finish setting it up."
+
+
+class EnrollmentNotPayable(Conflict):
+    code = "enrollment_not_active"
+    title = "This account is suspended in the program; write to the program to be paid."
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A withdrawal that waits for finance."""
+
+    withdrawal_id: int
+    batch_id: int
+    item_id: int
+    amount: Money
+    requested_at: datetime
+    deadline_at: datetime
+
+
+def withdraw(
+    session: Session,
+    *,
+    enrollment_id: int,
+    amount: Money | None,
+    requested_by: int | None,
+    by: str,
+    rails: Rails,
+    now: datetime,
+) -> Requested:
+    """Reserve the amount, or all whole units, in a batch of its own that finance approves.
+
+    `requested_by` is the user, none for a shop's key; `by` stands in the audit log. Raises
+    WithdrawalOpen (409), Invalid (422: not positive, more than available, finer than the
+    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, EnrollmentNotPayable.
+    """
+    enrollment = session.get(Enrollment, enrollment_id, populate_existing=True)
+    if enrollment is None:
+        raise NotFound
+    if enrollment.status not in PAYABLE_STATUSES:
+        raise EnrollmentNotPayable
+    program = session.get_one(Program, enrollment.program_id)
+    key = of_enrollment(AccountKind.AVAILABLE, program.id, enrollment.id, program.currency)
+    available = lock_available(session, keys=[key])[key]
+    if _is_open(session, enrollment.id, program.currency):
+        raise WithdrawalOpen
+    granularity = rail_named(rails, program.rail).granularity(program.currency)
+    chosen = _chosen(amount, available, granularity)
+    destination = _destination(session, enrollment.affiliate_id, program.rail)
+    batch = new_batch(
+        session, program=program, rail=program.rail, kind="on_demand", period_id=None,
+        created_by=requested_by, now=now,
+    )  # fmt: skip
+    if requested_by is not None:
+        add_maker(
+            session, batch_id=batch.id, user_id=requested_by, did="request_withdrawal", now=now
+        )
+    dues = [Due(enrollment.id, chosen, destination)]
+    (item,) = freeze(session, batch=batch, dues=dues, now=now)
+    row = Withdrawal(
+        enrollment_id=enrollment.id,
+        currency=program.currency,
+        amount_micros=chosen.micros,
+        requested_by=requested_by,
+        requested_at=now,
+        deadline_at=now + timedelta(hours=DEADLINE_H),
+        item_id=item.id,
+    )
+    session.add(row)
+    session.flush()
+    audit.record(
+        session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
+        scope=program.id, now=now, new={"amount": str(chosen), "destination": destination},
+    )  # fmt: skip
+    return Requested(row.id, batch.id, item.id, chosen, now, row.deadline_at)
+
+
+def _is_open(session: Session, enrollment_id: int, currency: str) -> bool:
+    """The balance's lock is held, so that of many requests at once each sees the one before."""
+    found = session.scalar(
+        sa.select(Withdrawal.id).where(
+            Withdrawal.enrollment_id == enrollment_id,
+            Withdrawal.currency == currency,
+            Withdrawal.closed_at.is_(None),
+        )
+    )
+    return found is not None
+
+
+def _chosen(amount: Money | None, available: Money, granularity: int) -> Money:
+    units = available.whole_minor_units(granularity)
+    most = Money.of_minor_units(units, available.currency)
+    if amount is None:
+        if not units:
+            raise NothingAvailable
+        return most
+    if amount.currency != available.currency:
+        raise Invalid.field("amount", "wrong_currency", f"The balance is in {available.currency}.")
+    if amount.micros <= 0:
+        raise Invalid.field("amount", "not_positive", "Ask for more than zero.")
+    if amount > available:
+        raise Invalid.field("amount", "more_than_available", f"Available: {available}.")
+    whole = Money.of_minor_units(amount.whole_minor_units(granularity), amount.currency)
+    if whole != amount:
+        raise Invalid.field("amount", "finer_than_the_rail", f"The rail pays {whole} or {most}.")
+    return amount
+
+
+def _destination(session: Session, affiliate_id: int, rail: str) -> str:
+    payee = payee_of(session, affiliate_id=affiliate_id, rail=rail)
+    if payee is None:
+        raise NoPayeeAccount
+    if not payee.ready:
+        raise PayeeNotReady
+    return payee.destination
