@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit, clock, outbox
 from affiliate.core.errors import Conflict, Forbidden, Invalid, NotFound, Refusal
-from affiliate.people import mail_links, passwords, sessions
+from affiliate.people import enrollments, mail_links, passwords, sessions
 from affiliate.people.mail_links import Purpose
 from affiliate.people.models import Grant, User
 
@@ -156,6 +156,7 @@ def verify(session: Session, *, token: str, now: datetime) -> User:
     session.flush()
     actor, subject = audit.by_user(user.id), f"user:{user.id}"
     audit.record(session, actor=actor, action="user.verify", subject=subject, now=now)
+    enrollments.address_verified(session, user_id=user.id, now=now)
     return user
 
 
