@@ -49,8 +49,10 @@ SET_UPS = (
 COMMANDS = (
     "affiliate.core.embedded.cli",
     "affiliate.core.cli",
+    "affiliate.programs.cli",
     "affiliate.people.cli",
     "tracker.clicks.cli",
+    "payouts.batches.cli",
     "payouts.cli",
     "tracker.cli",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -33,33 +34,61 @@ def dump(database_url: str, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load(database_url: str, path: Path) -> None:
-    """Replace everything in the database by the backup, in one transaction.
+def load(database_url: str, path: Path, *, and_then: str) -> None:
+    """Replace everything in the database by the backup; `and_then` is SQL of the same transaction.
 
-    Raises BackupFailed; then the database is as it was.
+    One transaction, so that a restored database is never seen without what `and_then` adds.
+    Names in it carry their schema (`public.…`). Raises BackupFailed; then the database is as
+    it was.
     """
     if not path.is_file():
         raise BackupFailed(f"There is no backup at {path}.")
-    _run(
-        "pg_restore", database_url, "--clean", "--if-exists", "--no-owner",
-        "--single-transaction", "--exit-on-error", str(path),
-    )  # fmt: skip
+    env, address = _connection(database_url)
+    options = ("--clean", "--if-exists", "--no-owner", "--file=-")
+    read = [_tool("pg_restore"), *options, str(path)]
+    write = [_tool("psql"), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-", address]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(read, stdout=subprocess.PIPE, stderr=complaints) as reader,
+        subprocess.Popen(
+            write, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints
+        ) as writer,
+    ):
+        assert reader.stdout is not None
+        assert writer.stdin is not None
+        try:
+            shutil.copyfileobj(reader.stdout, writer.stdin)
+            if reader.wait() == 0:
+                writer.stdin.write(b"\n" + and_then.encode() + b";\n")
+            else:
+                writer.kill()  # The connection ends, and its transaction with it.
+            writer.stdin.close()
+        except BrokenPipeError:
+            reader.kill()
+        if writer.wait() != 0 or reader.wait() != 0:
+            complaints.seek(0)
+            raise BackupFailed(complaints.read().decode(errors="replace").strip()[-1000:])
 
 
 def _run(tool: str, database_url: str, *words: str) -> None:
-    url = make_url(database_url).set(drivername="postgresql")
-    env = dict(os.environ)
-    if url.password:
-        # Not among the arguments: those are readable by every user of the machine.
-        env["PGPASSWORD"] = url.password
-        url = url.set(password=None)
-    address = url.render_as_string(hide_password=False)
+    env, address = _connection(database_url)
     done = subprocess.run(
         [_tool(tool), *words, f"--dbname={address}"],
         env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise BackupFailed(done.stderr.strip()[-1000:] or f"{tool} ended with {done.returncode}.")
+
+
+def _connection(database_url: str) -> tuple[dict[str, str], str]:
+    """Environment and address for the tools; a password is not among the arguments, which
+    every user of the machine can read."""
+    url = make_url(database_url).set(drivername="postgresql")
+    env = dict(os.environ)
+    if url.password:
+        env["PGPASSWORD"] = url.password
+        url = url.set(password=None)
+    return env, url.render_as_string(hide_password=False)
 
 
 def _tool(name: str) -> str:
