@@ -48,6 +48,14 @@ def start() -> str:
     )
 
 
+@home.get("/contact")
+@public
+def contact() -> str:
+    """Whom to write to, by program."""
+    programs = db.session.scalars(sa.select(Program).order_by(Program.name))
+    return render_template("contact.html", programs=[p for p in programs if p.contact_email])
+
+
 @demo.get("/")
 @public
 def clock_page() -> str:
