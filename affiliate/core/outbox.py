@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 import structlog
-from flask import current_app, render_template
+from flask import current_app
 from flask_babel import force_locale
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -81,8 +81,13 @@ def send(
     if any(char in to for char in "\r\n\0") or "@" not in to:
         raise ValueError("not a mail address")
     with force_locale(locale):
-        subject, _, text = render_template(f"emails/{template}.txt", **context).partition("\n")
-        html = render_template(f"emails/{template}.html", subject=subject, **context)
+        # Not render_template: what it adds for pages (who is signed in, which desk) needs a
+        # request, and a mail is the same whether a page, a job or a command writes it.
+        mails = current_app.jinja_env
+        subject, _, text = (
+            mails.get_template(f"emails/{template}.txt").render(context).partition("\n")
+        )
+        html = mails.get_template(f"emails/{template}.html").render(context, subject=subject)
     values = {
         "recipient": to,
         "subject": " ".join(subject.split()),
