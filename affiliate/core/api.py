@@ -15,9 +15,9 @@ that nothing of a request is read before the key is known:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import marshmallow as ma
 from flask import Blueprint as PlainBlueprint
@@ -50,6 +50,8 @@ DESCRIPTION = (
 )
 
 pages = PlainBlueprint("api_pages", __name__)
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class NotJson(Refusal):
@@ -117,9 +119,36 @@ class StrictParser(FlaskParser):
 
 
 class ApiBlueprint(Blueprint):  # type: ignore[misc]
-    """A resource of the API."""
+    """A resource of the API; flask-smorest's decorators, with their types."""
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def get(self, rule: str, **options: Any) -> Callable[[View], View]:
+        return self._typed(super().get(rule, **options))
+
+    def post(self, rule: str, **options: Any) -> Callable[[View], View]:
+        return self._typed(super().post(rule, **options))
+
+    def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
+        return self._typed(super().delete(rule, **options))
+
+    def arguments(self, schema: type[ma.Schema], **options: Any) -> Callable[[View], View]:
+        return self._typed(super().arguments(schema, **options))
+
+    def response(
+        self, status: int, schema: type[ma.Schema] | ma.Schema | None = None, **options: Any
+    ) -> Callable[[View], View]:
+        return self._typed(super().response(status, schema, **options))
+
+    def alt_response(
+        self, status: int, response: str | None = None, **options: Any
+    ) -> Callable[[View], View]:
+        return self._typed(super().alt_response(status, response, **options))
+
+    @staticmethod
+    def _typed(decorator: Any) -> Callable[[View], View]:
+        typed: Callable[[View], View] = decorator
+        return typed
 
 
 class KopeckApi(Api):  # type: ignore[misc]

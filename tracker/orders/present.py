@@ -1,0 +1,188 @@
+"""An order as the API answers it: as sent, whose it is and why, what it earned, its refunds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from affiliate.core.errors import NotFound
+from affiliate.core.fields import moment_json, money_json
+from affiliate.core.money import PPM, Money
+from affiliate.people.ids import public
+from affiliate.programs.models import Program, RuleVersion
+from payouts.commissions.rows import CommissionRow, commissions_for, when_available
+from tracker.attribution import words
+from tracker.attribution.decide import reference_of
+from tracker.attribution.models import Decision
+from tracker.orders.effects import refunds_of
+from tracker.orders.models import Order, Refund
+
+_LAST_DECISION = (
+    sa.select(Decision.id)
+    .where(Decision.order_id == Order.id)
+    .order_by(Decision.number.desc())
+    .limit(1)
+    .correlate(Order)
+    .scalar_subquery()
+)
+_ORDER = (
+    sa.select(
+        Order,
+        Program.slug,
+        Decision.number,
+        Decision.outcome,
+        Decision.reason,
+        Decision.shares,
+        Decision.trace,
+        RuleVersion.number.label("rule_version"),
+        RuleVersion.terms["attribution"]["model"].astext.label("model"),
+    )
+    .join(Program, Program.id == Order.program_id)
+    .join(Decision, Decision.id == _LAST_DECISION)
+    .join(RuleVersion, RuleVersion.id == Decision.rule_version_id)
+    .execution_options(populate_existing=True)
+)
+_AMOUNTS = ("total", "net", "refunded", "discount", "tax", "shipping", "fees", "credits")
+
+
+def order_json(session: Session, *, order_row_id: int, now: datetime) -> dict[str, Any]:
+    """The order as it stands now; the trace in codes alone."""
+    return _order(session, Order.id == order_row_id, now, in_words=False)
+
+
+def find_order_json(
+    session: Session, *, program_id: int, order_id: str, now: datetime
+) -> dict[str, Any]:
+    """The order by the shop's id, the trace in words too; NotFound where there is none."""
+    mine = (Order.program_id == program_id) & (Order.order_id == order_id)
+    return _order(session, mine, now, in_words=True)
+
+
+def refund_json(refund: Refund, order_id: str, currency: str) -> dict[str, Any]:
+    """A refund as it was applied."""
+    return {
+        "refund_id": refund.refund_id,
+        "order_id": order_id,
+        "amount": money_json(Money(refund.amount_micros, currency)),
+        "net": money_json(Money(refund.net_micros, currency)),
+        "reason": refund.reason,
+        "received_at": moment_json(refund.received_at),
+    }
+
+
+def find_refund_json(session: Session, *, refund_row_id: int) -> dict[str, Any]:
+    """A refund by its row."""
+    refund, order_id, currency = session.execute(
+        sa.select(Refund, Order.order_id, Order.currency)
+        .join(Order, Order.id == Refund.order_id)
+        .where(Refund.id == refund_row_id)
+    ).one()
+    return refund_json(refund, order_id, currency)
+
+
+def _order(
+    session: Session, condition: sa.ColumnElement[bool], now: datetime, *, in_words: bool
+) -> dict[str, Any]:
+    row = session.execute(_ORDER.where(condition)).one_or_none()
+    if row is None:
+        raise NotFound("No order with this id was reported in this program.")
+    order: Order = row.Order
+    commissions = commissions_for(session, reference=reference_of(order.id))
+    refunds = refunds_of(session, order_row_id=order.id) if order.refunded_micros else ()
+    amounts = {name: getattr(order, f"{name}_micros") for name in _AMOUNTS}
+    return {
+        "order_id": order.order_id,
+        "status": order.status,
+        "program": row.slug,
+        "source": order.source,
+        "placed_at": moment_json(order.placed_at),
+        **{name: money_json(Money(micros, order.currency)) for name, micros in amounts.items()},
+        "tax_included": order.tax_included,
+        "items": [_item(item, order.currency) for item in order.items],
+        "coupon": order.coupon,
+        "subscription": order.subscription,
+        "metadata": order.details,
+        "attribution": _attribution(row, in_words=in_words),
+        "commissions": [
+            _commission(found, row.rule_version, now)
+            for found in commissions
+            if found.decision == row.number
+        ],
+        "refunds": [refund_json(refund, order.order_id, order.currency) for refund in refunds],
+    }
+
+
+def _item(item: Mapping[str, Any], currency: str) -> dict[str, Any]:
+    named = {key: item[key] for key in ("sku", "name", "category", "quantity")}
+    return {**named, "price": money_json(Money(item["price_micros"], currency))}
+
+
+def _attribution(row: Any, *, in_words: bool) -> dict[str, Any]:
+    found = {
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "model": row.model,
+        "rule_version": row.rule_version,
+        "shares": [_share(share) for share in row.shares],
+        "trace": _trace(row.trace, in_words=in_words),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _share(share: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        "affiliate": public(share["enrollment_id"]),
+        "weight": share["weight"],
+        "evidence": share["evidence"],
+        "click_id": share["click_id"],
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _trace(trace: Sequence[Mapping[str, Any]], *, in_words: bool) -> list[dict[str, Any]]:
+    result = []
+    for line in trace:
+        shown = {key: value for key, value in line.items() if key != "enrollment_id"}
+        if "enrollment_id" in line:
+            shown["affiliate"] = public(line["enrollment_id"])
+        if in_words:
+            shown["text"] = words.sentence(line)
+        result.append(shown)
+    return result
+
+
+def _commission(found: CommissionRow, rule_version: int, now: datetime) -> dict[str, Any]:
+    """Optional members are left out where they say nothing."""
+    when = when_available(found, now)
+    shown: dict[str, Any] = {
+        "affiliate": public(found.enrollment_id),
+        "level": found.level,
+        "base": money_json(found.base),
+        "rate": None if found.rate_ppm is None else _rate(found.rate_ppm),
+        "amount": money_json(found.amount),
+        "status": found.status.value,
+        "available_at": moment_json(when.at),
+        "waits_for": when.waits_for,
+        "rule": found.rule,
+        "rule_version": rule_version,
+    }
+    if found.via_enrollment_id is not None:
+        shown["via"] = public(found.via_enrollment_id)
+        shown["of"] = next((step["of"] for step in found.trace if "of" in step), None)
+    if found.reversed:
+        shown["reversed"] = money_json(found.reversed)
+    if found.reason is not None:
+        shown["reason"] = found.reason.value
+    if found.void_reason is not None:
+        shown["reason"] = found.void_reason.value
+        shown["waits_for"] = None
+    return shown
+
+
+def _rate(rate_ppm: int) -> str:
+    whole, fraction = divmod(rate_ppm, PPM)
+    return f"{whole}.{fraction:06d}"

@@ -1,0 +1,276 @@
+"""What shops send and get: the schemas at the API's door (docs/api.md, "Orders")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from marshmallow import EXCLUDE, Schema, fields, post_load, validate
+
+from affiliate.core.fields import (
+    Flag,
+    MomentField,
+    MoneyField,
+    Sha256,
+    ShopId,
+    Text,
+    refuse,
+)
+from tracker.attribution.evidence import TOKENS_MAX
+from tracker.clicks.tokens import TOKEN_CHARS_MAX as CLICK_TOKEN_CHARS_MAX
+from tracker.orders.order_tokens import TOKEN_CHARS_MAX
+from tracker.orders.rules import (
+    CustomerIn,
+    Item,
+    OrderReportIn,
+    RefundIn,
+    RefundItem,
+    SubscriptionIn,
+)
+
+ITEMS_MAX: Final = 500
+QUANTITY_MAX: Final = 1_000_000
+SEQUENCE_MAX: Final = 10_000
+METADATA_KEYS_MAX: Final = 50
+METADATA_KEY_CHARS_MAX: Final = 64
+METADATA_TEXT_CHARS_MAX: Final = 500
+VISITOR_CHARS_MAX: Final = 64
+COUPON_CHARS_MAX: Final = 64
+REASON_CHARS_MAX: Final = 500
+
+
+class Metadata(fields.Field[dict[str, Any]]):
+    """A flat object of texts, numbers and booleans; kept and given back, never interpreted."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            refuse("not_an_object", "Write an object.")
+        if len(value) > METADATA_KEYS_MAX:
+            refuse("too_many", f"At most {METADATA_KEYS_MAX} keys.")
+        for key, entry in value.items():
+            if len(key) > METADATA_KEY_CHARS_MAX:
+                refuse("too_long", f"A key has at most {METADATA_KEY_CHARS_MAX} characters.")
+            if isinstance(entry, dict | list):
+                refuse("not_flat", "Values are texts, numbers, booleans or null.")
+            if isinstance(entry, str) and len(entry) > METADATA_TEXT_CHARS_MAX:
+                refuse("too_long", f"A text has at most {METADATA_TEXT_CHARS_MAX} characters.")
+            if isinstance(entry, float) and not math.isfinite(entry):
+                refuse("invalid", "A number must be finite.")
+        return dict(value)
+
+
+class ItemSchema(Schema):
+    """One line; `price` is of one piece, before the order's discount."""
+
+    sku = Text(load_default="")
+    name = Text(load_default="")
+    category = Text(load_default="")
+    quantity = fields.Integer(
+        strict=True, load_default=1, validate=validate.Range(min=1, max=QUANTITY_MAX)
+    )
+    price = MoneyField(required=True)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Item:
+        return Item(**data)
+
+
+class CustomerSchema(Schema):
+    """The buyer; the address only as SHA-256 of its trimmed lower-case form."""
+
+    id = ShopId(load_default=None)
+    email_sha256 = Sha256(load_default=None)
+    is_new = Flag(load_default=None)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> CustomerIn:
+        return CustomerIn(**data)
+
+
+class SubscriptionSchema(Schema):
+    """Which payment of a subscription it is; 1 is the first."""
+
+    id = ShopId(required=True)
+    sequence = fields.Integer(
+        strict=True, required=True, validate=validate.Range(min=1, max=SEQUENCE_MAX)
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> SubscriptionIn:
+        return SubscriptionIn(**data)
+
+
+class OrderIn(Schema):
+    """An order as a shop's server reports it."""
+
+    order_id = ShopId(required=True)
+    placed_at = MomentField(required=True)
+    total = MoneyField(required=True)
+    discount = MoneyField()
+    tax = MoneyField()
+    tax_included = Flag(load_default=True)
+    shipping = MoneyField()
+    fees = MoneyField()
+    credits = MoneyField()
+    items = fields.List(fields.Nested(ItemSchema), validate=validate.Length(max=ITEMS_MAX))
+    customer = fields.Nested(CustomerSchema)
+    subscription = fields.Nested(SubscriptionSchema)
+    clicks = fields.List(
+        Text(chars_max=CLICK_TOKEN_CHARS_MAX), validate=validate.Length(max=TOKENS_MAX)
+    )
+    visitor = Text(chars_max=VISITOR_CHARS_MAX)
+    coupon = Text(chars_max=COUPON_CHARS_MAX)
+    metadata = Metadata()
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> OrderReportIn:
+        for name in ("items", "clicks"):
+            if name in data:
+                data[name] = tuple(data[name])
+        return OrderReportIn(**data)
+
+
+class BrowserOrder(OrderIn):
+    """An order as a page reports it: a claim, so what we do not know is passed over."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    placed_at = MomentField()
+    token = Text(chars_max=TOKEN_CHARS_MAX)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:  # type: ignore[override]
+        return data
+
+
+class RefundItemSchema(Schema):
+    """A line given back."""
+
+    sku = Text(load_default="")
+    quantity = fields.Integer(
+        strict=True, load_default=1, validate=validate.Range(min=1, max=QUANTITY_MAX)
+    )
+    amount = MoneyField(required=True)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> RefundItem:
+        return RefundItem(**data)
+
+
+class RefundInSchema(Schema):
+    """A refund; without an amount all that is left of the order."""
+
+    refund_id = ShopId(required=True)
+    amount = MoneyField()
+    items = fields.List(fields.Nested(RefundItemSchema), validate=validate.Length(max=ITEMS_MAX))
+    tax = MoneyField()
+    shipping = MoneyField()
+    reason = Text(chars_max=REASON_CHARS_MAX)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> RefundIn:
+        data["items"] = tuple(data.get("items", ()))
+        return RefundIn(**data)
+
+
+class ConfirmationIn(Schema):
+    """`total`, where given, must be the total that the browser reported."""
+
+    total = MoneyField(load_default=None)
+
+
+class CancellationIn(Schema):
+    """Why, in the shop's own words."""
+
+    reason = Text(chars_max=REASON_CHARS_MAX, load_default=None)
+
+
+class ShareOut(Schema):
+    affiliate = fields.String()
+    weight = fields.String(metadata={"description": 'An exact fraction: "1", "1/3"'})
+    evidence = fields.String()
+    click_id = fields.String()
+
+
+class TraceOut(Schema):
+    candidate = fields.String()
+    affiliate = fields.String()
+    click_id = fields.String()
+    age_seconds = fields.Integer()
+    check = fields.String()
+    outcome = fields.String()
+    reason = fields.String()
+    text = fields.String(metadata={"description": "The same as a sentence"})
+
+
+class AttributionOut(Schema):
+    outcome = fields.String()
+    reason = fields.String()
+    model = fields.String()
+    rule_version = fields.Integer()
+    shares = fields.List(fields.Nested(ShareOut))
+    trace = fields.List(fields.Nested(TraceOut))
+
+
+class CommissionOut(Schema):
+    affiliate = fields.String()
+    level = fields.Integer()
+    via = fields.String()
+    of = fields.String()
+    base = MoneyField()
+    rate = fields.String(allow_none=True)
+    amount = MoneyField()
+    reversed = MoneyField()
+    status = fields.String()
+    reason = fields.String()
+    available_at = MomentField()
+    waits_for = fields.String(allow_none=True)
+    rule = fields.String()
+    rule_version = fields.Integer()
+
+
+class RefundOut(Schema):
+    refund_id = fields.String()
+    order_id = fields.String()
+    amount = MoneyField()
+    net = MoneyField()
+    reason = fields.String(allow_none=True)
+    received_at = MomentField()
+
+
+class OrderOut(Schema):
+    """The order as it stands."""
+
+    order_id = fields.String()
+    status = fields.String(validate=validate.OneOf(["unconfirmed", "confirmed", "cancelled"]))
+    program = fields.String()
+    source = fields.String()
+    placed_at = MomentField()
+    total = MoneyField()
+    net = MoneyField()
+    refunded = MoneyField()
+    discount = MoneyField()
+    tax = MoneyField()
+    tax_included = Flag()
+    shipping = MoneyField()
+    fees = MoneyField()
+    credits = MoneyField()
+    items = fields.List(fields.Nested(ItemSchema))
+    coupon = fields.String(allow_none=True)
+    subscription = fields.Nested(SubscriptionSchema, allow_none=True)
+    metadata = fields.Dict()
+    attribution = fields.Nested(AttributionOut)
+    commissions = fields.List(fields.Nested(CommissionOut))
+    refunds = fields.List(fields.Nested(RefundOut))
+
+
+class ParkedOut(Schema):
+    """Kept until the order comes."""
+
+    status = fields.String()
+    order_id = fields.String()
+    detail = fields.String()
