@@ -53,11 +53,11 @@ def age(age_s: int) -> str:
         if age_s >= unit_s:
             count = age_s // unit_s
             if words == "days":
-                return _several("%(num)d day", "%(num)d days", count)
+                return str(ngettext("%(num)d day", "%(num)d days", count))
             if words == "hours":
-                return _several("%(num)d hour", "%(num)d hours", count)
-            return _several("%(num)d minute", "%(num)d minutes", count)
-    return _several("%(num)d second", "%(num)d seconds", age_s)
+                return str(ngettext("%(num)d hour", "%(num)d hours", count))
+            return str(ngettext("%(num)d minute", "%(num)d minutes", count))
+    return str(ngettext("%(num)d second", "%(num)d seconds", age_s))
 
 
 def _candidate(line: Mapping[str, Any]) -> str:
@@ -74,10 +74,6 @@ def _candidate(line: Mapping[str, Any]) -> str:
 
 def _(text: str, **values: Any) -> str:
     return str(gettext(text, **values))
-
-
-def _several(one: str, many: str, number: int) -> str:
-    return str(ngettext(one, many, number))
 
 
 _REASONS: Final = {

@@ -143,7 +143,7 @@ class BrowserOrder(OrderIn):
     token = Text(chars_max=TOKEN_CHARS_MAX)
 
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:  # type: ignore[override]
+    def _make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         return data
 
 

@@ -1,0 +1,118 @@
+"""The loader's verdict on credited clicks: good clears the wait, bad decides anew.
+
+A decision is made on the signed token before the click's row is there. If no row came in
+time, the token stands. Rule: docs/rules.md, "When you get it".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from affiliate.core.money import Money
+from affiliate.programs.models import Program
+from payouts.commissions.rules import VoidReason
+from tracker.attribution.decide import Subject, decide_again, update_wait
+from tracker.attribution.models import Decision
+from tracker.clicks.rules import DropReason, credits
+from tracker.orders.models import Order
+
+CHECK_ROWS_MAX: Final = 200
+
+# Only what can be acted on: a click that has arrived, or a time that is over. So decisions
+# that still wait never stand before those that do not.
+_DUE: Final = sa.text(
+    """
+    SELECT d.id, d.order_id FROM decisions d
+    WHERE d.click_check_due_at IS NOT NULL AND d.voided_at IS NULL
+      AND (d.click_check_due_at <= :now OR EXISTS (
+        SELECT FROM jsonb_array_elements(d.shares) s
+        JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
+                     AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz)))
+    ORDER BY d.decided_at LIMIT :rows_max
+    """
+).columns(sa.column("id", sa.BigInteger), sa.column("order_id", sa.BigInteger))
+_VERDICTS: Final = sa.text(
+    """
+    SELECT c.click_id IS NOT NULL AS loaded, c.reason
+    FROM decisions d CROSS JOIN jsonb_array_elements(d.shares) s
+    LEFT JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
+                      AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz)
+    WHERE d.id = :decision_id AND s ->> 'click_id' IS NOT NULL
+    """
+)
+
+log = structlog.get_logger(__name__)
+
+
+def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_MAX) -> int:
+    """Look up the verdicts that decisions wait for. Returns how many decisions moved.
+
+    Orders that somebody holds right now are left for the next run.
+    """
+    moved = 0
+    due = session.execute(_DUE, {"now": now, "rows_max": rows_max}).all()
+    for decision_id, order_row_id in sorted(due, key=lambda row: row.order_id):
+        order = session.scalar(
+            sa.select(Order)
+            .where(Order.id == order_row_id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        if order is not None and _settle(session, order, decision_id, now):
+            moved += 1
+    return moved
+
+
+def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> bool:
+    """Act on one decision of a locked order, if it is still the live one."""
+    due_at = session.scalar(
+        sa.select(Decision.click_check_due_at).where(
+            Decision.id == decision_id, Decision.voided_at.is_(None)
+        )
+    )
+    if due_at is None:
+        return False
+    verdicts = session.execute(_VERDICTS, {"decision_id": decision_id}).all()
+    if any(_bad(verdict) for verdict in verdicts):
+        log.info("decision.click_invalid", order_id=order.order_id)
+        decide_again(
+            session, order=_subject(session, order), reason=VoidReason.CLICK_INVALID, now=now
+        )
+        return True
+    if due_at > now and not all(verdict.loaded for verdict in verdicts):
+        return False
+    session.execute(
+        sa.update(Decision).where(Decision.id == decision_id).values(click_check_due_at=None)
+    )
+    update_wait(session, order_row_id=order.id, confirmed=order.status != "unconfirmed", now=now)
+    return True
+
+
+def _bad(verdict: Any) -> bool:
+    return verdict.reason is not None and not credits(DropReason(verdict.reason))
+
+
+def _subject(session: Session, order: Order) -> Subject:
+    program = session.execute(
+        sa.select(Program.status, Program.closes_at).where(Program.id == order.program_id)
+    ).one()
+    closed = (
+        order.placed_at >= program.closes_at
+        if program.closes_at is not None
+        else program.status == "closed"
+    )
+    return Subject(
+        id=order.id,
+        program_id=order.program_id,
+        placed_at=order.placed_at,
+        net=Money(order.net_micros, order.currency),
+        confirmed=order.status != "unconfirmed",
+        evidence=order.evidence,
+        program_closed=closed,
+        refunded_net=Money(order.refunded_net_micros, order.currency),
+    )

@@ -1,0 +1,16 @@
+"""Look up the verdicts on credited clicks."""
+
+from __future__ import annotations
+
+from affiliate.core import clock, queue
+from affiliate.core.db import db
+from tracker.attribution import click_checks
+
+
+@queue.job(queue.GENERAL)
+def check_clicks() -> None:
+    """Check a batch of what waits; a full batch rings again at once."""
+    session = db.session()
+    moved = click_checks.check_clicks(session, now=clock.now(session))
+    if moved == click_checks.CHECK_ROWS_MAX:
+        check_clicks.after_commit(session)

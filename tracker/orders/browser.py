@@ -1,0 +1,203 @@
+"""What a buyer's browser says of an order: a claim, attributed and shown, never released.
+
+A server's report stands above it in everything but evidence; strangers who report an order
+ahead of the shop change none of its amounts. Rule: docs/api.md, "Reports of browsers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from payouts.commissions.rows import commissions_for
+from payouts.commissions.rules import VoidReason
+from tracker.attribution.decide import decide, decide_again, reference_of
+from tracker.attribution.evidence import TOKENS_MAX, effective
+from tracker.orders import order_tokens
+from tracker.orders.customers import remember_customer
+from tracker.orders.intake import apply_parked, check_report, subject_of_report, supersede
+from tracker.orders.keys import order_token_keys
+from tracker.orders.models import Order, OrderReport
+from tracker.orders.records import (
+    ProgramFacts,
+    add_report,
+    evidence_of,
+    find_order,
+    insert_order,
+    lock_order_id,
+    subject_of,
+)
+from tracker.orders.refusals import OrderTokenRefused
+from tracker.orders.rules import (
+    OrderReportIn,
+    Outcome,
+    Source,
+    content_hash,
+    placed_at_fits,
+    report_document,
+)
+
+REPORTS_PER_ORDER_MAX: Final = 5
+"""More browsers than this saying something of one order are strangers guessing ids."""
+EVIDENCE_HOURS: Final = 24
+"""How long after a server's report a browser may still add what it knows."""
+REPORTER: Final = "browser"
+
+
+def report_from_browser(
+    session: Session,
+    *,
+    program_id: int,
+    report: OrderReportIn,
+    token: str | None,
+    now: datetime,
+) -> Outcome:
+    """Take a page's report; `token` is the shop's signed order token, if the page has one.
+
+    A valid token confirms the order with the amounts that it signs. A token that does not
+    fit raises OrderTokenRefused: the page meant to be believed and is not. Raises what
+    `report_order` raises; a placed_at that no server may send is replaced by `now`.
+    """
+    program = lock_order_id(session, program_id=program_id, order_id=report.order_id)
+    if placed_at_fits(report.placed_at, now, may_import=False) is not None:
+        report = replace(report, placed_at=now)
+    check_report(report, program, now=now, may_import=False)
+    if token is not None:
+        report = _believed(program_id, report, token, now)
+    hashed = content_hash(report_document(report))
+    confirmed_by = None if token is None else "token"
+    evidence = {"browser": evidence_of(report)}
+    made = insert_order(
+        session,
+        program_id=program_id,
+        report=report,
+        source=Source.BROWSER,
+        reported_by=REPORTER,
+        confirmed_by=confirmed_by,
+        evidence=evidence,
+        content_hash=hashed,
+        now=now,
+    )
+    if made is None:
+        return _known(session, program, report, hashed, confirmed_by, now)
+    confirmed = confirmed_by is not None
+    subject = subject_of_report(made.id, report, program, evidence, confirmed=confirmed)
+    decide(session, order=subject, number=1, now=now)
+    if confirmed:
+        remember_customer(
+            session,
+            program_id=program_id,
+            order_row_id=made.id,
+            customer=evidence["browser"]["customer"],
+            placed_at=report.placed_at,
+        )
+    if made.has_parked:
+        apply_parked(session, program=program, order_id=report.order_id, now=now)
+    return Outcome.CREATED
+
+
+def _believed(program_id: int, report: OrderReportIn, token: str, now: datetime) -> OrderReportIn:
+    read = order_tokens.read(token, report=report, keys=order_token_keys(program_id), now=now)
+    if isinstance(read, order_tokens.TokenProblem):
+        raise OrderTokenRefused(f"The signed order token is {read.value}.")
+    return order_tokens.believed(report, read)
+
+
+def _known(
+    session: Session,
+    program: ProgramFacts,
+    report: OrderReportIn,
+    hashed: bytes,
+    confirmed_by: str | None,
+    now: datetime,
+) -> Outcome:
+    order = find_order(session, program_id=program.id, order_id=report.order_id)
+    if order is None:
+        raise RuntimeError("an order that was just in the way is gone: orders are never deleted")
+    if confirmed_by is not None and order.status == "unconfirmed":
+        supersede(
+            session,
+            order=order,
+            program=program,
+            report=report,
+            source=Source.BROWSER,
+            reported_by=REPORTER,
+            confirmed_by=confirmed_by,
+            hashed=hashed,
+            now=now,
+        )
+        return Outcome.SUPERSEDED_BROWSER
+    if not _may_add(session, order, hashed, now):
+        return Outcome.REPLAY
+    add_report(
+        session,
+        order_row_id=order.id,
+        report=report,
+        source=Source.BROWSER,
+        reported_by=REPORTER,
+        content_hash=hashed,
+        outcome=Outcome.EVIDENCE_ADDED,
+        now=now,
+    )
+    _add_evidence(session, order, program, evidence_of(report), now)
+    return Outcome.EVIDENCE_ADDED
+
+
+def _may_add(session: Session, order: Order, hashed: bytes, now: datetime) -> bool:
+    """Whether a further browser's report is heard at all."""
+    said = session.scalars(
+        sa.select(OrderReport.content_hash).where(
+            OrderReport.order_id == order.id, OrderReport.source == Source.BROWSER.value
+        )
+    ).all()
+    late = now - order.received_at > timedelta(hours=EVIDENCE_HOURS)
+    return not (
+        late
+        or order.cancelled_at is not None
+        or order.confirmed_by == "token"
+        or len(said) >= REPORTS_PER_ORDER_MAX
+        or hashed in {bytes(each) for each in said}
+    )
+
+
+def _add_evidence(
+    session: Session,
+    order: Order,
+    program: ProgramFacts,
+    brought: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Merge what the browser knows; decide anew where that changes what counts.
+
+    What was released stays: evidence that comes later than the hold period comes too late.
+    """
+    before = effective(order.evidence)
+    merged = _merged(order.evidence.get("browser"), brought)
+    order.evidence = {**order.evidence, "browser": merged}
+    session.flush()
+    if effective(order.evidence) == before:
+        return
+    commissions = commissions_for(session, reference=reference_of(order.id))
+    if any(row.released_at is not None for row in commissions):
+        return
+    decide_again(
+        session,
+        order=subject_of(order, program),
+        reason=VoidReason.DECISION_REPLACED,
+        now=now,
+    )
+
+
+def _merged(known: Mapping[str, Any] | None, brought: Mapping[str, Any]) -> dict[str, Any]:
+    """Every browser's tokens, those of the first reporter kept first; else the first word."""
+    known = known or {}
+    clicks = list(dict.fromkeys([*known.get("clicks", ()), *brought["clicks"]]))
+    return {
+        "clicks": clicks[:TOKENS_MAX],
+        **{name: known.get(name) or brought[name] for name in ("visitor", "coupon", "customer")},
+    }

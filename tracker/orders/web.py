@@ -1,0 +1,162 @@
+"""`POST /v1/events` and `GET /p.gif`: what a shop's pages report.
+
+Never an error to the page: what is refused is counted and logged, and the answer is the
+same. Only when nothing could be recorded because the database is away, the answer is 503,
+so that the pixel keeps the report and sends it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+from flask import Blueprint, Flask, Response, current_app, request
+from prometheus_client import Counter
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from affiliate.core import clock, queue, strict_json
+from affiliate.core.config import Settings
+from affiliate.core.errors import Refusal
+from affiliate.core.fields import load
+from affiliate.core.http import csrf
+from affiliate.people.access import public
+from affiliate.programs.models import Program
+from tracker.attribution.evidence import TOKENS_MAX
+from tracker.clicks.tokens import TOKEN_CHARS_MAX
+from tracker.orders.browser import report_from_browser
+from tracker.orders.pace import Pace
+from tracker.orders.refusals import UnknownProgram
+from tracker.orders.rules import OrderReportIn
+from tracker.orders.schemas import VISITOR_CHARS_MAX, BrowserOrder
+from tracker.orders.units import in_one_unit
+
+BODY_BYTES_MAX: Final = 16_384
+EXTENSION: Final = "kopeck.reports_pace"
+GIF: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+PREFLIGHT_S: Final = "86400"
+
+blueprint = Blueprint("events", __name__)
+csrf.exempt(blueprint)
+log = structlog.get_logger(__name__)
+_schema = BrowserOrder()
+
+
+@blueprint.post("/v1/events")
+@public
+def events() -> Response:
+    """A report in the body; JSON whatever type the browser names it (text/plain has no
+    preflight)."""
+    request.max_content_length = BODY_BYTES_MAX
+    try:
+        raw = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        _count("too_large")
+    else:
+        _take(raw)
+    return Response(status=204)
+
+
+@blueprint.get("/p.gif")
+@public
+def gif() -> Response:
+    """The same report in `?d=`, for pages where nothing else works."""
+    raw = request.args.get("d", "").encode("utf-8", "replace")
+    if len(raw) > BODY_BYTES_MAX:
+        _count("too_large")
+    else:
+        _take(raw)
+    return Response(GIF, content_type="image/gif")
+
+
+@blueprint.after_request
+def _open_to_all_pages(response: Response) -> Response:
+    """Any shop's page may send; no cookie is read, so nothing can be read with one."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = "POST, GET"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+        response.headers["Access-Control-Max-Age"] = PREFLIGHT_S
+    return response
+
+
+def set_up(app: Flask, settings: Settings) -> None:
+    """Register the two addresses."""
+    app.extensions[EXTENSION] = Pace(queue.connect(settings.redis_url))
+    app.register_blueprint(blueprint)
+
+
+def _take(raw: bytes) -> None:
+    """Record a report, or count why not."""
+    now_s = clock.real_now().timestamp()
+    pace: Pace = current_app.extensions[EXTENSION]
+    if not pace.allows(_address(), now_s=now_s):
+        _count("too_many")
+        return
+    try:
+        outcome = _record(raw)
+    except Refusal as refusal:
+        fields = [error.field for error in refusal.errors]
+        log.info("browser_report.refused", code=refusal.code, fields=fields)
+        outcome = refusal.code
+    except (sa.exc.DataError, UnicodeEncodeError):
+        log.info("browser_report.unstorable")
+        outcome = "unstorable"
+    _count(outcome)
+
+
+def _record(raw: bytes) -> str:
+    document = strict_json.loads(raw)
+    if not isinstance(document, dict) or document.get("type") != "order":
+        return "ignored"
+    slug = document.get("program")
+
+    def work(session: Session) -> str:
+        now = clock.now(session)
+        program_id = session.scalar(sa.select(Program.id).where(Program.slug == str(slug)[:64]))
+        if program_id is None:
+            raise UnknownProgram
+        report, token = _read(document, now)
+        return report_from_browser(
+            session, program_id=program_id, report=report, token=token, now=now
+        ).value
+
+    return in_one_unit(work)
+
+
+def _read(document: dict[str, Any], now: datetime) -> tuple[OrderReportIn, str | None]:
+    """The envelope's order with its tokens; what the pixel collected is cut, not refused."""
+    fields = load(_schema, document.get("order"))
+    token = fields.pop("token", None)
+    fields.setdefault("placed_at", now)
+    for name in ("items", "clicks"):
+        fields[name] = tuple(fields.get(name, ()))
+    clicks, visitor = document.get("clicks"), document.get("visitor")
+    if isinstance(clicks, list) and not fields["clicks"]:
+        texts = [each for each in clicks if isinstance(each, str) and len(each) <= TOKEN_CHARS_MAX]
+        fields["clicks"] = tuple(texts[-TOKENS_MAX:])
+    if isinstance(visitor, str) and "visitor" not in fields:
+        fields["visitor"] = visitor[:VISITOR_CHARS_MAX]
+    return OrderReportIn(**fields), token
+
+
+def _address() -> str:
+    """The caller's address as a hash: counters keep nobody's address."""
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    text = (request.remote_addr or "").encode()
+    return hashlib.blake2b(text, key=settings.key("pace"), digest_size=12).hexdigest()
+
+
+def _count(outcome: str) -> None:
+    _counter().labels(outcome).inc()
+
+
+@lru_cache(maxsize=1)
+def _counter() -> Counter:
+    return Counter("kopeck_browser_reports", "Reports of shops' pages.", ["outcome"])
