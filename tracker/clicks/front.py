@@ -30,8 +30,9 @@ from tracker.clicks.destinations import (
     split_destination,
 )
 from tracker.clicks.filters import AGENT_CHARS_MAX, front_reason
+from tracker.clicks.freshness import LinkRefresher, UnknownCodes
 from tracker.clicks.journal import Journal, JournalUnavailable
-from tracker.clicks.links import SNAPSHOT, LinkRefresher, LinkTable, MemoryLink, UnknownCodes
+from tracker.clicks.links import SNAPSHOT, LinkTable, MemoryLink
 from tracker.clicks.pages import error_page, language_of
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import NO_VISITOR, SigningKey, mint, new_click_id

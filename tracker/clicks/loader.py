@@ -24,9 +24,10 @@ from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import engine_for, session_for
 from tracker.clicks.database import connect
+from tracker.clicks.freshness import LinkRefresher
 from tracker.clicks.journal import FOLDER, SUFFIX
 from tracker.clicks.judging import LinkFacts
-from tracker.clicks.links import SNAPSHOT, LinkRefresher, LinkTable
+from tracker.clicks.links import SNAPSHOT, LinkTable
 from tracker.clicks.loading import load_records, quarantine, rejected
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, Scan, scan
