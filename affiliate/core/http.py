@@ -11,7 +11,7 @@ import structlog
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from markupsafe import escape
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from affiliate.core.config import Settings
@@ -114,6 +114,7 @@ def error_page(refusal: Refusal) -> Response:
     """The refusal as a page for people; a bare one where even that cannot be rendered."""
     request_id = getattr(g, "request_id", "")
     try:
+        _ = request.host  # no address can be built for an unknown host
         html = render_template(
             "errors/error.html",
             status=refusal.status,
@@ -122,7 +123,7 @@ def error_page(refusal: Refusal) -> Response:
             errors=refusal.errors,
             request_id=request_id,
         )
-    except (sa.exc.SQLAlchemyError, OSError):
+    except (sa.exc.SQLAlchemyError, OSError, SecurityError):
         # The page's frame reads who is signed in, from a database that may be away.
         html = BARE_PAGE.format(title=escape(refusal.title), detail=escape(refusal.detail))
     return Response(html, refusal.status, headers=refusal.headers)
@@ -150,6 +151,8 @@ def _csrf(error: CSRFError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
+    if isinstance(error, SecurityError):
+        return answer(Malformed("This host name is not served here."))
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
 

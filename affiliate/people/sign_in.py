@@ -167,7 +167,7 @@ def sign_out() -> Answer:
     return redirect("/sign-in", 303)
 
 
-@blueprint.route("/register", methods=["GET", "POST"])
+@blueprint.route("/sign-up", methods=["GET", "POST"])
 @public
 @limits.braked(limits.brake_mails)
 def register() -> Answer:
@@ -298,7 +298,7 @@ def _sign_in_page(form: SignInForm) -> str:
         submit=_("Sign in"),
         links=[
             (_("I forgot my password"), "/forgot-password"),
-            (_("Create an account"), _with_next("/register")),
+            (_("Create an account"), _with_next("/sign-up")),
         ],
     )
 
