@@ -161,7 +161,7 @@ def _params(order: Order) -> Any:
 
 def _is_of(transfer: Any, order: Order) -> bool:
     wanted = _params(order)
-    metadata = dict(transfer.metadata or {})
+    metadata = transfer.metadata.to_dict() if transfer.metadata else {}
     return (
         metadata.get("item_id") == wanted["metadata"]["item_id"]
         and metadata.get("env") == order.installation

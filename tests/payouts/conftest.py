@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from money_world import NOW, World
+from paying import Pay
 from sqlalchemy.orm import Session
+from stripe_double import KEY, Double
 
+from affiliate.core.config import Settings
 from affiliate.programs.models import Program, RuleVersion
 
 _numbers = itertools.count(1)
@@ -54,3 +62,48 @@ def world(world_of: Callable[..., World]) -> World:
     made.affiliate("rita")
     made.affiliate("anna", recruiter="rita")
     return made
+
+
+@pytest.fixture(scope="module")
+def shared_double() -> Iterator[Double]:
+    folder = Path(tempfile.mkdtemp(prefix="kpk-double-"))
+    double = Double(folder)
+    yield double
+    if double.process.poll() is None:
+        double.end()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def double(shared_double: Double) -> Iterator[Double]:
+    """The Stripe double with no faults and plenty of euros."""
+    shared_double.control("POST", "/balance", {"currency": "eur", "amount": 10_000_000})
+    yield shared_double
+    shared_double.control("DELETE", "/faults")
+
+
+@pytest.fixture
+def pay(
+    world_of: Callable[..., World], settings: Settings, engine: sa.Engine
+) -> Callable[..., Pay]:
+    """A EUR program on a rail, with finance and affiliates who can be paid."""
+
+    def make(rail: str, double: Double | None = None) -> Pay:
+        chosen = settings
+        if double is not None:
+            chosen = replace(settings, stripe_api_key=KEY, stripe_api_base=double.url)
+        return Pay(world_of(rail=rail), chosen, engine, double)
+
+    return make
+
+
+@pytest.fixture
+def by_stripe(pay: Callable[..., Pay], double: Double) -> Pay:
+    """Ready to pay over the wire to the Stripe double."""
+    return pay("stripe", double)
+
+
+@pytest.fixture
+def by_hand(pay: Callable[..., Pay]) -> Pay:
+    """Ready to pay by hand."""
+    return pay("manual")

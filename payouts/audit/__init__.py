@@ -1,0 +1,1 @@
+"""The audit: named checks that recompute what the books and the payouts must agree on."""

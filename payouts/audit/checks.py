@@ -1,0 +1,417 @@
+"""The checks of the ledger, of commissions and of payouts.
+
+Adapted to micros, shares and reserves; each was seen to fire on planted corruption
+(tests/payouts/audit). Orders and decisions have theirs in tracker.attribution.checks.
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from affiliate.core.config import Settings
+from payouts.audit.run import Check, Severity, register
+from payouts.batches.claims import KEY_LIFE_H
+
+_INTEGRITY, _LIVENESS = Severity.INTEGRITY, Severity.LIVENESS
+
+LEDGER = (
+    Check(
+        "L1",
+        _INTEGRITY,
+        "each transaction sums to zero in each currency",
+        """
+        SELECT transaction_id, currency, sum(amount_micros) AS sum FROM ledger_entries
+        GROUP BY transaction_id, currency HAVING sum(amount_micros) <> 0
+        """,
+    ),
+    Check(
+        "L2",
+        _INTEGRITY,
+        "the whole ledger sums to zero in each currency",
+        """
+        SELECT currency, sum(amount_micros) AS sum FROM ledger_entries
+        GROUP BY currency HAVING sum(amount_micros) <> 0
+        """,
+    ),
+    Check(
+        "L3",
+        _INTEGRITY,
+        "each transaction has at least two entries",
+        """
+        SELECT t.id AS transaction_id, count(e.id) AS entries
+        FROM ledger_transactions t LEFT JOIN ledger_entries e ON e.transaction_id = t.id
+        GROUP BY t.id HAVING count(e.id) < 2
+        """,
+    ),
+    Check(
+        "L4",
+        _INTEGRITY,
+        "an entry has the currency of its account",
+        """
+        SELECT e.id AS entry_id, e.currency, a.currency AS account_currency
+        FROM ledger_entries e JOIN ledger_accounts a ON a.id = e.account_id
+        WHERE a.currency <> e.currency
+        """,
+    ),
+    Check(
+        "L5",
+        _INTEGRITY,
+        "a fact is booked once: references are unique",
+        """
+        SELECT reference, count(*) AS times FROM ledger_transactions
+        GROUP BY reference HAVING count(*) > 1
+        """,
+    ),
+    Check(
+        "L6",
+        _INTEGRITY,
+        "a reversal is the exact mirror of what it reverses",
+        """
+        SELECT r.id AS transaction_id, r.reverses_id FROM ledger_transactions r
+        WHERE r.reverses_id IS NOT NULL AND EXISTS (
+            (SELECT account_id, -amount_micros FROM ledger_entries
+             WHERE transaction_id = r.reverses_id
+             EXCEPT ALL
+             SELECT account_id, amount_micros FROM ledger_entries WHERE transaction_id = r.id)
+            UNION ALL
+            (SELECT account_id, amount_micros FROM ledger_entries WHERE transaction_id = r.id
+             EXCEPT ALL
+             SELECT account_id, -amount_micros FROM ledger_entries
+             WHERE transaction_id = r.reverses_id))
+        """,
+    ),
+    Check(
+        "L7",
+        _INTEGRITY,
+        "pending and in payout are never negative",
+        """
+        SELECT a.id AS account_id, a.kind, sum(e.amount_micros) AS sum
+        FROM ledger_accounts a JOIN ledger_entries e ON e.account_id = a.id
+        WHERE a.kind IN ('pending', 'in_payout')
+        GROUP BY a.id HAVING sum(e.amount_micros) < 0
+        """,
+    ),
+    Check(
+        "L8",
+        _INTEGRITY,
+        "a running balance is the sum of its account's entries",
+        """
+        SELECT a.id AS account_id, b.amount_micros AS balance, coalesce(s.sum, 0) AS sum
+        FROM ledger_accounts a
+        LEFT JOIN ledger_balances b ON b.account_id = a.id
+        LEFT JOIN (SELECT account_id, sum(amount_micros) AS sum FROM ledger_entries
+                   GROUP BY account_id) s ON s.account_id = a.id
+        WHERE a.kind IN ('available', 'in_payout')
+          AND coalesce(b.amount_micros, 0) <> coalesce(s.sum, 0)
+           OR a.kind NOT IN ('available', 'in_payout') AND b.account_id IS NOT NULL
+        """,
+    ),
+    Check(
+        "L9",
+        _INTEGRITY,
+        "an enrollment's account belongs to its program",
+        """
+        SELECT a.id AS account_id, a.program_id, n.program_id AS enrolled_in
+        FROM ledger_accounts a JOIN enrollments n ON n.id = a.enrollment_id
+        WHERE n.program_id <> a.program_id
+        """,
+    ),
+)
+
+COMMISSIONS = (
+    Check(
+        "C1",
+        _INTEGRITY,
+        "level 2 stands beside a level 1 of the same decision",
+        """
+        SELECT c.id AS commission_id, c.reference FROM commissions c
+        WHERE c.level = 2 AND NOT EXISTS (
+            SELECT 1 FROM commissions d
+            WHERE d.reference = c.reference AND d.decision = c.decision AND d.level = 1
+              AND d.enrollment_id = c.via_enrollment_id)
+        """,
+    ),
+    Check(
+        "C2",
+        _INTEGRITY,
+        "at most one decision of a sale has live commissions",
+        """
+        SELECT reference, count(DISTINCT decision) AS decisions FROM commissions
+        WHERE voided_at IS NULL GROUP BY reference HAVING count(DISTINCT decision) > 1
+        """,
+    ),
+    Check(
+        "C5",
+        _INTEGRITY,
+        "each commission is in the books once, with its amount",
+        """
+        SELECT c.id AS commission_id, c.amount_micros AS amount, sum(e.amount_micros) AS booked
+        FROM commissions c
+        LEFT JOIN ledger_transactions t ON t.reference = 'earn:commission:' || c.id
+        LEFT JOIN ledger_accounts a ON a.enrollment_id = c.enrollment_id
+             AND a.currency = c.currency AND a.kind = 'pending'
+        LEFT JOIN ledger_entries e ON e.transaction_id = t.id AND e.account_id = a.id
+        GROUP BY c.id HAVING coalesce(sum(e.amount_micros), 0) <> c.amount_micros
+        """,
+    ),
+    Check(
+        "C6",
+        _INTEGRITY,
+        "nothing is booked as earned without its commission",
+        """
+        SELECT t.id AS transaction_id, t.reference FROM ledger_transactions t
+        WHERE t.kind = 'earn' AND NOT EXISTS (
+            SELECT 1 FROM commissions c WHERE 'earn:commission:' || c.id = t.reference)
+        """,
+    ),
+    Check(
+        "C7",
+        _INTEGRITY,
+        "what was taken back of a commission is the sum of its reversals",
+        """
+        SELECT c.id AS commission_id, c.reversed_micros AS reversed, sum(r.amount_micros) AS sum
+        FROM commissions c LEFT JOIN commission_reversals r ON r.commission_id = c.id
+        GROUP BY c.id HAVING c.reversed_micros <> coalesce(sum(r.amount_micros), 0)
+        """,
+    ),
+    Check(
+        "C8",
+        _INTEGRITY,
+        "pending is what unreleased commissions have left",
+        """
+        SELECT coalesce(p.enrollment_id, k.enrollment_id) AS enrollment_id,
+               p.sum AS pending, k.sum AS commissions
+        FROM (SELECT a.enrollment_id, a.currency, sum(e.amount_micros) AS sum
+              FROM ledger_accounts a JOIN ledger_entries e ON e.account_id = a.id
+              WHERE a.kind = 'pending' GROUP BY 1, 2) p
+        FULL JOIN (SELECT enrollment_id, currency, sum(amount_micros - reversed_micros) AS sum
+                   FROM commissions WHERE released_at IS NULL AND voided_at IS NULL
+                   GROUP BY 1, 2) k USING (enrollment_id, currency)
+        WHERE coalesce(p.sum, 0) <> coalesce(k.sum, 0)
+        """,
+    ),
+    Check(
+        "C9",
+        _LIVENESS,
+        "what a commission's release is due for is released within a day",
+        """
+        SELECT id AS commission_id, available_at FROM commissions
+        WHERE released_at IS NULL AND voided_at IS NULL AND waits_for IS NULL
+          AND available_at < CAST(:real_now AS timestamptz) - interval '1 day'
+        """,
+    ),
+)
+
+PAYOUTS = (
+    Check(
+        "P1",
+        _INTEGRITY,
+        "an approved batch is what was approved, less what was held since",
+        """
+        SELECT b.id AS batch_id, b.approved_total_micros AS approved, sum(i.amount_micros) AS items
+        FROM payout_batches b
+        LEFT JOIN payout_items i ON i.batch_id = b.id
+             AND (i.status <> 'cancelled' OR i.reason = 'held_after_approval')
+        WHERE b.status IN ('approved', 'paying', 'done')
+        GROUP BY b.id
+        HAVING coalesce(sum(i.amount_micros), 0) <> b.approved_total_micros
+            OR count(i.id) <> b.approved_count OR b.approved_hash IS DISTINCT FROM b.hash
+        """,
+    ),
+    Check(
+        "P2",
+        _INTEGRITY,
+        "nothing is sent before its batch is approved",
+        """
+        SELECT i.id AS item_id, i.status, b.status AS batch_status
+        FROM payout_items i JOIN payout_batches b ON b.id = i.batch_id
+        WHERE b.status IN ('draft', 'frozen', 'cancelled')
+          AND (i.status NOT IN ('queued', 'cancelled')
+               OR EXISTS (SELECT 1 FROM payout_attempts a WHERE a.item_id = i.id))
+        """,
+    ),
+    Check(
+        "P3",
+        _INTEGRITY,
+        "whoever approved had the role and is none of the makers",
+        """
+        SELECT b.id AS batch_id, b.approved_by FROM payout_batches b
+        WHERE b.status IN ('approved', 'paying', 'done') AND b.approval_policy = 'four_eyes'
+          AND (b.approved_by IS NULL OR b.approved_by IS NOT DISTINCT FROM b.created_by
+               OR EXISTS (SELECT 1 FROM batch_makers m
+                          WHERE m.batch_id = b.id AND m.user_id = b.approved_by)
+               OR NOT EXISTS (SELECT 1 FROM grants g
+                              WHERE g.user_id = b.approved_by AND g.role IN ('finance', 'owner')
+                                AND (g.program_id = b.program_id OR g.program_id IS NULL)))
+        """,
+    ),
+    Check(
+        "P4",
+        _INTEGRITY,
+        "each attempt sends the item's amount to the approved destination",
+        """
+        SELECT a.id AS attempt_id, a.item_id FROM payout_attempts a
+        JOIN payout_items i ON i.id = a.item_id
+        WHERE a.amount_micros <> i.amount_micros OR a.currency <> i.currency
+           OR a.destination <> i.destination
+        """,
+    ),
+    Check(
+        "P5",
+        _INTEGRITY,
+        "an item has at most one attempt that did not definitely fail",
+        """
+        SELECT item_id, count(*) AS attempts FROM payout_attempts
+        WHERE status <> 'failed' GROUP BY item_id HAVING count(*) > 1
+        """,
+    ),
+    Check(
+        "P6",
+        _INTEGRITY,
+        "a paid item has exactly one transfer, and no other item has one",
+        """
+        SELECT i.id AS item_id, i.status, count(a.id) AS transfers
+        FROM payout_items i
+        LEFT JOIN payout_attempts a ON a.item_id = i.id AND a.status = 'succeeded'
+        GROUP BY i.id
+        HAVING count(a.id) <> CASE WHEN i.status IN ('paid', 'reversed') THEN 1 ELSE 0 END
+            OR bool_or(a.id IS NOT NULL AND a.transfer_id IS NULL)
+        """,
+    ),
+    Check(
+        "P7",
+        _INTEGRITY,
+        "a batch past its draft has its hash and the time it was frozen",
+        """
+        SELECT b.id AS batch_id, b.status FROM payout_batches b
+        WHERE b.status <> 'draft' AND (b.hash IS NULL OR b.frozen_at IS NULL)
+        """,
+    ),
+    Check(
+        "P8",
+        _LIVENESS,
+        "no attempt without an answer outlives its key unseen by a person",
+        f"""
+        SELECT a.id AS attempt_id, a.item_id, a.first_sent_at FROM payout_attempts a
+        JOIN payout_items i ON i.id = a.item_id
+        WHERE a.status IN ('sent', 'unknown') AND i.status <> 'needs_review'
+          AND a.first_sent_at
+              < CAST(:real_now AS timestamptz) - interval '{KEY_LIFE_H} hours'
+        """,  # noqa: S608 -- a constant of ours
+    ),
+    Check(
+        "P9",
+        _INTEGRITY,
+        "each item's reserve moved exactly its amount into payout",
+        """
+        SELECT i.id AS item_id, i.reserve_transaction_id FROM payout_items i
+        WHERE NOT EXISTS (
+            SELECT 1 FROM ledger_entries e JOIN ledger_accounts a ON a.id = e.account_id
+            WHERE e.transaction_id = i.reserve_transaction_id AND a.kind = 'in_payout'
+              AND a.enrollment_id = i.enrollment_id AND e.amount_micros = i.amount_micros)
+        """,
+    ),
+    Check(
+        "P10",
+        _INTEGRITY,
+        "a paid item, and no other, is settled out of payout once",
+        """
+        SELECT i.id AS item_id, i.status, i.settle_transaction_id FROM payout_items i
+        LEFT JOIN ledger_transactions t ON t.reference = 'settle:item:' || i.id
+        WHERE (i.status IN ('paid', 'reversed')) <> (i.settle_transaction_id IS NOT NULL)
+           OR t.id IS DISTINCT FROM i.settle_transaction_id
+           OR i.settle_transaction_id IS NOT NULL AND -i.amount_micros <> (
+                SELECT coalesce(sum(e.amount_micros), 0) FROM ledger_entries e
+                JOIN ledger_accounts a ON a.id = e.account_id
+                WHERE e.transaction_id = i.settle_transaction_id AND a.kind = 'in_payout'
+                  AND a.enrollment_id = i.enrollment_id)
+        """,
+    ),
+    Check(
+        "P11",
+        _INTEGRITY,
+        "what is in payout is the sum of the items that are still open",
+        """
+        SELECT coalesce(x.enrollment_id, y.enrollment_id) AS enrollment_id,
+               x.sum AS in_payout, y.sum AS items
+        FROM (SELECT a.enrollment_id, a.currency, sum(e.amount_micros) AS sum
+              FROM ledger_accounts a JOIN ledger_entries e ON e.account_id = a.id
+              WHERE a.kind = 'in_payout' GROUP BY 1, 2) x
+        FULL JOIN (SELECT enrollment_id, currency, sum(amount_micros) AS sum FROM payout_items
+                   WHERE status IN ('queued', 'sending', 'unknown', 'needs_review')
+                   GROUP BY 1, 2) y USING (enrollment_id, currency)
+        WHERE coalesce(x.sum, 0) <> coalesce(y.sum, 0)
+        """,
+    ),
+    Check(
+        "P12",
+        _INTEGRITY,
+        "a balance is negative only where something was clawed back",
+        """
+        SELECT a.enrollment_id, a.currency, sum(e.amount_micros) AS available
+        FROM ledger_accounts a JOIN ledger_entries e ON e.account_id = a.id
+        JOIN ledger_transactions t ON t.id = e.transaction_id
+        WHERE a.kind = 'available' GROUP BY 1, 2
+        HAVING sum(e.amount_micros) < 0
+           AND NOT bool_or(t.kind IN ('claw_back', 'adjust'))
+        """,
+    ),
+    Check(
+        "P13",
+        _INTEGRITY,
+        "a withdrawal is open exactly as long as its item is",
+        """
+        SELECT w.id AS withdrawal_id, w.outcome, i.status FROM withdrawals w
+        LEFT JOIN payout_items i ON i.id = w.item_id
+        WHERE i.id IS NULL
+           OR (w.closed_at IS NULL)
+              <> (i.status IN ('queued', 'sending', 'unknown', 'needs_review'))
+           OR (w.outcome IS NOT DISTINCT FROM 'paid') <> (i.status IN ('paid', 'reversed'))
+        """,
+    ),
+    Check(
+        "P14",
+        _INTEGRITY,
+        "a batch pays items of its own program, in its own currency",
+        """
+        SELECT i.id AS item_id, b.id AS batch_id FROM payout_items i
+        JOIN payout_batches b ON b.id = i.batch_id JOIN enrollments n ON n.id = i.enrollment_id
+        WHERE n.program_id <> b.program_id OR i.currency <> b.currency
+        """,
+    ),
+    Check(
+        "P15",
+        _LIVENESS,
+        "no item that should move stands still for an hour",
+        """
+        SELECT i.id AS item_id, i.status, i.next_try_at FROM payout_items i
+        JOIN payout_batches b ON b.id = i.batch_id
+        WHERE b.status IN ('approved', 'paying') AND i.status IN ('sending', 'unknown')
+          AND i.next_try_at < CAST(:real_now AS timestamptz) - interval '1 hour'
+        """,
+    ),
+)
+
+PEOPLE = (
+    Check(
+        "T1",
+        _INTEGRITY,
+        "nobody is their own recruiter, through however many others",
+        """
+        WITH RECURSIVE walk(start, id, path) AS (
+            SELECT id, recruiter_id, ARRAY[id] FROM enrollments WHERE recruiter_id IS NOT NULL
+            UNION ALL
+            SELECT w.start, e.recruiter_id, w.path || e.id
+            FROM walk w JOIN enrollments e ON e.id = w.id
+            WHERE e.recruiter_id IS NOT NULL AND NOT e.id = ANY (w.path))
+        SELECT DISTINCT start AS enrollment_id FROM walk WHERE id = start
+        """,
+    ),
+)
+
+CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *PEOPLE)
+
+
+def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up
+    """Let `kopeck audit` know these checks."""
+    register(app, CHECKS)
