@@ -22,6 +22,8 @@ from sqlalchemy.orm import Session
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from affiliate.core.embedded.launch import Running
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -154,6 +156,8 @@ def chromium_path() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
+    if os.environ.get("KOPECK_REQUIRE_BROWSER"):
+        pytest.fail("no Chromium on this machine, and KOPECK_REQUIRE_BROWSER is set")
     pytest.skip("no Chromium on this machine")
 
 
@@ -166,3 +170,24 @@ def browser(chromium_path: str) -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
         yield started
         started.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs everything at once comes last, so that nothing else runs beside it."""
+    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Running]:
+    """All that `make run` starts, demo program included; no process of it is left afterwards."""
+    from affiliate.core.embedded import guard
+    from affiliate.core.embedded.launch import launched
+    from affiliate.core.embedded.supervise import RUN_MARK
+
+    folder = Path(tempfile.mkdtemp(prefix="kpk-run-"))
+    with launched(folder, port=0, keep=False) as running:
+        yield running
+        pids = {*running.processes.values(), running.info()["supervisor"], running.process.pid}
+        pids |= set(guard.marked(RUN_MARK, str(running.data_dir)))
+    left = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not left, f"still there after the run has ended: {left}"

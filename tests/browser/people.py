@@ -1,0 +1,58 @@
+"""People in a real Chromium: a context each, sign-in by the form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from affiliate.core.embedded.launch import Running
+
+AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/140.0.0.0 Safari/537.36"
+)
+"""Chromium calls itself headless here, and the clicks of such are left out as robots'."""
+PAGE_TIMEOUT_MS = 20_000
+
+
+@contextmanager
+def person(browser: Browser, **more: Any) -> Iterator[BrowserContext]:
+    """A browser of one's own: no cookies of anybody else's."""
+    context = browser.new_context(user_agent=AGENT, **more)
+    context.set_default_timeout(PAGE_TIMEOUT_MS)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def sign_in_of(who: str, sign_ins: Iterable[dict[str, str]]) -> dict[str, str]:
+    """The demo sign-in whose name or address has that word in it."""
+    found = [each for each in sign_ins if who.lower() in f"{each['who']} {each['email']}".lower()]
+    assert found, f"no demo sign-in of {who}"
+    return found[0]
+
+
+def sign_in(page: Page, base: str, account: dict[str, str]) -> None:
+    """By the form, as a person does."""
+    page.goto(f"{base}/sign-in")
+    page.fill("[name=email]", account["email"])
+    page.fill("[name=password]", account["password"])
+    page.click("main form button[type=submit], main form input[type=submit]")
+    page.wait_for_url(lambda url: not url.startswith(f"{base}/sign-in"))
+
+
+@contextmanager
+def signed_in(browser: Browser, stack: Running, who: str, **more: Any) -> Iterator[Page]:
+    """A page of somebody of the demo, signed in."""
+    opened: AbstractContextManager[BrowserContext] = person(browser, **more)
+    with opened as context:
+        page = context.new_page()
+        sign_in(page, stack.urls["kopeck"], sign_in_of(who, stack.sign_ins()))
+        yield page
