@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from flask import Blueprint, Flask, current_app, flash, redirect, render_template, request, url_for
 from flask_babel import gettext as _
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from affiliate.core import audit, clock
@@ -15,6 +16,8 @@ from affiliate.core.db import db
 from affiliate.core.errors import Invalid
 from affiliate.people.access import public
 from affiliate.programs.models import Program
+from payouts.batches.draft import draft_weekly, open_periods, undrafted
+from payouts.rails.registry import rails
 from tracker.desks import style_page
 
 ADVANCE_DAYS = (1, 7, 14, 15, 30)
@@ -87,9 +90,24 @@ def advance_clock() -> Response:
     clock.advance(session, by=by)
     now = clock.now(session)
     audit.record(session, actor="demo", action="clock.advance", subject="clock", now=now)
+    _catch_up(session, now)
     session.commit()
     flash(_("Business time has moved forward."), "success")
     return redirect(url_for("demo.clock_page"), 303)
+
+
+def _catch_up(session: Session, now: datetime) -> None:
+    """What the passed time brings comes at once, and in its order.
+
+    The payout days that were jumped over take what was available then, before anything is
+    released at the new time; in one transaction with the move, so that no job comes between.
+    """
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    open_periods(session, now=now)
+    for period_id in undrafted(session):
+        draft_weekly(session, period_id=period_id, rails=rails(settings), now=now)
+    for entry in current_app.extensions["kopeck.periodic"]:
+        entry.job.after_commit(session)
 
 
 @demo.get("/styleguide")
