@@ -13,6 +13,7 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
 from wtforms.widgets import CheckboxInput
 
@@ -59,7 +60,7 @@ class ApplicationForm(FlaskForm):  # type: ignore[misc]
     )
     channels = SelectMultipleField(
         _l("Where do you promote?"),
-        choices=[(channel.value, label) for channel, label in CHANNELS],
+        choices=[SelectChoice(channel.value, label) for channel, label in CHANNELS],
         option_widget=CheckboxInput(),
         validators=[InputRequired(_l("Choose at least one."))],
     )
@@ -78,7 +79,7 @@ class ApplicationForm(FlaskForm):  # type: ignore[misc]
     )
     audience = RadioField(
         _l("How many people do you reach in a month?"),
-        choices=[(audience.value, label) for audience, label in AUDIENCES],
+        choices=[SelectChoice(audience.value, label) for audience, label in AUDIENCES],
         validators=[InputRequired(_l("Choose one; a guess is fine."))],
     )
     agreement = BooleanField(

@@ -92,7 +92,7 @@ def rules_in_words(terms: Terms, program: Program) -> list[Rule]:
         ),
         Rule("window", "clock", _("How long does a click count?"), _window(terms)),
         Rule("model", "arrows-exchange", _("Two affiliates' clicks: whose order?"), _model(terms)),
-        Rule("coupon", "ticket", _("A coupon against click?"), _coupon(terms)),
+        Rule("coupon", "ticket", _("A coupon against a click?"), _coupon(terms)),
         Rule("customer", "user", _("The buyer was a customer before?"), _customer(terms)),
         Rule("self", "user-check", _("May I buy by my own link?"), _self(terms)),
         Rule("hold", "calendar", _("When can I withdraw it?"), _hold(terms)),

@@ -12,6 +12,7 @@ from builders import make_affiliate, make_program, make_user, terms_document
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
 
 from affiliate.core.clock import real_now
 from affiliate.people import enrollments, ids, sessions
@@ -31,6 +32,27 @@ FORM: dict[str, Any] = {
 }
 
 
+BASE = "http://127.0.0.1:8000"
+
+
+class Site:
+    """A browser at the installation's own address, so that its cookies stay together."""
+
+    def __init__(self, app: Flask) -> None:
+        self.inner: FlaskClient = app.test_client()
+
+    def get(self, path: str, **more: Any) -> TestResponse:
+        return self.inner.get(path, base_url=BASE, **more)
+
+    def post(self, path: str, **more: Any) -> TestResponse:
+        return self.inner.post(path, base_url=BASE, **more)
+
+
+@pytest.fixture
+def site(app: Flask) -> Site:
+    return Site(app)
+
+
 @pytest.fixture
 def program(app: Flask, session: Session) -> Program:
     made = make_program(session, now=real_now(), contact_email="help@shop.example")
@@ -42,11 +64,11 @@ def text_of(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).replace("&#39;", "'").split())
 
 
-def sign_in(client: FlaskClient, session: Session, email: str, **more: Any) -> User:
+def sign_in(site: Site, session: Session, email: str, **more: Any) -> User:
     user = make_user(session, email, now=real_now(), **more)
     token = sessions.begin(session, user_id=user.id, agent="test", now=real_now())
     session.commit()
-    with client.session_transaction(base_url="http://127.0.0.1:8000") as cookie:
+    with site.inner.session_transaction(base_url=BASE) as cookie:
         cookie[sessions.COOKIE_KEY] = token
     return user
 
@@ -57,16 +79,14 @@ def token_in(html: str) -> str:
     return found.group(1)
 
 
-def send(client: FlaskClient, path: str = "/programs/lamps/apply", **changes: Any) -> Any:
-    page = client.get(path)
+def send(at: Site, path: str = "/programs/lamps/apply", **changes: Any) -> Any:
+    page = at.get(path)
     form = {**FORM, **changes, "csrf_token": token_in(page.text)}
-    return client.post(path.partition("?")[0], data=form)
+    return at.post(path.partition("?")[0], data=form)
 
 
-def test_the_page_says_the_rules_in_words_with_an_example(
-    client: FlaskClient, program: Program
-) -> None:
-    page = client.get("/programs/lamps")
+def test_the_page_says_the_rules_in_words_with_an_example(site: Site, program: Program) -> None:
+    page = site.get("/programs/lamps")
     text = text_of(page.text)
     assert page.status_code == 200
     for sentence in (
@@ -91,7 +111,7 @@ def test_the_page_says_the_rules_in_words_with_an_example(
 
 
 def test_rules_that_are_coming_are_announced(
-    client: FlaskClient, session: Session, program: Program
+    site: Site, session: Session, program: Program
 ) -> None:
     publish(
         session,
@@ -104,48 +124,46 @@ def test_rules_that_are_coming_are_announced(
         now=real_now(),
     )
     session.commit()
-    text = text_of(client.get("/programs/lamps").text)
+    text = text_of(site.get("/programs/lamps").text)
     assert "Version 2 takes effect on" in text
     assert "10% of every sale" in text
 
 
 @pytest.mark.parametrize("status", ["closing", "closed"])
 def test_a_program_that_closes_still_shows_its_rules_and_takes_nobody(
-    client: FlaskClient, session: Session, program: Program, status: str
+    site: Site, session: Session, program: Program, status: str
 ) -> None:
     close_program(session, program_id=program.id, notice=timedelta(days=7), by=None, now=real_now())
     program.status = status
     session.commit()
-    page = client.get("/programs/lamps")
+    page = site.get("/programs/lamps")
     assert page.status_code == 200
     assert f"This program is {status}" in text_of(page.text)
     assert "10% of every sale" in text_of(page.text)
     assert "/programs/lamps/apply" not in page.text
-    assert "Lamp" not in text_of(client.get("/programs").text)
+    assert "Lamp" not in text_of(site.get("/programs").text)
 
 
-def test_the_list_shows_what_each_pays(client: FlaskClient, program: Program) -> None:
-    text = text_of(client.get("/programs").text)
+def test_the_list_shows_what_each_pays(site: Site, program: Program) -> None:
+    text = text_of(site.get("/programs").text)
     assert "Lamp &amp; Leaf 10% of every sale" in text
 
 
-def test_an_unknown_program_is_a_quiet_404(client: FlaskClient, program: Program) -> None:
-    assert client.get("/programs/nothing").status_code == 404
-    assert client.get("/programs/nothing/apply").status_code == 404
+def test_an_unknown_program_is_a_quiet_404(site: Site, program: Program) -> None:
+    assert site.get("/programs/nothing").status_code == 404
+    assert site.get("/programs/nothing/apply").status_code == 404
 
 
-def test_a_visitor_is_asked_for_an_account_first(client: FlaskClient, program: Program) -> None:
-    page = client.get("/programs/lamps/apply")
-    assert "/sign-up?next=/programs/lamps/apply" in page.text
-    answer = client.post("/programs/lamps/apply", data=FORM)
+def test_a_visitor_is_asked_for_an_account_first(site: Site, program: Program) -> None:
+    page = site.get("/programs/lamps/apply")
+    assert "/sign-up?next=" in page.text
+    answer = site.post("/programs/lamps/apply", data=FORM)
     assert answer.status_code in (303, 400)
 
 
-def test_an_application_is_kept_and_shown(
-    client: FlaskClient, session: Session, program: Program
-) -> None:
-    sign_in(client, session, "boris@x.example")
-    answer = send(client)
+def test_an_application_is_kept_and_shown(site: Site, session: Session, program: Program) -> None:
+    sign_in(site, session, "boris@x.example")
+    answer = send(site)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/programs/lamps")
     kept = session.scalars(sa.select(Enrollment)).one()
     assert (kept.status, kept.recruiter_id) == ("applied", None)
@@ -156,46 +174,50 @@ def test_an_application_is_kept_and_shown(
         "site": "https://boris.example",
         "rule_version": 1,
     }
-    text = text_of(client.get("/programs/lamps").text)
+    text = text_of(site.get("/programs/lamps").text)
     assert "Your application is being read" in text
 
-    enrollments.reject(session, enrollment_id=kept.id, reason="Too new.", by=None, now=real_now())
+    with app.app_context():
+        enrollments.reject(
+            session, enrollment_id=kept.id, reason="Too new.", by=None, now=real_now()
+        )
     session.commit()
-    assert "Too new." in text_of(client.get("/programs/lamps").text)
-    again = send(client)
+    assert "Too new." in text_of(site.get("/programs/lamps").text)
+    again = send(site)
     assert again.status_code == 409
     assert "30 days" in again.text
 
 
 @pytest.mark.parametrize("how", ["cookie", "field"])
 def test_a_recruiting_link_is_remembered_until_the_application(
-    client: FlaskClient, session: Session, program: Program, how: str
+    app: Flask, site: Site, session: Session, program: Program, how: str
 ) -> None:
-    anna = make_affiliate(session, program, "anna@x.example", now=real_now())
-    sign_in(client, session, "boris@x.example")
+    with app.app_context():
+        anna = make_affiliate(session, program, "anna@x.example", now=real_now())
+    sign_in(site, session, "boris@x.example")
     by = ids.public(anna.id)
-    page = client.get(f"/programs/lamps?by={by}")
+    page = site.get(f"/programs/lamps?by={by}")
     assert "You were recruited by Anna" in text_of(page.text)
     if how == "field":
-        client.delete_cookie("by-lamps", domain="127.0.0.1")
-        answer = send(client, f"/programs/lamps/apply?by={by}", by=by)
+        site.inner.delete_cookie("by-lamps", domain="127.0.0.1")
+        answer = send(site, f"/programs/lamps/apply?by={by}", by=by)
     else:
-        answer = send(client)
+        answer = send(site)
     assert answer.status_code == 303
     boris = session.scalars(sa.select(Enrollment).where(Enrollment.status == "applied")).one()
     assert boris.recruiter_id == anna.id
-    assert client.get_cookie("by-lamps", domain="127.0.0.1") is None
+    assert site.inner.get_cookie("by-lamps", domain="127.0.0.1") is None
 
 
 @pytest.mark.parametrize("by", ["aff_zzzz", "enr_x", "' OR 1=1", "\r\nX: y", "aff_" + "a" * 50])
 def test_an_odd_recruiting_link_changes_nothing(
-    client: FlaskClient, session: Session, program: Program, by: str
+    site: Site, session: Session, program: Program, by: str
 ) -> None:
-    sign_in(client, session, "boris@x.example")
-    page = client.get("/programs/lamps", query_string={"by": by})
+    sign_in(site, session, "boris@x.example")
+    page = site.get("/programs/lamps", query_string={"by": by})
     assert page.status_code == 200
     assert "You were recruited" not in page.text
-    assert send(client).status_code == 303
+    assert send(site).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -211,10 +233,10 @@ def test_an_odd_recruiting_link_changes_nothing(
     ],
 )
 def test_a_form_with_something_missing_says_what(
-    client: FlaskClient, session: Session, program: Program, changes: dict[str, Any], sentence: str
+    site: Site, session: Session, program: Program, changes: dict[str, Any], sentence: str
 ) -> None:
-    sign_in(client, session, "boris@x.example")
-    answer = send(client, **changes)
+    sign_in(site, session, "boris@x.example")
+    answer = send(site, **changes)
     assert answer.status_code == 422
     assert sentence in text_of(answer.text)
     assert session.scalar(sa.select(sa.func.count(Enrollment.id))) == 0
@@ -223,19 +245,19 @@ def test_a_form_with_something_missing_says_what(
 @pytest.mark.abuse("A35")
 @pytest.mark.parametrize("field", ["status", "recruiter_id", "group_id", "user_id", "role"])
 def test_fields_that_the_form_does_not_have_are_refused(
-    client: FlaskClient, session: Session, program: Program, field: str
+    site: Site, session: Session, program: Program, field: str
 ) -> None:
-    sign_in(client, session, "boris@x.example")
-    answer = send(client, **{field: "active"})
+    sign_in(site, session, "boris@x.example")
+    answer = send(site, **{field: "active"})
     assert answer.status_code == 422
     assert session.scalar(sa.select(sa.func.count(Enrollment.id))) == 0
 
 
 def test_a_verified_person_is_in_at_once_where_the_program_says_so(
-    client: FlaskClient, session: Session, app: Flask
+    site: Site, session: Session, app: Flask
 ) -> None:
     make_program(session, now=real_now(), auto_approve=True)
-    sign_in(client, session, "boris@x.example")
-    assert send(client).status_code == 303
-    assert "You are an affiliate of this program" in text_of(client.get("/programs/lamps").text)
-    assert client.get("/programs/lamps/apply").status_code == 302
+    sign_in(site, session, "boris@x.example")
+    assert send(site).status_code == 303
+    assert "You are an affiliate of this program" in text_of(site.get("/programs/lamps").text)
+    assert site.get("/programs/lamps/apply").status_code == 302

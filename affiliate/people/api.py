@@ -1,0 +1,177 @@
+"""API v1: a program's affiliates (docs/api.md, "Affiliates")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+import sqlalchemy as sa
+from flask import Flask, Response
+from sqlalchemy.orm import Session, aliased
+
+from affiliate.core import api, clock
+from affiliate.core.config import Settings
+from affiliate.core.db import db
+from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.fields import Text, moment_json
+from affiliate.people import access, enrollments, ids, recruiters, users
+from affiliate.people.access import api_scope
+from affiliate.people.applications import Answers, Audience, Channel
+from affiliate.people.models import Affiliate, AffiliateGroup, Enrollment
+from affiliate.people.rules import Status
+
+PAGE_ROWS_DEFAULT = 50
+PAGE_ROWS_MAX = 200
+
+blueprint = api.api_blueprint("affiliates", "/api/v1/affiliates", "Affiliates of the key's program")
+
+
+class AffiliateIn(ma.Schema):
+    """Somebody whom the shop proposes; they verify their address and set a password."""
+
+    email = Text(required=True, chars_max=users.EMAIL_CHARS_MAX)
+    name = Text(required=True, empty=False, chars_max=80)
+    website = Text(load_default="", chars_max=300)
+    how = Text(load_default="Enrolled by the shop itself.", chars_max=2_000)
+    recruiter = Text(load_default=None, chars_max=40)
+
+
+class ListQuery(ma.Schema):
+    """One page of the list: `after` is the id of the last one seen."""
+
+    limit = ma.fields.Integer(
+        load_default=PAGE_ROWS_DEFAULT, validate=ma.validate.Range(1, PAGE_ROWS_MAX)
+    )
+    after = Text(load_default=None, chars_max=40)
+    status = ma.fields.Enum(Status, by_value=True, load_default=None)
+
+
+class AffiliateOut(ma.Schema):
+    """An affiliate of the program."""
+
+    id = ma.fields.String(metadata={"examples": ["aff_7Qk2"]})
+    name = ma.fields.String()
+    status = ma.fields.Enum(Status, by_value=True)
+    reason = ma.fields.String(allow_none=True)
+    group = ma.fields.String(allow_none=True)
+    recruiter = ma.fields.String(allow_none=True)
+    applied_at = ma.fields.String(metadata={"format": "date-time"})
+    decided_at = ma.fields.String(allow_none=True, metadata={"format": "date-time"})
+
+
+class AffiliatesOut(ma.Schema):
+    """A page, in the order of enrollment; `next` goes into `after`."""
+
+    affiliates = ma.fields.List(ma.fields.Nested(AffiliateOut))
+    next = ma.fields.String(allow_none=True)
+
+
+def set_up(app: Flask, _settings: Settings) -> None:
+    """Add the resource to the API."""
+    api.register(app, blueprint)
+
+
+@blueprint.get("")
+@api_scope("affiliates:read")
+@blueprint.arguments(ListQuery, location="query")
+@blueprint.response(200, AffiliatesOut)
+def listing(query: dict[str, Any]) -> Response:
+    """A page of the program's affiliates."""
+    session = db.session()
+    wanted = _query().where(Enrollment.program_id == access.api_key().program_id)
+    if query["status"] is not None:
+        wanted = wanted.where(Enrollment.status == query["status"])
+    if query["after"] is not None:
+        wanted = wanted.where(Enrollment.id > _id_in("after", query["after"]))
+    limit = query["limit"]
+    rows = session.execute(wanted.order_by(Enrollment.id).limit(limit + 1)).all()
+    following = ids.public(rows[limit - 1][0].id) if len(rows) > limit else None
+    return api.answer({"affiliates": [_out(*row) for row in rows[:limit]], "next": following})
+
+
+@blueprint.post("")
+@api_scope("affiliates:write")
+@blueprint.arguments(AffiliateIn)
+@blueprint.response(201, AffiliateOut)
+def enroll(values: dict[str, Any]) -> Response:
+    """Enroll somebody as an applicant and mail them; approval is the program's own step."""
+    session = db.session()
+    key = access.api_key()
+    now = clock.now(session)
+    recruiter_id = None
+    if values["recruiter"] is not None:
+        recruiter_id = _id_in("recruiter", values["recruiter"])
+        recruiters.require_recruiter(session, program_id=key.program_id, recruiter_id=recruiter_id)
+    user = users.find(session, email=values["email"])
+    if user is None:
+        user = users.create_user(
+            session, email=values["email"], password=None, name=values["name"], now=now
+        )
+        users.send_verification(session, user=user, now=now)
+    enrollment = enrollments.apply(
+        session,
+        user_id=user.id,
+        program_id=key.program_id,
+        name=values["name"],
+        answers=Answers(
+            channels=(Channel.OTHER,),
+            how=values["how"],
+            audience=Audience.UNDER_1000,
+            site=values["website"],
+        ),
+        recruiter_id=recruiter_id,
+        by=key.label,
+        now=now,
+    )
+    session.commit()
+    return _answer(session, key.program_id, enrollment.id, 201)
+
+
+@blueprint.get("/<affiliate>")
+@api_scope("affiliates:read")
+@blueprint.response(200, AffiliateOut)
+def one(affiliate: str) -> Response:
+    """An affiliate of the key's program; another program's is not found."""
+    return _answer(db.session(), access.api_key().program_id, ids.enrollment_of(affiliate), 200)
+
+
+def _answer(session: Session, program_id: int, enrollment_id: int, status: int) -> Response:
+    wanted = _query().where(Enrollment.program_id == program_id, Enrollment.id == enrollment_id)
+    row = session.execute(wanted).one_or_none()
+    if row is None:
+        raise NotFound("There is no such affiliate in this program.")
+    return api.answer(_out(*row), status)
+
+
+def _query() -> sa.Select[Enrollment, str, str | None]:
+    group = aliased(AffiliateGroup)
+    return (
+        sa.select(Enrollment, Affiliate.name, group.name)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .outerjoin(group, group.id == Enrollment.group_id)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _out(enrollment: Enrollment, name: str, group: str | None) -> dict[str, Any]:
+    recruiter = enrollment.recruiter_id
+    decided = enrollment.decided_at
+    return {
+        "id": ids.public(enrollment.id),
+        "name": name,
+        "status": enrollment.status,
+        "reason": enrollment.decision_reason,
+        "group": group,
+        "recruiter": None if recruiter is None else ids.public(recruiter),
+        "applied_at": moment_json(enrollment.applied_at),
+        "decided_at": None if decided is None else moment_json(decided),
+    }
+
+
+def _id_in(field: str, text: str) -> int:
+    try:
+        return ids.enrollment_of(text)
+    except NotFound:
+        raise Invalid.field(
+            field, "unknown_affiliate", "There is no affiliate of this id."
+        ) from None
