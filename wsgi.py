@@ -34,6 +34,8 @@ SET_UPS = (
     "affiliate.links.api",
     "payouts.rails.web",
     "payouts.batches.api",
+    "payouts.audit.checks",
+    "tracker.attribution.checks",
     "tracker.pixel.web",
     "tracker.orders.api",
     "tracker.orders.web",
@@ -66,7 +68,7 @@ PERIODIC = (
     ("tracker.attribution.jobs", "check_clicks", 15),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
     ("tracker.clicks.jobs", "ensure_partitions", 3_600),
-    ("tracker.jobs", "audit", 3_600),
+    ("payouts.audit.jobs", "audit", 3_600),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""
 
@@ -124,8 +126,8 @@ def _each(modules: tuple[str, ...], name: str) -> list[Any]:
     found = []
     for module in modules:
         if importlib.util.find_spec(module) is not None:
-            found.append(getattr(importlib.import_module(module), name))
-    return found
+            found.append(getattr(importlib.import_module(module), name, None))
+    return [each for each in found if each is not None]
 
 
 cli = FlaskGroup(

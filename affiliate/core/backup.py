@@ -44,7 +44,7 @@ def load(database_url: str, path: Path, *, and_then: str) -> None:
     if not path.is_file():
         raise BackupFailed(f"There is no backup at {path}.")
     env, address = _connection(database_url)
-    options = ("--clean", "--if-exists", "--no-owner", "--file=-")
+    options = ("--no-owner", "--file=-")
     read = [_tool("pg_restore"), *options, str(path)]
     write = [_tool("psql"), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", "-", address]
     with (
@@ -57,6 +57,9 @@ def load(database_url: str, path: Path, *, and_then: str) -> None:
         assert reader.stdout is not None
         assert writer.stdin is not None
         try:
+            # The schema goes as a whole: pg_restore --clean cannot drop what a partition
+            # inherits, and leaves alone what the backup does not know.
+            writer.stdin.write(b"DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public;\n")
             shutil.copyfileobj(reader.stdout, writer.stdin)
             if reader.wait() == 0:
                 writer.stdin.write(b"\n" + and_then.encode() + b";\n")

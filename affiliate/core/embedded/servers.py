@@ -330,7 +330,7 @@ def create_database(database_url: str, name: str, *, template: str | None = None
     """CREATE DATABASE on that server, copied from `template` if given; return its address."""
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
-        statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
+        statement += sql.SQL(" TEMPLATE {} STRATEGY WAL_LOG").format(sql.Identifier(template))
     with psycopg.connect(_libpq(database_url, "postgres"), autocommit=True) as conn:
         conn.execute(statement)
     url = make_url(database_url).set(database=name)
