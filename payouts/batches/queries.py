@@ -130,7 +130,7 @@ def batches_of(
     session: Session, *, program_ids: Collection[int], rows_max: int, before_id: int | None = None
 ) -> list[BatchView]:
     """Every batch, newest first; `before_id` continues a list."""
-    condition = PayoutBatch.program_id.in_(list(program_ids))
+    condition: sa.ColumnElement[bool] = PayoutBatch.program_id.in_(list(program_ids))
     if before_id is not None:
         condition = sa.and_(condition, PayoutBatch.id < before_id)
     return _views(session, condition, rows_max, newest_first=True)
