@@ -161,7 +161,9 @@ def test_a_visitor_is_asked_for_an_account_first(site: Site, program: Program) -
     assert answer.status_code in (303, 400)
 
 
-def test_an_application_is_kept_and_shown(site: Site, session: Session, program: Program) -> None:
+def test_an_application_is_kept_and_shown(
+    app: Flask, site: Site, session: Session, program: Program
+) -> None:
     sign_in(site, session, "boris@x.example")
     answer = send(site)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/programs/lamps")

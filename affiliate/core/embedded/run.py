@@ -112,6 +112,9 @@ class Run:
                 self._step(step)
             self.supervisor.start_group(APPS)
             self._wait_until_healthy()
+            if self.settings.demo:
+                # Accounts at the Stripe double can be made only now that it answers.
+                self._step("seed", "--wait-for-stripe", "20")
             self.state = "ready"
             self._say_where()
             self._watch()
@@ -150,12 +153,12 @@ class Run:
             )
         self._write_state()
 
-    def _step(self, command: str) -> None:
+    def _step(self, command: str, *options: str) -> None:
         """One `kopeck` command that has to succeed before the processes start."""
         log = self.supervisor.logs / f"{command}.log"
         with self.console.status(f"kopeck {command}"), log.open("ab") as out:
             done = subprocess.run(
-                guarded(self.data_dir, kopeck_command(command)),
+                guarded(self.data_dir, kopeck_command(command, *options)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

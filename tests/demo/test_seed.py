@@ -1,0 +1,174 @@
+"""The demo: the same after any number of runs, and never in production."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from conftest import NOW
+from flask import Flask
+from sqlalchemy.orm import Session
+from stripe_double import KEY, Double
+
+from affiliate.core.clock import real_now
+from affiliate.core.config import Settings
+from affiliate.core.db import Model
+from affiliate.links.coupons import owner_of
+from affiliate.links.models import Link
+from affiliate.people import account, api_keys, enrollments, users
+from affiliate.people.models import Enrollment, Grant
+from affiliate.programs.models import Program
+from affiliate.programs.rule_versions import in_force
+from payouts.batches.payees import payee_of
+from tracker.cli import seed_command
+from tracker.demo import payees
+from tracker.demo.people import PEOPLE
+from tracker.demo.seed import NoDemoInProduction, seed
+
+
+@pytest.fixture(autouse=True)
+def inside_the_application(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+def counts(session: Session) -> dict[str, int]:
+    return {
+        table.name: session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+        for table in Model.metadata.sorted_tables
+    }
+
+
+def sign_ins(settings: Settings) -> dict[str, dict[str, str]]:
+    rows = json.loads((settings.data_dir / "demo.json").read_text())
+    return {row["email"]: row for row in rows}
+
+
+def test_a_second_seed_changes_nothing(session: Session, settings: Settings) -> None:
+    seed(session, settings=settings, now=NOW)
+    session.commit()
+    before, signs = counts(session), sign_ins(settings)
+    key = (settings.data_dir / "shop-api-key").read_text()
+    seed(session, settings=settings, now=NOW)
+    session.commit()
+    assert counts(session) == before
+    assert sign_ins(settings) == signs
+    assert (settings.data_dir / "shop-api-key").read_text() == key
+
+
+def test_the_demo_is_what_the_story_needs(session: Session, settings: Settings) -> None:
+    seed(session, settings=replace(settings, shop_url="http://localhost:8123"), now=NOW)
+    demo = session.scalars(sa.select(Program).where(Program.slug == "demo")).one()
+    assert (demo.currency, demo.rail, demo.landing_url) == (
+        "RUB",
+        "stripe",
+        "http://localhost:8123/",
+    )
+    terms = in_force(session, program_id=demo.id, at=NOW).terms
+    assert terms.payout.hold.days == 14
+    people = {
+        one.email: enrollments.of_user(
+            session, user_id=_user_id(session, one.email), program_id=demo.id
+        )
+        for one in PEOPLE
+        if one.affiliate
+    }
+    anna, boris, vera = people.values()
+    assert anna is not None and boris is not None and vera is not None
+    assert [anna.status, boris.status, vera.status] == ["active", "active", "applied"]
+    assert boris.recruiter_id == anna.id
+    assert owner_of(session, program_id=demo.id, code="anna10", at=NOW) == anna.id
+    assert set(session.scalars(sa.select(Link.code))) == {"anna", "boris"}
+    roles = session.execute(sa.select(Grant.role, sa.func.count()).group_by(Grant.role))
+    assert dict(roles.all()) == {
+        "finance": 4,
+        "manager": 2,
+        "curator": 2,
+        "analyst": 2,
+        "owner": 1,
+    }
+
+
+def test_sign_ins_and_the_shops_key_work_and_are_for_their_owner_alone(
+    session: Session, settings: Settings
+) -> None:
+    seed(session, settings=settings, now=NOW)
+    session.commit()
+    for email, row in sign_ins(settings).items():
+        assert set(row) == {"who", "email", "password", "url"}
+        assert row["url"].startswith(settings.public_url)
+        assert account.authenticate(session, email=email, password=row["password"]) is not None
+    key = (settings.data_dir / "shop-api-key").read_text().strip()
+    identity = api_keys.authenticate(session, authorization=f"Bearer {key}", now=real_now())
+    assert identity.scopes == {"orders:read", "orders:write"}
+    for name in ("demo.json", "shop-api-key"):
+        assert stat.S_IMODE((settings.data_dir / name).stat().st_mode) == 0o600
+
+
+def test_lost_files_are_made_again_and_what_they_say_works(
+    session: Session, settings: Settings
+) -> None:
+    seed(session, settings=settings, now=NOW)
+    session.commit()
+    for name in ("demo.json", "shop-api-key"):
+        (settings.data_dir / name).unlink()
+    seed(session, settings=settings, now=NOW)
+    session.commit()
+    row = sign_ins(settings)["anna@demo.example"]
+    assert account.authenticate(session, email=row["email"], password=row["password"]) is not None
+    key = (settings.data_dir / "shop-api-key").read_text().strip()
+    assert api_keys.authenticate(session, authorization=f"Bearer {key}", now=real_now())
+
+
+def test_the_shop_may_move_to_another_port(session: Session, settings: Settings) -> None:
+    for port in (8123, 8456):
+        moved = replace(settings, shop_url=f"http://localhost:{port}")
+        seed(session, settings=moved, now=NOW)
+    landings = set(session.scalars(sa.select(Program.landing_url)))
+    assert landings == {"http://localhost:8456/"}
+
+
+@pytest.mark.abuse("A48")
+def test_production_refuses_the_demo(session: Session, production_settings: Settings) -> None:
+    with pytest.raises(NoDemoInProduction):
+        seed(session, settings=production_settings, now=NOW)
+    with pytest.raises(NoDemoInProduction):
+        payees.give_accounts(session, settings=production_settings, now=NOW)
+    assert session.scalar(sa.select(sa.func.count(Program.id))) == 0
+
+
+def test_affiliates_get_accounts_at_the_double_once(
+    session: Session, settings: Settings, tmp_path: Path
+) -> None:
+    double = Double(tmp_path)
+    try:
+        towards = replace(settings, stripe_api_key=KEY, stripe_api_base=double.url)
+        seed(session, settings=towards, now=NOW)
+        assert payees.wait_for_double(towards, timeout_s=10)
+        assert payees.give_accounts(session, settings=towards, now=NOW) == 2
+        assert payees.give_accounts(session, settings=towards, now=NOW) == 0
+        active = session.scalars(sa.select(Enrollment).where(Enrollment.status == "active"))
+        for enrollment in active:
+            payee = payee_of(session, affiliate_id=enrollment.affiliate_id, rail="stripe")
+            assert payee is not None and payee.ready
+            assert payee.destination.startswith("acct_")
+    finally:
+        double.end()
+
+
+def test_the_command_says_what_to_do_without_the_double(app: Flask, settings: Settings) -> None:
+    answer = app.test_cli_runner().invoke(seed_command, [])
+    assert answer.exit_code == 0, answer.output
+    assert "run `kopeck seed` again" in answer.output
+    assert str(settings.data_dir / "demo.json") in answer.output
+
+
+def _user_id(session: Session, email: str) -> int:
+    user = users.find(session, email=email)
+    assert user is not None
+    return user.id

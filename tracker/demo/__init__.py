@@ -1,0 +1,1 @@
+"""The demo: a program to play with, and a year of history."""
