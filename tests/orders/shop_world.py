@@ -71,7 +71,7 @@ class World:
             program_id=(program or self.program).id,
             scopes=scopes,
             name="shop",
-            by="cli",
+            by=None,
             now=self.now,
         )
         self.session.commit()
