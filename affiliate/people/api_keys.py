@@ -162,7 +162,9 @@ def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiK
     if scheme.lower() != "bearer" or shape is None:
         raise KeyRefused
     prefix, secret = shape.groups()
-    key = session.scalar(sa.select(ApiKey).where(ApiKey.prefix == prefix))
+    key = session.scalar(
+        sa.select(ApiKey).where(ApiKey.prefix == prefix).execution_options(populate_existing=True)
+    )
     stored = _NOBODYS_HASH if key is None else key.secret_hash
     matches = hmac.compare_digest(stored, _hash(secret))
     if key is None or not matches or key.revoked_at is not None:

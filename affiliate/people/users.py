@@ -278,7 +278,8 @@ def check_email(email: str, *, field: str = "email") -> str:
 
 def clean_name(name: str) -> str:
     """One line, no control characters, at most 120 characters."""
-    return " ".join("".join(c for c in name if c.isprintable()).split())[:NAME_CHARS_MAX]
+    plain = "".join(char if char.isprintable() else " " for char in name)
+    return " ".join(plain.split())[:NAME_CHARS_MAX]
 
 
 def new_uniquifier() -> str:
