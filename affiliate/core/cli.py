@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from affiliate.core import backup, clock, migrate, periodic, queue
+from affiliate.core import backup, clock, health, migrate, periodic, queue
 from affiliate.core.config import Settings
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
@@ -56,6 +56,13 @@ def backup_command(path: Path) -> None:
     click.echo(f"The backup is in {path}. Restore it with: kopeck restore {path}")
 
 
+@click.command("metrics-token")
+@with_appcontext
+def metrics_token_command() -> None:
+    """Print the bearer token of /metrics, for a collector on another machine."""
+    click.echo(health.metrics_token(_settings()))
+
+
 @click.group("clock")
 def clock_group() -> None:
     """Business time; it can be moved in demo mode alone."""
@@ -83,4 +90,11 @@ def clock_advance_command(days: int, hours: int) -> None:
         raise click.ClickException(refusal.detail) from refusal
 
 
-commands = [migrate_command, worker_command, scheduler_command, backup_command, clock_group]
+commands = [
+    migrate_command,
+    worker_command,
+    scheduler_command,
+    backup_command,
+    metrics_token_command,
+    clock_group,
+]

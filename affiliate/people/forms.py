@@ -56,9 +56,13 @@ class RegisterForm(Form):
 
 
 class EmailForm(Form):
-    """An address alone: for a link that resets, or for another address."""
+    """An address alone: where the link that resets goes."""
 
     email = EmailField(_l("E-mail"), [_NEEDED], render_kw=_EMAIL)
+
+
+class NewAddressForm(Form):
+    email = EmailField(_l("New address"), [_NEEDED], render_kw={"autocomplete": "email"})
 
 
 class NewPasswordForm(Form):

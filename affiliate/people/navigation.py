@@ -113,7 +113,9 @@ def set_up(app: Flask) -> None:
 
 
 def _menus() -> dict[str, Any]:
-    menus: dict[str, Any] = {"sign_in_url": "/sign-in", "sign_out_url": "/sign-out"}
+    menus: dict[str, Any] = {"sign_out_url": "/sign-out"}
+    if request.path != "/sign-in":
+        menus["sign_in_url"] = "/sign-in"
     try:
         roles = access.roles()
         visitor = access.sign_in() is None

@@ -27,9 +27,9 @@ from affiliate.people.access import public, signed_in
 from affiliate.people.forms import (
     ButtonForm,
     ChangePasswordForm,
-    EmailForm,
     Form,
     JoinForm,
+    NewAddressForm,
     PresentPasswordForm,
     ProfileForm,
 )
@@ -106,7 +106,7 @@ def change_password() -> Answer:
 def ask_change_email() -> Answer:
     """Ask to use another address; it counts once its mail was answered."""
     access.require_fresh()
-    form = EmailForm()
+    form = NewAddressForm()
     session = db.session()
     if not form.validate_on_submit():
         return _profile_page(email_form=form), 422
@@ -231,7 +231,7 @@ def _profile_form() -> ProfileForm:
 def _profile_page(
     profile_form: ProfileForm | None = None,
     password_form: ChangePasswordForm | None = None,
-    email_form: EmailForm | None = None,
+    email_form: NewAddressForm | None = None,
 ) -> str:
     settings: Settings = current_app.extensions["kopeck.settings"]
     found = _found()
@@ -246,7 +246,7 @@ def _profile_page(
         "affiliate/people/profile.html",
         profile_form=profile_form or _profile_form(),
         password_form=password_form or ChangePasswordForm(formdata=None),
-        email_form=email_form or EmailForm(formdata=None),
+        email_form=email_form or NewAddressForm(formdata=None),
         email=found.user.email,
         pending_email=found.user.pending_email,
         sign_ins=[
