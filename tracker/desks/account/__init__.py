@@ -1,0 +1,32 @@
+"""The affiliate's account: home, links, clicks, orders, money, team, rules.
+
+One sign-in may have several programs; each page shows one of them (`place`). Nothing here
+decides about money: pages ask questions and call the verbs of the packages below.
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from affiliate.core.config import Settings
+
+
+def set_up(app: Flask, _settings: Settings) -> None:
+    """Register the pages."""
+    from tracker.desks.account import (
+        clicks,
+        filters,
+        home,
+        links,
+        money,
+        orders,
+        statements,
+        team,
+        terms,
+    )
+    from tracker.desks.account.blueprint import account
+
+    views = (home, links, clicks, orders, money, statements, team, terms)
+    assert all(module.__name__.startswith(__name__) for module in views)
+    filters.set_up(app)
+    app.register_blueprint(account)

@@ -1,0 +1,59 @@
+"""How values look on the account's pages, beyond what every page has (affiliate.core.pages)."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from babel.dates import format_date
+from babel.numbers import format_decimal, format_percent
+from flask import Flask
+from flask_babel import get_locale
+
+from affiliate.core.money import PPM, Money
+
+NOTHING = "—"
+
+
+def set_up(app: Flask) -> None:
+    """Register the filters."""
+    for made in (number, rate, cents, short_day, month, referrer):
+        app.jinja_env.filters.setdefault(made.__name__, made)
+
+
+def number(value: int) -> str:
+    """`12,480`."""
+    return str(format_decimal(value, locale=get_locale()))
+
+
+def rate(ppm: int | None) -> str:
+    """`3.42%` of parts per million; a dash where there is nothing to divide by."""
+    if ppm is None:
+        return NOTHING
+    return str(format_percent(Decimal(ppm) / PPM, format="#,##0.0#%", locale=get_locale()))
+
+
+def cents(value: Money | None) -> Money | None:
+    """An average rounded to what can be paid: half to even, and for showing alone."""
+    if value is None:
+        return None
+    unit = Money.of_minor_units(1, value.currency).micros
+    return Money.of_minor_units(round(Decimal(value.micros) / unit), value.currency)
+
+
+def short_day(value: date) -> str:
+    """`21 Nov`."""
+    return str(format_date(value, "d MMM", locale=get_locale()))
+
+
+def month(value: date) -> str:
+    """`November 2026`."""
+    return str(format_date(value, "LLLL yyyy", locale=get_locale()))
+
+
+def referrer(value: str) -> str:
+    """The site a visitor came from, with the path where it says more."""
+    parts = urlsplit(value)
+    path = parts.path if parts.path != "/" else ""
+    return f"{parts.netloc.removeprefix('www.')}{path}" if parts.netloc else value

@@ -1,0 +1,300 @@
+"""Decisions, commissions and clicks in sentences for the affiliate whose money it is.
+
+The same reasons are stored in rows, so that a page can say nothing else than what decided.
+Of other affiliates it is told that there was one, never who, nor what was wrong with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from affiliate.core.money import Money
+from affiliate.core.pages import day, duration, moment, money, percent
+from payouts.commissions.rows import CommissionRow, Status, when_available
+from payouts.commissions.rules import Reason as NothingBecause
+from payouts.commissions.rules import ReleaseWait, VoidReason
+from tracker.attribution.decide import WaitsFor
+from tracker.attribution.rules import Kind, Reason, Step
+from tracker.clicks.rules import DropReason
+from tracker.clicks.tokens import clicked_at_of
+from tracker.desks.account.language import gettext as _
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One step of a reason; `outcome` is a word of the trace macro."""
+
+    text: str
+    outcome: str = "none"
+
+
+def credited_because(share: Mapping[str, Any] | None, placed_at: datetime) -> str:
+    """One sentence for lists: why the order is the reader's."""
+    if share is None:
+        return _("Credited to you.")
+    if share.get("evidence") == Kind.COUPON:
+        return _("Credited to you: your coupon was typed.")
+    clicked_at = share.get("clicked_at")
+    if not clicked_at:
+        return _("Credited to you by your link.")
+    age = placed_at - datetime.fromisoformat(clicked_at)
+    return _("Credited to you: your click, %(age)s before the order.", age=before(age))
+
+
+def before(age: timedelta) -> str:
+    """How long before the order; never less than nothing, for clocks differ."""
+    if age < timedelta(minutes=1):
+        return _("less than a minute")
+    return duration(age)
+
+
+def attribution(trace: Sequence[Mapping[str, Any]], enrollment_id: int) -> list[Sentence]:
+    """The trace of a decision, told to one of the affiliates in it."""
+    told: list[Sentence] = []
+    for line in trace:
+        mine = line.get("enrollment_id") == enrollment_id
+        sentence = _mine(line) if mine else _anothers(line)
+        # Two candidates of others in one state make one sentence: a count names nobody more.
+        if sentence not in told or mine:
+            told.append(sentence)
+    return told
+
+
+def _mine(line: Mapping[str, Any]) -> Sentence:
+    what = _candidate(line)
+    outcome = line["outcome"]
+    if outcome == Step.PASSED:
+        return Sentence(_("%(what)s passed every check.", what=what), "passed")
+    if outcome == Step.WON:
+        return Sentence(_("%(what)s was credited with the order.", what=what), "won")
+    reason = Reason(line["reason"])
+    return Sentence(f"{what}: {WHY_NOT[reason]()}", "lost")
+
+
+def _anothers(line: Mapping[str, Any]) -> Sentence:
+    coupon = line["candidate"] == Kind.COUPON
+    outcome = line["outcome"]
+    if outcome == Step.WON:
+        return Sentence(
+            _("Another affiliate's coupon was credited.")
+            if coupon
+            else _("Another affiliate's click was credited."),
+            "won",
+        )
+    if outcome == Step.PASSED:
+        return Sentence(
+            _("There was another affiliate's coupon.")
+            if coupon
+            else _("There was another affiliate's click within its time."),
+        )
+    if outcome == Step.LOST:
+        return Sentence(f"{_('Another affiliate')}: {WHY_NOT[Reason(line['reason'])]()}", "lost")
+    return Sentence(_("There was another click or coupon, which does not count."))
+
+
+def _candidate(line: Mapping[str, Any]) -> str:
+    if line["candidate"] == Kind.COUPON:
+        return _("Your coupon")
+    click_id = line.get("click_id")
+    if not click_id:
+        return _("Your click")
+    clicked_at = clicked_at_of(UUID(click_id))
+    age = timedelta(seconds=int(line.get("age_seconds") or 0))
+    return _(
+        "Your click of %(moment)s (%(age)s before the order)",
+        moment=moment(clicked_at),
+        age=before(age),
+    )
+
+
+WHY_NOT = {
+    Reason.NO_EVIDENCE: lambda: _("nothing led from a link or coupon to this order."),
+    Reason.PROGRAM_CLOSED: lambda: _("the program was closed when the order was placed."),
+    Reason.TOKEN_NOT_GENUINE: lambda: _("its token was changed on the way, or is not ours."),
+    Reason.OTHER_PROGRAM: lambda: _("it belongs to another program."),
+    Reason.LINK_DISABLED: lambda: _("the link was switched off before the click."),
+    Reason.COUPON_UNKNOWN: lambda: _("the program has no such coupon."),
+    Reason.COUPON_NOT_VALID: lambda: _("the coupon was no longer valid."),
+    Reason.AFFILIATE_INACTIVE: lambda: _("the membership was not active then."),
+    Reason.CLICK_AFTER_ORDER: lambda: _("it came after the order."),
+    Reason.OUTSIDE_WINDOW: lambda: _("it is older than the time for which a click counts."),
+    Reason.SELF_PURCHASE: lambda: _("own purchases earn nothing in this program."),
+    Reason.EXISTING_CUSTOMER: lambda: _("the buyer was a customer before it."),
+    Reason.NOT_A_VISIT: lambda: _("nobody visited the page: it was fetched in the background."),
+    Reason.NOT_A_PERSON: lambda: _("it was a robot's or a link preview's, not a person's."),
+    Reason.LATER_CLICK_WINS: lambda: _("a later click wins."),
+    Reason.EARLIER_CLICK_WINS: lambda: _("an earlier click wins."),
+    Reason.CLICK_WINS: lambda: _("a click goes before a coupon in this program."),
+    Reason.COUPON_WINS: lambda: _("a coupon goes before a click in this program."),
+}
+
+
+def commission(row: CommissionRow, via: str | None) -> list[Sentence]:
+    """How the amount follows from the order, step by step as it was computed.
+
+    `via` is the name of the recruit whose sale it was, at level 2.
+    """
+    currency = row.amount.currency
+    told: list[Sentence] = []
+    for step in row.trace:
+        amounts: dict[str, str] = {
+            name: money(_parse(step[name], currency))
+            for name in ("net", "amount", "base", "before", "fixed")
+            if name in step
+        }
+        told.append(Sentence(_commission_step(step, amounts, via)))
+    return told
+
+
+def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: str | None) -> str:
+    kind = step["step"]
+    if kind == "base" and step["weight"] == "1":
+        return _("The net amount of the order, without shipping, fees and tax: %(net)s.", **amounts)
+    if kind == "base":
+        return _(
+            "The net amount of the order is %(net)s; the share %(weight)s of it is %(amount)s.",
+            weight=step["weight"],
+            **amounts,
+        )
+    if kind == "level_1" and step["kind"] == "percent":
+        return _("%(rate)s of it: %(amount)s.", rate=percent(step["rate_ppm"]), **amounts)
+    if kind == "level_1":
+        return _("A fixed amount per order: %(amount)s.", **amounts)
+    if kind == "level_2" and step["of"] == "sale":
+        return _(
+            "%(via)s sold it; you recruited them, and %(rate)s of %(base)s is %(amount)s.",
+            via=via or _("Your recruit"),
+            rate=percent(step["rate_ppm"]),
+            **amounts,
+        )
+    if kind == "level_2":
+        return _(
+            "%(via)s earned %(base)s; you recruited them, and %(rate)s of it is %(amount)s.",
+            via=via or _("Your recruit"),
+            rate=percent(step["rate_ppm"]),
+            **amounts,
+        )
+    if kind == "cut_to_net":
+        return _(
+            "All commissions of an order together are at most its net amount, so %(before)s "
+            "became %(amount)s.",
+            **amounts,
+        )
+    return NOTHING[NothingBecause(step["reason"])]()
+
+
+NOTHING = {
+    NothingBecause.NOTHING_PAID: lambda: _(
+        "The buyer paid nothing for goods, so it earns nothing."
+    ),
+    NothingBecause.NO_RATE: lambda: _("The rules set a rate of zero here."),
+    NothingBecause.BELOW_A_MICRO: lambda: _("That is less than a millionth, so it is nothing."),
+    NothingBecause.CUT_TO_NET: lambda: _("Nothing of the net amount was left for it."),
+}
+
+VOIDED = {
+    VoidReason.ORDER_CANCELLED: lambda: _("The order was cancelled, so its commission went back."),
+    VoidReason.ORDER_SUPERSEDED: lambda: _(
+        "The shop's own report took the place of an earlier one."
+    ),
+    VoidReason.DECISION_REPLACED: lambda: _("Later evidence led to another decision."),
+    VoidReason.CLICK_INVALID: lambda: _("The click behind it did not pass the checks."),
+    VoidReason.REVIEW_REJECTED: lambda: _("It was reviewed by the program and not accepted."),
+}
+
+
+def refund(trace: Mapping[str, Any], taken: Money) -> str:
+    """How a reversal follows from the refund: the formula with its numbers."""
+    currency = trace["currency"]
+    amounts = {
+        name: money(_parse(trace[name], currency))
+        for name in ("frozen", "refunded_net", "net", "already")
+    }
+    if not _parse(trace["net"], currency):
+        return _("Nothing was earned, so nothing went back.")
+    if not _parse(trace["already"], currency):
+        return _(
+            "%(refunded_net)s of %(net)s went back to the buyer, so %(taken)s of your "
+            "%(frozen)s went back too.",
+            taken=money(taken),
+            **amounts,
+        )
+    return _(
+        "%(refunded_net)s of %(net)s went back to the buyer in all: of your %(frozen)s another "
+        "%(taken)s, after %(already)s before.",
+        taken=money(taken),
+        **amounts,
+    )
+
+
+def when(row: CommissionRow, now: datetime) -> str:
+    """When it can be withdrawn, and the one thing that it waits for."""
+    if row.status is Status.VOIDED:
+        assert row.void_reason is not None, "a voided commission says why"
+        return VOIDED[row.void_reason]()
+    if row.status is Status.NOT_EARNED:
+        return NOTHING[row.reason]() if row.reason else _("It earned nothing.")
+    if row.status is Status.REVERSED:
+        return _("The order was refunded in full, so nothing is left of it.")
+    answer = when_available(row, now)
+    if row.released_at:
+        return _("In your balance since %(day)s.", day=day(row.released_at))
+    if answer.waits_for is None:
+        return _("Available within minutes.")
+    return (
+        WAITS[answer.waits_for](day(answer.at))
+        if answer.waits_for in WAITS
+        else _("Available from %(day)s.", day=day(answer.at))
+    )
+
+
+WAITS = {
+    ReleaseWait.HOLD_PERIOD.value: lambda at: _(
+        "Available on %(day)s, when the hold period is over.", day=at
+    ),
+    WaitsFor.CONFIRMATION.value: lambda at: _(
+        "Waits for the shop to confirm the order; available from %(day)s at the earliest.", day=at
+    ),
+    WaitsFor.CLICK_CHECK.value: lambda at: _(
+        "Waits for the check of its click, a day at most; available from %(day)s.", day=at
+    ),
+    WaitsFor.REVIEW.value: lambda at: _(
+        "Waits for a review by the program; available from %(day)s at the earliest.", day=at
+    ),
+}
+
+FILTERED = {
+    DropReason.LINK_DISABLED: lambda: _("Not counted: the link was switched off."),
+    DropReason.AFFILIATE_INACTIVE: lambda: _("Not counted: your membership was not active."),
+    DropReason.PROGRAM_CLOSED: lambda: _("Not counted: the program was closed."),
+    DropReason.HEAD_REQUEST: lambda: _(
+        "Not counted: the link was only checked, nobody followed it."
+    ),
+    DropReason.PREFETCH: lambda: _(
+        "Not counted: the browser loaded it ahead, nobody saw the page."
+    ),
+    DropReason.FRAMED: lambda: _("Not counted: it was loaded inside another page."),
+    DropReason.SUBRESOURCE: lambda: _("Not counted: it was loaded as an image or script."),
+    DropReason.EMPTY_AGENT: lambda: _("Not counted: no browser named itself."),
+    DropReason.LINK_PREVIEW: lambda: _("Not counted: a messenger fetched a preview of the link."),
+    DropReason.BOT: lambda: _("Not counted: a robot or tool."),
+    DropReason.DUPLICATE: lambda: _("A repeat within seconds: credits an order, counted once."),
+}
+
+
+def click(reason: DropReason | None, *, unique: bool) -> str:
+    """What became of a click."""
+    if reason is not None:
+        return FILTERED[reason]()
+    return _("Counted, a new visitor today.") if unique else _("Counted, a visitor seen today.")
+
+
+def _parse(text: str, currency: str) -> Money:
+    """A decimal of a trace; it may have six digits, which `Money.parse` refuses on purpose."""
+    sign = -1 if text.startswith("-") else 1
+    whole, _point, fraction = text.lstrip("-").partition(".")
+    return Money(sign * (int(whole) * 1_000_000 + int(fraction.ljust(6, "0") or 0)), currency)
