@@ -56,9 +56,7 @@ class World:
         cls, app: Flask, settings: Settings, client: FlaskClient, session: Session, **terms: Any
     ) -> World:
         now = datetime.now(UTC).replace(microsecond=0)
-        program = make_program(
-            session, now=now - 90 * DAY, terms_document=terms_document(**terms)
-        )
+        program = make_program(session, now=now - 90 * DAY, terms_document=terms_document(**terms))
         session.commit()
         world = cls(app, settings, client, session, now, program)
         ensure_partitions(session, now=now)

@@ -202,9 +202,7 @@ def test_a_total_that_is_not_its_parts_is_refused(world: World) -> None:
         ("1999-01-01T00:00:00Z", "too_old"),
     ],
 )
-def test_a_time_that_cannot_be_the_orders_is_refused(
-    world: World, text: Any, code: str
-) -> None:
+def test_a_time_that_cannot_be_the_orders_is_refused(world: World, text: Any, code: str) -> None:
     _refused(world, world.order(placed_at=text), "placed_at", code)
 
 
@@ -370,7 +368,7 @@ class TestKeys:
     @pytest.mark.abuse("A43")
     def test_the_api_is_closed_to_other_pages(self, world: World) -> None:
         answer = world.post(world.order())
-        assert not [name for name in answer.headers.keys() if "Access-Control" in name]
+        assert not [name for name in answer.headers if "Access-Control" in name]
 
 
 def test_an_unknown_order_is_not_found(world: World) -> None:

@@ -1,0 +1,315 @@
+"""What shops' pages report: claims, evidence, signed tokens, and what strangers cannot do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from affiliate.core.config import Settings
+from affiliate.core.money import Money
+from payouts.commissions.models import Commission
+from payouts.commissions.release import release_due
+from tests.orders.shop_world import DAY, World, affiliates_of, earned, of, rub
+from tracker.attribution.models import Decision
+from tracker.orders import order_tokens
+from tracker.orders.keys import order_token_keys
+from tracker.orders.models import Order, OrderReport
+from tracker.orders.pace import Pace
+from tracker.orders.web import EXTENSION
+
+
+def claim(**changes: Any) -> dict[str, Any]:
+    return {"order_id": "A-10042", "total": rub("4490.00"), **changes}
+
+
+def signed(world: World, *, net: str = "3500.00", **changes: Any) -> str:
+    values: dict[str, Any] = {
+        "order_id": "A-10042",
+        "total": Money.parse("4490.00", "RUB"),
+        "net": Money.parse(net, "RUB"),
+        "signed_at": world.now,
+        **changes,
+    }
+    key = values.pop("key", None) or order_token_keys(world.program.id, world.settings)[0]
+    return order_tokens.mint(key, **values)
+
+
+class TestClaim:
+    @pytest.mark.abuse("A13")
+    def test_it_is_attributed_and_waits_for_confirmation(self, world: World) -> None:
+        anna = world.affiliate("anna")
+        token = world.click(world.link(anna))
+        answer = world.event(claim(), clicks=[token], visitor="0" * 32, sent_at="yesterday")
+        assert (answer.status_code, answer.data) == (204, b"")
+        body = world.get()
+        assert (body["status"], body["source"]) == ("unconfirmed", "browser")
+        assert earned(body) == [(of(anna), 1, "449.00", "pending", "confirmation")]
+
+    @pytest.mark.abuse("A13")
+    def test_it_is_never_released(self, world: World) -> None:
+        token = world.click(world.link(world.affiliate("anna")))
+        world.event(claim(), clicks=[token])
+        released = release_due(world.session, now=world.now + timedelta(days=400), rows_max=10)
+        assert released == 0
+
+    def test_the_gif_takes_the_same_report(self, world: World) -> None:
+        token = world.click(world.link(world.affiliate("anna")))
+        report = {"program": "lamps", "type": "order", "order": claim(), "clicks": [token]}
+        answer = world.client.get(f"/p.gif?d={quote(json.dumps(report))}")
+        assert (answer.status_code, answer.content_type) == (200, "image/gif")
+        assert answer.data.startswith(b"GIF89a")
+        assert len(world.get()["commissions"]) == 1
+
+    @pytest.mark.abuse("A43")
+    @pytest.mark.parametrize("path", ["/v1/events", "/p.gif"])
+    def test_any_page_may_send_and_no_cookie_is_set(self, world: World, path: str) -> None:
+        answer = world.client.get(path) if path == "/p.gif" else world.event(claim())
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert "Set-Cookie" not in answer.headers
+        assert answer.headers["Cache-Control"] == "no-store"
+
+    def test_a_preflight_is_answered(self, world: World) -> None:
+        answer = world.client.options("/v1/events")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+
+    def test_a_time_that_no_server_may_send_becomes_now(self, world: World) -> None:
+        world.event(claim(placed_at="1999-01-01T00:00:00Z"))
+        assert world.get()["placed_at"][:10] >= world.now.date().isoformat()
+
+    @pytest.mark.abuse("A4")
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"",
+            b"{",
+            b"\xff",
+            b"[]",
+            b"null",
+            b'{"type":"order"}',
+            b'{"type":"order","program":"lamps","order":[]}',
+            b'{"type":"order","program":"nope","order":{}}',
+            b'{"type":"order","program":["lamps"],"order":{"order_id":"A"}}',
+            b'{"type":"order","program":"lamps","order":{"order_id":"A","total":1}}',
+            b'{"type":"order","program":"lamps","order":{"order_id":"A","order_id":"B"}}',
+            b'{"type":"order","program":"lamps","order":{"order_id":"A\\u0000"}}',
+            b'{"type":"order","program":"lamps","order":{"order_id":"A",'
+            b'"total":{"amount":"1.00","currency":"EUR"}}}',
+            b'{"type":"view","program":"lamps"}',
+            b"x" * 17_000,
+            b"[" * 16_000,
+        ],
+    )
+    def test_what_is_wrong_is_no_error_to_the_page_and_no_order(
+        self, world: World, raw: bytes
+    ) -> None:
+        assert world.client.post("/v1/events", data=raw).status_code == 204
+        assert world.client.get(f"/p.gif?d={quote(raw[:2000])}").status_code == 200
+        assert world.session.scalar(sa.select(sa.func.count()).select_from(Order)) == 0
+
+    def test_what_a_page_says_beyond_the_contract_is_passed_over(self, world: World) -> None:
+        world.event(claim(theme="dark"))
+        assert world.get()["status"] == "unconfirmed"
+
+
+class TestConfirmation:
+    def test_the_servers_word_releases_the_wait(self, world: World) -> None:
+        anna = world.affiliate("anna")
+        world.event(claim(), clicks=[world.click(world.link(anna))])
+        answer = world.post({}, "/A-10042/confirmation")
+        assert answer.status_code == 200
+        assert earned(answer.get_json()) == [(of(anna), 1, "449.00", "pending", "hold_period")]
+        again = world.post({}, "/A-10042/confirmation")
+        assert again.headers["Idempotent-Replayed"] == "true"
+
+    @pytest.mark.abuse("A13")
+    def test_another_total_than_the_servers_is_not_confirmed(self, world: World) -> None:
+        world.event(claim(total=rub("999999.00")))
+        answer = world.post({"total": rub("4490.00")}, "/A-10042/confirmation")
+        assert (answer.status_code, answer.get_json()["code"]) == (409, "total_differs")
+        assert world.get()["status"] == "unconfirmed"
+
+    def test_it_waits_for_a_report_that_is_still_on_its_way(self, world: World) -> None:
+        parked = world.post({"total": rub("4490.00")}, "/A-10042/confirmation")
+        assert (parked.status_code, parked.get_json()["status"]) == (202, "confirmation_parked")
+        world.event(claim())
+        assert world.get()["status"] == "confirmed"
+
+    @pytest.mark.abuse("A13")
+    def test_what_waits_confirms_no_other_total(self, world: World) -> None:
+        world.post({"total": rub("4490.00")}, "/A-10042/confirmation")
+        world.event(claim(total=rub("999999.00")))
+        assert world.get()["status"] == "unconfirmed"
+
+
+class TestSupersession:
+    def test_the_servers_amounts_win_and_the_browser_adds_evidence(self, world: World) -> None:
+        anna = world.affiliate("anna")
+        token = world.click(world.link(anna))
+        world.event(claim(total=rub("999999.00")), clicks=[token])
+        answer = world.post(world.order())
+        assert answer.status_code == 201
+        body = answer.get_json()
+        assert (body["source"], body["status"], body["net"]) == (
+            "api", "confirmed", rub("3500.00"),
+        )  # fmt: skip
+        assert earned(body) == [(of(anna), 1, "350.00", "pending", "hold_period")]
+        assert world.post(world.order()).status_code == 200
+        assert world.post(world.order(coupon="OTHER")).status_code == 409
+
+    def test_both_decisions_and_their_commissions_are_kept(self, world: World) -> None:
+        token = world.click(world.link(world.affiliate("anna")))
+        world.event(claim(), clicks=[token])
+        world.post(world.order())
+        decisions = world.session.execute(
+            sa.select(Decision.number, Decision.void_reason).order_by(Decision.number)
+        ).all()
+        assert [tuple(row) for row in decisions] == [(1, "order_superseded"), (2, None)]
+        commissions = world.session.execute(
+            sa.select(Commission.decision, Commission.void_reason).order_by(Commission.id)
+        ).all()
+        assert [tuple(row) for row in commissions] == [(1, "order_superseded"), (2, None)]
+
+    @pytest.mark.abuse("A13")
+    def test_a_stranger_ahead_of_the_shop_changes_nothing_that_the_server_says(
+        self, world: World
+    ) -> None:
+        anna, mallory = world.affiliate("anna"), world.affiliate("mallory")
+        world.coupon(mallory, "MALLORY")
+        mine = world.click(world.link(mallory), ago=timedelta(minutes=1), visitor=b"m" * 16)
+        world.event(claim(coupon="MALLORY", customer={"is_new": False}), clicks=[mine])
+        token = world.click(world.link(anna))
+        body = world.post(world.order(clicks=[token])).get_json()
+        assert affiliates_of(body) == [of(anna)]
+        assert [line["affiliate"] for line in body["attribution"]["trace"]] == [of(anna)] * 2
+
+    def test_a_browser_after_the_server_adds_the_evidence_that_it_lacked(
+        self, world: World
+    ) -> None:
+        anna = world.affiliate("anna")
+        assert world.post(world.order()).get_json()["commissions"] == []
+        world.event(claim(), clicks=[world.click(world.link(anna))])
+        body = world.get()
+        assert (body["source"], body["total"]) == ("api", rub("4490.00"))
+        assert earned(body) == [(of(anna), 1, "350.00", "pending", "hold_period")]
+
+    @pytest.mark.abuse("A13")
+    def test_evidence_after_a_day_comes_too_late(self, world: World) -> None:
+        token = world.click(world.link(world.affiliate("anna")))
+        world.post(world.order())
+        world.session.execute(sa.update(Order).values(received_at=world.now - 1.1 * DAY))
+        world.session.commit()
+        world.event(claim(), clicks=[token])
+        assert world.get()["commissions"] == []
+
+    @pytest.mark.abuse("A13")
+    def test_only_so_many_browsers_are_heard_of_one_order(self, world: World) -> None:
+        for number in range(8):
+            world.event(claim(metadata={"n": number}))
+        heard = world.session.scalar(sa.select(sa.func.count()).select_from(OrderReport))
+        assert heard == 5
+
+    def test_an_order_cancelled_as_a_claim_stays_cancelled(self, world: World) -> None:
+        world.event(claim(), clicks=[world.click(world.link(world.affiliate("anna")))])
+        world.post({}, "/A-10042/cancellation")
+        body = world.post(world.order()).get_json()
+        assert (body["status"], body["net"]) == ("cancelled", rub("3500.00"))
+        assert {c["status"] for c in body["commissions"]} == {"voided"}
+
+
+class TestSignedToken:
+    def test_it_confirms_with_the_amounts_that_it_signs(self, world: World) -> None:
+        anna = world.affiliate("anna")
+        token = world.click(world.link(anna))
+        page = claim(tax=rub("0.00"), shipping=rub("0.00"), token=signed(world))
+        world.event(page, clicks=[token])
+        body = world.get()
+        assert (body["status"], body["net"]) == ("confirmed", rub("3500.00"))
+        assert earned(body) == [(of(anna), 1, "350.00", "pending", "hold_period")]
+
+    def test_it_stands_above_a_claim_that_came_first(self, world: World) -> None:
+        world.event(claim(total=rub("999999.00")))
+        world.event(claim(token=signed(world)))
+        body = world.get()
+        assert (body["status"], body["total"]) == ("confirmed", rub("4490.00"))
+
+    @pytest.mark.abuse("A13")
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"order_id": "A-10043"},
+            {"total": Money.parse("4490.01", "RUB")},
+            {"total": Money.parse("4490.00", "EUR")},
+            {"key": b"another program's key"},
+            {"net": "4490.01"},
+            {"age": timedelta(hours=24, minutes=5)},
+            {"age": -timedelta(minutes=10)},
+        ],
+    )
+    def test_a_token_that_does_not_fit_records_nothing(
+        self, world: World, changes: dict[str, Any]
+    ) -> None:
+        if "age" in changes:
+            changes = {"signed_at": world.now - changes["age"]}
+        world.event(claim(token=signed(world, **changes)))
+        answer = world.client.get("/api/v1/orders/A-10042", headers=world.headers)
+        assert answer.status_code == 404
+
+    @pytest.mark.parametrize("text", ["", "k1", "k2~1~1~" + "0" * 64, "k1~1~1~" + "0" * 64])
+    def test_garbage_is_not_believed(self, world: World, text: str) -> None:
+        world.event(claim(token=text))
+        answer = world.client.get("/api/v1/orders/A-10042", headers=world.headers)
+        assert answer.status_code == 404
+
+
+class TestPace:
+    def test_one_address_is_slowed_and_another_is_not(self, world: World) -> None:
+        pace = Pace(None, per_minute=2)
+        assert [pace.allows("a", now_s=60.0) for _ in range(3)] == [True, True, False]
+        assert pace.allows("b", now_s=60.0)
+        assert pace.allows("a", now_s=120.0)
+
+    def test_two_processes_count_together(self, world: World) -> None:
+        from affiliate.core import queue
+
+        redis = queue.connect(world.settings.redis_url)
+        one, two = Pace(redis, per_minute=2), Pace(redis, per_minute=2)
+        told = [each.allows("a", now_s=60.0) for each in (one, two, one)]
+        redis.close()
+        assert told == [True, True, False]
+
+    @pytest.mark.abuse("A49")
+    def test_without_valkey_it_counts_alone(self) -> None:
+        from affiliate.core import queue
+
+        pace = Pace(queue.connect("redis://127.0.0.1:1/0"), per_minute=1)
+        assert [pace.allows("a", now_s=60.0) for _ in range(2)] == [True, False]
+
+    def test_too_many_are_answered_and_not_recorded(self, world: World) -> None:
+        world.app.extensions[EXTENSION] = Pace(None, per_minute=1)
+        world.event(claim())
+        assert world.event(claim(order_id="A-2")).status_code == 204
+        answer = world.client.get("/api/v1/orders/A-2", headers=world.headers)
+        assert answer.status_code == 404
+
+
+@pytest.mark.abuse("A49")
+def test_with_the_database_away_the_page_is_told_to_send_again(settings: Settings) -> None:
+    from wsgi import create_app
+
+    gone = replace(settings, database_url="postgresql+psycopg://kopeck@127.0.0.1:1/none")
+    app: Flask = create_app(gone)
+    client = app.test_client()
+    client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+    body = json.dumps({"program": "lamps", "type": "order", "order": claim()})
+    answer = client.post("/v1/events", data=body)
+    assert answer.status_code == 503
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
