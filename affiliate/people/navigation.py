@@ -77,6 +77,7 @@ DESKS = (
         (
             Entry(_l("Home"), "/account", "home"),
             Entry(_l("Links"), "/account/links", "link"),
+            Entry(_l("Clicks"), "/account/clicks", "click"),
             Entry(_l("Orders"), "/account/orders", "shopping-cart"),
             Entry(_l("Money"), "/account/money", "wallet"),
             Entry(_l("Team"), "/account/team", "users-group"),
