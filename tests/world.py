@@ -98,7 +98,7 @@ class World:
     program: Program
     euros: Program
     people: dict[str, Person] = field(default_factory=dict)
-    chance: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311
+    chance: random.Random = field(default_factory=lambda: random.Random(7))
 
     @classmethod
     def build(cls, app: Flask, settings: Settings, session: Session) -> World:

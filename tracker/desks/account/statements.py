@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
+from flask import g
 from sqlalchemy.orm import Session
 
 from affiliate.core.db import db
@@ -91,6 +92,9 @@ class Statement:
 @in_program
 def statement(place: Place, month: str) -> Answer:
     """A month's statement, to read or to print."""
+    # Its days are the program's, so its hours must be too: a line of the 1st at midnight
+    # would else stand there with the month before.
+    g.time_zone = place.program.time_zone
     return page("statement", place, statement=read_statement(db.session(), place, month), key=month)
 
 
