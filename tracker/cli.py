@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 from flask import current_app
 from flask.cli import with_appcontext
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
@@ -13,6 +23,8 @@ from affiliate.core.errors import Refusal
 from payouts.rails.protocol import RailAway
 from tracker.demo import payees
 from tracker.demo import seed as demo
+from tracker.demo.plan import Sizes
+from tracker.demo.year import load_year
 
 
 def _settings() -> Settings:
@@ -53,4 +65,54 @@ def seed_command(wait_s: float) -> None:
     click.echo(f"The demo is ready; sign-ins: {settings.data_dir / demo.SIGN_INS}")
 
 
-commands: list[click.Command] = [seed_command]
+@click.command("demo-data")
+@click.option("--affiliates", default=2_000, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--clicks", default=100_000, show_default=True, type=click.IntRange(0, 100_000_000))
+@click.option("--orders", default=10_000, show_default=True, type=click.IntRange(0, 10_000_000))
+@click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3_650))
+@click.option("--program", "slug", default="year", show_default=True, help="Slug of the program.")
+@click.option(
+    "--seed", "chance_seed", default=7, show_default=True, help="Another one, another year."
+)
+@with_appcontext
+def demo_data_command(
+    affiliates: int, clicks: int, orders: int, days: int, slug: str, chance_seed: int
+) -> None:
+    """Load a year of believable history into a program of its own.
+
+    Everything goes through the verbs that real traffic takes, dated back: applications,
+    clicks by journal and loader, orders, refunds, releases, weekly batches, withdrawals. In
+    demo and test mode alone, and while `kopeck run` is down.
+    """
+    sizes = Sizes(affiliates=affiliates, clicks=clicks, orders=orders, days=days)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[made]}"),
+    )
+    try:
+        with Progress(*columns) as bar, unit_of_work() as session:
+            task = bar.add_task(f"{days} days", total=days, made="")
+
+            def passed(day: int, made: Counter[str]) -> None:
+                bar.update(task, completed=day + 1, made=f"{made['orders']:,} orders")
+
+            made = load_year(
+                session,
+                settings=_settings(),
+                sizes=sizes,
+                slug=slug,
+                chance_seed=chance_seed,
+                now=clock.now(session),
+                progress=passed,
+            )
+    except Refusal as refusal:
+        raise click.ClickException(refusal.detail) from refusal
+    for name, number in sorted(made.items()):
+        click.echo(f"{name:>14} {number:>10,}")
+
+
+commands: list[click.Command] = [seed_command, demo_data_command]
