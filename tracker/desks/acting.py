@@ -1,0 +1,73 @@
+"""What every form of a desk does: call one verb, commit once, say in words what came of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from flask import flash, redirect
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from affiliate.core import clock
+from affiliate.core.db import db
+from affiliate.core.errors import NotFound, Refusal, Unauthenticated
+
+Answer = str | Response | tuple[str, int]
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\N{FULLWIDTH EQUALS SIGN}")
+"""A spreadsheet reads a text that begins so as a formula (abuse A31)."""
+
+
+def act(
+    verb: Callable[[Session, datetime], object],
+    *,
+    done: str,
+    back: str,
+    page: Callable[[], str],
+) -> Answer:
+    """Run the verb and go back; a refusal is shown on the page that the form stood on.
+
+    What was not there (404) and who is not signed in keep their own answers.
+    """
+    session = db.session()
+    try:
+        verb(session, clock.now(session))
+        session.commit()
+    except (NotFound, Unauthenticated):
+        raise
+    except Refusal as refusal:
+        session.rollback()
+        flash(in_words(refusal), "danger")
+        return page(), refusal.status
+    flash(done, "success")
+    return redirect(back, 303)
+
+
+def in_words(refusal: Refusal) -> str:
+    """The refusal's sentence; with errors of fields, theirs."""
+    return " ".join(error.message for error in refusal.errors) or refusal.detail
+
+
+def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
+    """A download for a spreadsheet; texts that would be formulas begin with an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
+    response = Response(text.getvalue(), mimetype="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+class Number(str):
+    """A decimal string that is a number: a minus in front of it is no formula."""
+
+    __slots__ = ()
+
+
+def _safe(cell: object) -> object:
+    if isinstance(cell, str) and not isinstance(cell, Number) and cell.startswith(_FORMULA_STARTS):
+        return f"'{cell}"
+    return cell

@@ -1,0 +1,16 @@
+"""The finance desk: what waits, a batch on one page, its items, statements, search."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from affiliate.core.config import Settings
+
+
+def set_up(app: Flask, _settings: Settings) -> None:
+    """Register the pages."""
+    from tracker.desks.finance import actions, web
+    from tracker.desks.finance.blueprint import finance
+
+    assert actions and web, "both hang their views on the blueprint"
+    app.register_blueprint(finance)

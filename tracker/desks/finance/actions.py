@@ -1,0 +1,199 @@
+"""What finance does: approve, cancel, hold, mark as paid, allow a new attempt, draft."""
+
+from __future__ import annotations
+
+from flask import flash, redirect, request, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from affiliate.core import clock
+from affiliate.core.db import db
+from affiliate.core.errors import Invalid, NotFound
+from affiliate.people import access
+from payouts.batches.approve import approve
+from payouts.batches.cancel import cancel_batch, hold_item
+from payouts.batches.draft import draft_weekly, open_periods, undrafted
+from payouts.batches.models import PayoutBatch, PayoutPeriod
+from payouts.batches.review import mark_paid, try_again
+from tracker.desks.acting import Answer, act
+from tracker.desks.finance import payout as payouts_of
+from tracker.desks.finance.blueprint import (
+    allowed,
+    batch_row,
+    desk,
+    finance,
+    item_row,
+    known_rails,
+)
+from tracker.desks.finance.web import batch_page, item_page
+from tracker.desks.words import _, ngettext
+
+REASON_CHARS_MAX = 500
+HASH_CHARS = 64
+
+
+@finance.post("/batches/<batch>/approval")
+@allowed
+def approval(batch: str) -> Answer:
+    """Approve exactly the batch that the page showed: its hash comes with the form."""
+    batch_id = batch_row(batch)
+    _see_batch(batch_id)
+    access.require_fresh()
+    seen = request.form.get("hash", "")[:HASH_CHARS]
+    return act(
+        lambda session, now: approve(
+            session,
+            batch_id=batch_id,
+            by_user_id=access.actor().user_id,
+            seen_hash=seen,
+            rails=known_rails(),
+            now=now,
+        ),
+        done=_("Approved. The payouts are on their way; this page follows them."),
+        back=url_for("finance.batch", batch=batch),
+        page=lambda: batch_page(batch_id),
+    )
+
+
+@finance.post("/batches/<batch>/cancellation")
+@allowed
+def cancellation(batch: str) -> Answer:
+    """Cancel a batch that is not approved; every amount returns to its balance."""
+    batch_id = batch_row(batch)
+    _see_batch(batch_id)
+    return act(
+        lambda session, now: cancel_batch(
+            session,
+            batch_id=batch_id,
+            by_user_id=access.actor().user_id,
+            why=_reason(),
+            now=now,
+        ),
+        done=_("The batch is cancelled. Every amount is back in its balance."),
+        back=url_for("finance.batch", batch=batch),
+        page=lambda: batch_page(batch_id),
+    )
+
+
+@finance.post("/items/<item>/hold")
+@allowed
+def hold(item: str) -> Answer:
+    """Take one payout out of its batch."""
+    item_id = item_row(item)
+    found = _see_item(item_id)
+    return act(
+        lambda session, now: hold_item(
+            session,
+            item_id=item_id,
+            by_user_id=access.actor().user_id,
+            why=_reason(),
+            now=now,
+        ),
+        done=_("%(name)s is held; the amount is back in the balance.", name=found.affiliate.name),
+        back=url_for("finance.batch", batch=found.batch_public),
+        page=lambda: batch_page(found.item.batch_id),
+    )
+
+
+@finance.post("/items/<item>/payment")
+@allowed
+def payment(item: str) -> Answer:
+    """Say that a payout was made, and under which reference."""
+    item_id = item_row(item)
+    found = _see_item(item_id)
+    access.require_fresh()
+    batch_id, by_hand = found.batch.id, found.item.status == "queued"
+    return act(
+        lambda session, now: mark_paid(
+            session,
+            item_id=item_id,
+            reference=request.form.get("reference", ""),
+            by_user_id=access.actor().user_id,
+            rails=known_rails(),
+            now=now,
+        ),
+        done=_("The payout to %(name)s is marked as paid.", name=found.affiliate.name),
+        back=url_for("finance.batch", batch=found.batch_public)
+        if by_hand
+        else url_for("finance.item", item=item),
+        page=lambda: batch_page(batch_id) if by_hand else item_page(item_id),
+    )
+
+
+@finance.post("/items/<item>/attempts")
+@allowed
+def new_attempt(item: str) -> Answer:
+    """Allow a new attempt: a person has made sure that nothing was sent."""
+    item_id = item_row(item)
+    _see_item(item_id)
+    access.require_fresh()
+    return act(
+        lambda session, now: try_again(
+            session,
+            item_id=item_id,
+            by_user_id=access.actor().user_id,
+            why=_reason(),
+            now=now,
+        ),
+        done=_("A new attempt is allowed; it is sent within a minute."),
+        back=url_for("finance.item", item=item),
+        page=lambda: item_page(item_id),
+    )
+
+
+@finance.post("/drafts")
+@allowed
+def drafts() -> Response:
+    """Draft what is due and not drafted yet, as the scheduler would."""
+    session, programs = db.session(), desk().programs
+    now = clock.now(session)
+    open_periods(session, now=now)
+    made = [
+        batch_id
+        for period_id in _periods(session, set(programs))
+        if (batch_id := draft_weekly(session, period_id=period_id, rails=known_rails(), now=now))
+    ]
+    session.commit()
+    return _drafted(made)
+
+
+def _drafted(made: list[int]) -> Response:
+    if made:
+        flash(
+            ngettext(
+                "%(num)s batch is drafted and waits for approval.",
+                "%(num)s batches are drafted and wait for approval.",
+                len(made),
+            ),
+            "success",
+        )
+    else:
+        flash(_("Nothing is due now: whoever can be paid is in a batch already."), "info")
+    return redirect(url_for("finance.batches"), 303)
+
+
+def _periods(session: Session, program_ids: set[int]) -> list[int]:
+    waiting = undrafted(session)
+    return [
+        period_id
+        for period_id in waiting
+        if session.get_one(PayoutPeriod, period_id).program_id in program_ids
+    ]
+
+
+def _see_batch(batch_id: int) -> None:
+    """Another program's batch is not there."""
+    found = db.session.get(PayoutBatch, batch_id)
+    if found is None or found.program_id not in desk().programs:
+        raise NotFound
+
+
+def _see_item(item_id: int) -> payouts_of.Payout:
+    return payouts_of.payout(db.session(), programs=desk().programs, item_id=item_id)
+
+
+def _reason() -> str:
+    text = " ".join(request.form.get("reason", "").split())
+    if not 1 <= len(text) <= REASON_CHARS_MAX:
+        raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))
+    return text

@@ -1,0 +1,365 @@
+"""What the finance desk asks of batches: lists, one batch, what changed since the last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from affiliate.core import ids
+from affiliate.core.errors import NotFound
+from affiliate.core.money import Money
+from affiliate.people.models import Affiliate, Enrollment, User
+from affiliate.programs.models import Program
+from payouts.batches.models import (
+    BatchMaker,
+    PayoutBatch,
+    PayoutItem,
+    PayoutPeriod,
+    Withdrawal,
+)
+from tracker.desks.finance.blueprint import BATCH, ITEM
+
+ITEMS_SHOWN_MAX = 200
+STUCK_SHOWN_MAX = 50
+WITHDRAWALS_SHOWN_MAX = 50
+JUMP_TIMES = 5
+"""A payout over this many times the one before it is shown as a jump."""
+WAITING = ("queued",)
+UNDER_WAY = ("sending", "unknown")
+
+
+@dataclass(frozen=True)
+class BatchLine:
+    """A batch in a list: what it is and how far it has come."""
+
+    batch: PayoutBatch
+    program: Program
+    period: str | None
+    total: Money
+    """Of what is in it: items that were taken out do not count."""
+    counts: dict[str, int]
+    """Items by status."""
+
+    @property
+    def public(self) -> str:
+        return ids.public_id(BATCH, self.batch.id)
+
+    @property
+    def count(self) -> int:
+        return sum(n for status, n in self.counts.items() if status != "cancelled")
+
+    @property
+    def approved_total(self) -> Money | None:
+        """What was approved; items held since then have left it."""
+        micros = self.batch.approved_total_micros
+        return None if micros is None else Money(micros, self.batch.currency)
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """Paid, on the way, waiting, for a person; failed beside them."""
+        get = self.counts.get
+        return {
+            "paid": get("paid", 0),
+            "sent": sum(get(status, 0) for status in UNDER_WAY),
+            "waiting": sum(get(status, 0) for status in WAITING),
+            "review": get("needs_review", 0),
+            "failed": get("failed", 0) + get("reversed", 0),
+        }
+
+
+STATUSES = (
+    "queued", "sending", "unknown", "paid", "failed", "needs_review", "cancelled", "reversed",
+)  # fmt: skip
+
+
+def batch_lines(
+    session: Session,
+    *,
+    programs: dict[int, Program],
+    condition: sa.ColumnElement[bool] | None = None,
+    rows_max: int,
+) -> list[BatchLine]:
+    """Batches of these programs, newest first, with the sums of their items, in one query."""
+    counted = [
+        sa.func.count(PayoutItem.id).filter(PayoutItem.status == status) for status in STATUSES
+    ]
+    query = (
+        sa.select(
+            PayoutBatch,
+            PayoutPeriod.key,
+            sa.func.coalesce(
+                sa.func.sum(PayoutItem.amount_micros).filter(PayoutItem.status != "cancelled"), 0
+            ),
+            *counted,
+        )
+        .outerjoin(PayoutPeriod, PayoutPeriod.id == PayoutBatch.period_id)
+        .outerjoin(PayoutItem, PayoutItem.batch_id == PayoutBatch.id)
+        .where(PayoutBatch.program_id.in_(programs))
+        .group_by(PayoutBatch.id, PayoutPeriod.key)
+        .order_by(PayoutBatch.id.desc())
+        .limit(rows_max)
+    )
+    if condition is not None:
+        query = query.where(condition)
+    return [
+        BatchLine(
+            batch,
+            programs[batch.program_id],
+            period,
+            Money(int(micros), batch.currency),
+            dict(zip(STATUSES, counts, strict=True)),
+        )
+        for batch, period, micros, *counts in session.execute(query)
+    ]
+
+
+def batch_line(session: Session, *, programs: dict[int, Program], batch_id: int) -> BatchLine:
+    """One batch; another program's is not there."""
+    found = batch_lines(
+        session, programs=programs, condition=PayoutBatch.id == batch_id, rows_max=1
+    )
+    if not found:
+        raise NotFound
+    return found[0]
+
+
+def batch_before(session: Session, *, line: BatchLine) -> Money | None:
+    """The total of the program's batch of the same kind before this one; none at the first."""
+    before = (
+        sa.select(PayoutBatch.id)
+        .where(
+            PayoutBatch.program_id == line.batch.program_id,
+            PayoutBatch.kind == line.batch.kind,
+            PayoutBatch.id < line.batch.id,
+            PayoutBatch.status != "cancelled",
+        )
+        .order_by(PayoutBatch.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    micros = session.scalar(
+        sa.select(sa.func.sum(PayoutItem.amount_micros)).where(
+            PayoutItem.batch_id == before, PayoutItem.status != "cancelled"
+        )
+    )
+    return None if micros is None else Money(int(micros), line.batch.currency)
+
+
+@dataclass(frozen=True)
+class ItemLine:
+    """An item with what is different about it."""
+
+    item: PayoutItem
+    affiliate: str
+    enrollment_status: str
+    last_amount: Money | None
+    """What the payout before it paid to the same enrollment; none: this is the first."""
+    last_destination: str | None
+
+    @property
+    def public(self) -> str:
+        return ids.public_id(ITEM, self.item.id)
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.item.amount_micros, self.item.currency)
+
+    @property
+    def first(self) -> bool:
+        return self.last_amount is None
+
+    @property
+    def moved(self) -> bool:
+        return self.last_destination not in (None, self.item.destination)
+
+    @property
+    def jumped(self) -> bool:
+        last = self.last_amount
+        return last is not None and self.amount.micros > JUMP_TIMES * last.micros
+
+    @property
+    def changed(self) -> bool:
+        return self.item.status != "cancelled" and (self.first or self.moved or self.jumped)
+
+
+def item_lines(session: Session, *, batch_id: int) -> list[ItemLine]:
+    """Every item of a batch beside the same affiliate's last paid one, largest change first."""
+    before = aliased(PayoutItem)
+    last = (
+        sa.select(before.amount_micros, before.destination)
+        .where(
+            before.enrollment_id == PayoutItem.enrollment_id,
+            before.id < PayoutItem.id,
+            before.status == "paid",
+        )
+        .order_by(before.id.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    rows = session.execute(
+        sa.select(
+            PayoutItem, Affiliate.name, Enrollment.status, last.c.amount_micros, last.c.destination
+        )
+        .join(Enrollment, Enrollment.id == PayoutItem.enrollment_id)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .outerjoin(last, sa.true())
+        .where(PayoutItem.batch_id == batch_id)
+        .order_by(PayoutItem.amount_micros.desc(), PayoutItem.id)
+        .execution_options(populate_existing=True)
+    )
+    return [
+        ItemLine(
+            item, name, status, None if micros is None else Money(micros, item.currency), place
+        )
+        for item, name, status, micros, place in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Somebody who had a hand in a batch."""
+
+    user_id: int
+    name: str
+    did: str
+    at: datetime
+
+
+def makers_of(session: Session, *, batch: PayoutBatch) -> list[Maker]:
+    """Who made the batch, changed it, approved or cancelled it, in order; one query."""
+    roles: list[tuple[int | None, str, datetime | None]] = [
+        (batch.created_by, "create", batch.created_at),
+        (batch.approved_by, "approve", batch.approved_at),
+        (batch.cancelled_by, "cancel", batch.cancelled_at),
+    ]
+    wanted = [user_id for user_id, _did, _at in roles if user_id is not None]
+    rows = session.execute(
+        sa.select(User.id, User.name, User.email, BatchMaker.did, BatchMaker.at)
+        .outerjoin(
+            BatchMaker, sa.and_(BatchMaker.user_id == User.id, BatchMaker.batch_id == batch.id)
+        )
+        .where(sa.or_(User.id.in_(wanted), BatchMaker.batch_id.is_not(None)))
+    ).all()
+    names = {row.id: row.name or row.email for row in rows}
+    found = [Maker(row.id, names[row.id], row.did, row.at) for row in rows if row.did]
+    found += [
+        Maker(user_id, names[user_id], did, at)
+        for user_id, did, at in roles
+        if user_id is not None and at is not None
+    ]
+    return sorted(found, key=lambda maker: maker.at)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A withdrawal whose clock runs."""
+
+    withdrawal: Withdrawal
+    affiliate: str
+    program: Program
+    batch_id: int | None
+    batch_number: int | None
+    batch_status: str | None
+    item_reason: str | None
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.withdrawal.amount_micros, self.withdrawal.currency)
+
+    @property
+    def batch(self) -> str | None:
+        return None if self.batch_id is None else ids.public_id(BATCH, self.batch_id)
+
+    def left(self, now: datetime) -> timedelta:
+        """Until the deadline; negative when it has passed."""
+        return self.withdrawal.deadline_at - now
+
+
+def withdrawals(
+    session: Session,
+    *,
+    programs: dict[int, Program],
+    open_only: bool = True,
+    rows_max: int = WITHDRAWALS_SHOWN_MAX,
+) -> list[Waiting]:
+    """Withdrawals of these programs: open ones by deadline, or all, newest first."""
+    query = (
+        sa.select(Withdrawal, Affiliate.name, Enrollment.program_id, PayoutBatch, PayoutItem.reason)
+        .join(Enrollment, Enrollment.id == Withdrawal.enrollment_id)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .outerjoin(PayoutItem, PayoutItem.id == Withdrawal.item_id)
+        .outerjoin(PayoutBatch, PayoutBatch.id == PayoutItem.batch_id)
+        .where(Enrollment.program_id.in_(programs))
+        .limit(rows_max)
+    )
+    if open_only:
+        query = query.where(Withdrawal.closed_at.is_(None)).order_by(Withdrawal.deadline_at)
+    else:
+        query = query.order_by(Withdrawal.id.desc())
+    return [
+        Waiting(
+            withdrawal,
+            name,
+            programs[program_id],
+            None if batch is None else batch.id,
+            None if batch is None else batch.number,
+            None if batch is None else batch.status,
+            reason,
+        )
+        for withdrawal, name, program_id, batch, reason in session.execute(query)
+    ]
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A payout that a person should look at."""
+
+    item: PayoutItem
+    affiliate: str
+    batch_id: int
+    batch_number: int
+
+    @property
+    def public(self) -> str:
+        return ids.public_id(ITEM, self.item.id)
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.item.amount_micros, self.item.currency)
+
+
+def stuck_items(session: Session, *, program_ids: Collection[int]) -> Sequence[Stuck]:
+    """What needs review first, then what waits with a reason, of approved batches."""
+    rows = session.execute(
+        sa.select(PayoutItem, Affiliate.name, PayoutBatch.id, PayoutBatch.number)
+        .join(PayoutBatch, PayoutBatch.id == PayoutItem.batch_id)
+        .join(Enrollment, Enrollment.id == PayoutItem.enrollment_id)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .where(
+            PayoutBatch.program_id.in_(program_ids),
+            PayoutBatch.status.in_(("approved", "paying")),
+            sa.or_(
+                PayoutItem.status.in_(("needs_review", "unknown")),
+                sa.and_(PayoutItem.status == "queued", PayoutItem.reason.is_not(None)),
+            ),
+        )
+        .order_by(PayoutItem.status != "needs_review", PayoutItem.id)
+        .limit(STUCK_SHOWN_MAX)
+    )
+    return [Stuck(*row) for row in rows]
+
+
+def changes_in(items: Sequence[ItemLine]) -> dict[str, Any]:
+    """What finance looks at first: who is paid for the first time, elsewhere, or far more."""
+    live = [line for line in items if line.item.status != "cancelled"]
+    return {
+        "first": [line for line in live if line.first],
+        "moved": [line for line in live if line.moved],
+        "jumped": [line for line in live if line.jumped],
+        "known": sum(not line.changed for line in live),
+    }

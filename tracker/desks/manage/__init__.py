@@ -1,0 +1,17 @@
+"""The manager's desk: health, applications, affiliates, orders, rules, programs, audit."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from affiliate.core.config import Settings
+
+
+def set_up(app: Flask, _settings: Settings) -> None:
+    """Register the pages."""
+    from tracker.desks.manage import affiliates, audit_log, health, orders, programs, rules
+    from tracker.desks.manage.blueprint import manage
+
+    views = (health, affiliates, orders, rules, programs, audit_log)
+    assert all(module.__name__.startswith(__name__) for module in views)
+    app.register_blueprint(manage)

@@ -1,0 +1,44 @@
+"""The overview: how the program is doing, and what waits for a manager."""
+
+from __future__ import annotations
+
+from affiliate.core import clock, ids
+from affiliate.core.db import db
+from affiliate.core.money import Money
+from affiliate.people import ids as people_ids
+from tracker.desks.manage import numbers, sentences
+from tracker.desks.manage.blueprint import ORDER, manage, page, place, readers
+
+
+@manage.get("/")
+@readers
+def overview() -> str:
+    """Health of the program, and what waits."""
+    return overview_page()
+
+
+def overview_page() -> str:
+    """The page of the program that the reader looks at."""
+    here = place()
+    if here.program is None:
+        return page("overview", here, found=None)
+    session, program = db.session(), here.program
+    now = clock.now(session)
+    waiting = [
+        {
+            "public": ids.public_id(ORDER, order.id),
+            "order": order,
+            "total": Money(order.total_micros, order.currency),
+        }
+        for order in numbers.unconfirmed(session, program=program)
+    ]
+    found = numbers.health(session, program=program, now=now)
+    return page(
+        "overview",
+        here,
+        found=found,
+        waiting=waiting,
+        top=[(people_ids.public(row_id), *rest) for row_id, *rest in found.top],
+        words=sentences,
+        active_days=numbers.ACTIVE_DAYS,
+    )

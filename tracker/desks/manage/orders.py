@@ -1,0 +1,299 @@
+"""Orders: search, the full trace of each in sentences, confirm and cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from flask import request, url_for
+from sqlalchemy.orm import Session
+
+from affiliate.core import clock, ids
+from affiliate.core.db import db
+from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.money import Money
+from affiliate.people import access
+from affiliate.people import ids as people_ids
+from payouts.commissions.rows import (
+    CommissionRow,
+    commissions_for,
+    commissions_for_many,
+    reversals_of,
+    when_available,
+)
+from tracker.attribution.decide import reference_of
+from tracker.attribution.models import Decision
+from tracker.desks.acting import Answer, act
+from tracker.desks.manage import people, sentences
+from tracker.desks.manage.blueprint import (
+    ORDER,
+    actors,
+    manage,
+    order_row,
+    page,
+    place,
+    place_of,
+    readers,
+    require_acting,
+)
+from tracker.desks.manage.health import overview_page
+from tracker.desks.words import _
+from tracker.orders.cancellation import cancel_order
+from tracker.orders.confirmation import confirm_by_person
+from tracker.orders.effects import refunds_of
+from tracker.orders.models import Order, OrderReport, ParkedCall
+
+ROWS_MAX = 50
+STATUSES = ("unconfirmed", "confirmed", "cancelled")
+CREDITS = ("attributed", "unattributed")
+SEARCH_CHARS_MAX = 200
+REASON_CHARS_MAX = 500
+
+
+@manage.get("/orders")
+@readers
+def orders() -> str:
+    """The program's orders, newest first, by id, status or credit."""
+    here = place()
+    program = here.required
+    text = request.args.get("q", "").replace("\0", "").strip()[:SEARCH_CHARS_MAX]
+    status, credit = request.args.get("status", ""), request.args.get("credit", "")
+    if status not in ("", *STATUSES) or credit not in ("", *CREDITS):
+        raise NotFound
+    before = request.args.get("before", type=order_row)
+    found = _rows(
+        db.session(), program.id, text=text, status=status, credit=credit, before_id=before
+    )
+    shown = found[:ROWS_MAX]
+    filters: dict[str, Any] = {
+        "q": text or None,
+        "status": status or None,
+        "credit": credit or None,
+    }
+    more = len(found) > ROWS_MAX
+    return page(
+        "orders",
+        here,
+        rows=_described(db.session(), shown),
+        q=text,
+        status=status,
+        credit=credit,
+        words=sentences,
+        next_url=url_for("manage.orders", before=ids.public_id(ORDER, shown[-1][0].id), **filters)
+        if more
+        else None,
+        previous_url=url_for("manage.orders", **filters) if before else None,
+    )
+
+
+@manage.get("/orders/<order>")
+@readers
+def order(order: str) -> str:
+    """An order with everything that was ever decided about it."""
+    return order_page(order_row(order))
+
+
+@manage.post("/orders/<order>/confirmation")
+@actors
+def confirm(order: str) -> Answer:
+    """Confirm a browser's order: from now on it may be released."""
+    found = _mine(order)
+    overview = request.form.get("from") == "overview"
+    return act(
+        lambda session, now: confirm_by_person(
+            session,
+            program_id=found.program_id,
+            order_id=found.order_id,
+            user_id=access.actor().user_id,
+            now=now,
+        ),
+        done=_("Order %(order)s is confirmed.", order=found.order_id),
+        back=url_for("manage.overview") if overview else url_for("manage.order", order=order),
+        page=overview_page if overview else lambda: order_page(order_row(order)),
+    )
+
+
+@manage.post("/orders/<order>/cancellation")
+@actors
+def cancel(order: str) -> Answer:
+    """Cancel an order: both levels are taken back."""
+    found = _mine(order)
+    return act(
+        lambda session, now: cancel_order(
+            session,
+            program_id=found.program_id,
+            order_id=found.order_id,
+            reason=_reason(),
+            now=now,
+        ),
+        done=_("Order %(order)s is cancelled; what it earned is taken back.", order=found.order_id),
+        back=url_for("manage.order", order=order),
+        page=lambda: order_page(order_row(order)),
+    )
+
+
+def order_page(row_id: int) -> str:
+    """The page of an order of one of the reader's programs; NotFound otherwise."""
+    session = db.session()
+    found = session.get(Order, row_id, populate_existing=True)
+    if found is None:
+        raise NotFound
+    here = place_of(found.program_id)
+    reference = reference_of(found.id)
+    decisions = session.scalars(
+        sa.select(Decision).where(Decision.order_id == found.id).order_by(Decision.number.desc())
+    ).all()
+    earned = commissions_for(session, reference=reference)
+    names = people.names_of(session, _everybody(decisions, earned))
+    return page(
+        "order",
+        here,
+        public=ids.public_id(ORDER, found.id),
+        order=found,
+        amounts=_amounts(found),
+        decisions=[_decision(decision, names) for decision in decisions],
+        commissions=[_commission(session, row, names) for row in reversed(earned)],
+        reversals=reversals_of(session, reference=reference),
+        refunds=[
+            {
+                "id": refund.refund_id,
+                "amount": Money(refund.amount_micros, found.currency),
+                "net": Money(refund.net_micros, found.currency),
+                "reason": refund.reason,
+                "at": refund.received_at,
+                "reference": f"refund:{refund.id}",
+            }
+            for refund in refunds_of(session, order_row_id=found.id)
+        ],
+        reports=session.scalars(
+            sa.select(OrderReport)
+            .where(OrderReport.order_id == found.id)
+            .order_by(OrderReport.id.desc())
+        ).all(),
+        parked=session.scalars(
+            sa.select(ParkedCall)
+            .where(ParkedCall.program_id == found.program_id, ParkedCall.order_id == found.order_id)
+            .order_by(ParkedCall.id.desc())
+        ).all(),
+        confirmed_by=_person(session, found.confirmed_by),
+        words=sentences,
+    )
+
+
+def _rows(
+    session: Session,
+    program_id: int,
+    *,
+    text: str,
+    status: str,
+    credit: str,
+    before_id: int | None,
+) -> list[tuple[Order, Decision | None]]:
+    query = (
+        sa.select(Order, Decision)
+        .outerjoin(Decision, sa.and_(Decision.order_id == Order.id, Decision.voided_at.is_(None)))
+        .where(Order.program_id == program_id)
+        .order_by(Order.id.desc())
+        .limit(ROWS_MAX + 1)
+    )
+    if text:
+        query = query.where(Order.order_id == text)
+    if status:
+        query = query.where(Order.status == status)
+    if credit:
+        query = query.where(Decision.outcome == credit)
+    if before_id is not None:
+        query = query.where(Order.id < before_id)
+    return [(order, decision) for order, decision in session.execute(query)]
+
+
+def _described(
+    session: Session, rows: Sequence[tuple[Order, Decision | None]]
+) -> list[dict[str, Any]]:
+    earned = commissions_for_many(session, references=[reference_of(o.id) for o, _d in rows])
+    wanted = {share["enrollment_id"] for _o, d in rows if d for share in d.shares}
+    names = people.names_of(session, wanted)
+    return [
+        {
+            "public": ids.public_id(ORDER, order.id),
+            "order": order,
+            "total": Money(order.total_micros, order.currency),
+            "decision": decision,
+            "credited": [
+                (people_ids.public(share["enrollment_id"]), names.get(share["enrollment_id"], "—"))
+                for share in (decision.shares if decision else [])
+            ],
+            "commission": Money(
+                sum(row.left.micros for row in earned[reference_of(order.id)]), order.currency
+            ),
+        }
+        for order, decision in rows
+    ]
+
+
+def _everybody(decisions: Sequence[Decision], earned: Sequence[CommissionRow]) -> set[int]:
+    found = {share["enrollment_id"] for decision in decisions for share in decision.shares}
+    found |= {line["enrollment_id"] for d in decisions for line in d.trace if line["enrollment_id"]}
+    found |= {row.enrollment_id for row in earned}
+    return found | {row.via_enrollment_id for row in earned if row.via_enrollment_id}
+
+
+def _decision(decision: Decision, names: dict[int, str]) -> dict[str, Any]:
+    return {
+        "row": decision,
+        "live": decision.voided_at is None,
+        "why": sentences.reason(decision.reason),
+        "void": sentences.void_reason(decision.void_reason),
+        "shares": [
+            {
+                "public": people_ids.public(share["enrollment_id"]),
+                "name": names.get(share["enrollment_id"], "—"),
+                "weight": share["weight"],
+            }
+            for share in decision.shares
+        ],
+        "trace": sentences.trace(decision.trace, names),
+    }
+
+
+def _commission(session: Session, row: CommissionRow, names: dict[int, str]) -> dict[str, Any]:
+    when = when_available(row, clock.now(session))
+    return {
+        "row": row,
+        "public": people_ids.public(row.enrollment_id),
+        "name": names.get(row.enrollment_id, "—"),
+        "via": names.get(row.via_enrollment_id or 0),
+        "steps": sentences.commission_steps(list(row.trace), row.amount.currency),
+        "available_at": when.at,
+        "waits_for": sentences.waits_for(when.waits_for),
+        "void": sentences.void_reason(row.void_reason),
+    }
+
+
+def _amounts(order: Order) -> dict[str, Money]:
+    names = (
+        "total", "discount", "tax", "shipping", "fees", "credits", "net", "refunded",
+        "refunded_net",
+    )  # fmt: skip
+    return {name: Money(getattr(order, f"{name}_micros"), order.currency) for name in names}
+
+
+def _person(session: Session, actor: str | None) -> str | None:
+    return None if actor is None else people.user_names(session, {actor}).get(actor, actor)
+
+
+def _mine(order: str) -> Order:
+    """The order that a form is about, in a program in which the reader may act."""
+    found = db.session.get(Order, order_row(order))
+    if found is None:
+        raise NotFound
+    require_acting(found.program_id)
+    return found
+
+
+def _reason() -> str:
+    text = " ".join(request.form.get("reason", "").split())
+    if not 1 <= len(text) <= REASON_CHARS_MAX:
+        raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))
+    return text

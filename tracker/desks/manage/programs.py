@@ -1,0 +1,139 @@
+"""Programs: the list, a new one, the settings of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from babel.dates import get_day_names
+from flask import current_app, flash, redirect, url_for
+from flask_babel import get_locale
+
+from affiliate.core import clock
+from affiliate.core.config import Settings
+from affiliate.core.db import db
+from affiliate.core.errors import NotFound, Refusal
+from affiliate.people import access
+from affiliate.programs import programs as verbs
+from affiliate.programs.models import Program
+from payouts.rails.registry import rails
+from tracker.desks.acting import Answer
+from tracker.desks.manage.blueprint import ACTORS, actors, manage, owners, page, place, readers
+from tracker.desks.manage.forms import ProgramForm, SettingsForm
+from tracker.desks.words import _
+
+
+@manage.get("/programs")
+@readers
+def programs() -> str:
+    """The reader's programs."""
+    return page("programs", place(), owner=access.is_owner())
+
+
+@manage.get("/programs/new")
+@owners
+def new_program() -> str:
+    """The form of a new program."""
+    form = ProgramForm(formdata=None)
+    _choices(form)
+    form.payout_hour.data, form.time_zone.data = 9, "Europe/Moscow"
+    form.window_days.data, form.hold_days.data = 30, 14
+    form.level_1_rate.data, form.level_2_of.data, form.level_2_rate.data = "10", "sale", "2"
+    return page("program_form", place(), form=form, program=None)
+
+
+@manage.post("/programs")
+@owners
+def create() -> Answer:
+    """Create a program with version 1 of its rules."""
+    session, form = db.session(), ProgramForm()
+    _choices(form)
+    if not form.validate_on_submit():
+        return page("program_form", place(), form=form, program=None), 422
+    try:
+        made = verbs.create_program(
+            session,
+            slug=form.slug.data.strip(),
+            currency=form.currency.data.strip().upper(),
+            terms_document=form.document(),
+            by=access.actor().user_id,
+            now=clock.now(session),
+            plain_loopback=_plain_loopback(),
+            **form.changes(),
+        )
+        session.commit()
+    except Refusal as refusal:
+        session.rollback()
+        form.show(refusal)
+        return page("program_form", place(), form=form, program=None), refusal.status
+    flash(_("%(name)s is open for applications.", name=made.name), "success")
+    return redirect(url_for("manage.rules", program=made.slug), 303)
+
+
+@manage.get("/programs/<slug>")
+@actors
+def settings(slug: str) -> str:
+    """Settings of a program."""
+    program = access.require_program(slug, *ACTORS)
+    form = SettingsForm(formdata=None, data=_data(program))
+    _choices(form)
+    form.rail.data, form.payout_weekday.data = program.rail, program.payout_weekday
+    return page("program_form", place(), form=form, program=program)
+
+
+@manage.post("/programs/<slug>")
+@actors
+def change(slug: str) -> Answer:
+    """Change settings; what is equal stays, what changed is in the audit log."""
+    program = access.require_program(slug, *ACTORS)
+    program_id = program.id
+    session, form = db.session(), SettingsForm()
+    _choices(form)
+    if not form.validate_on_submit():
+        return page("program_form", place(), form=form, program=program), 422
+    try:
+        verbs.update_program(
+            session,
+            program_id=program_id,
+            changes=form.changes(),
+            by=access.actor().user_id,
+            now=clock.now(session),
+            plain_loopback=_plain_loopback(),
+        )
+        session.commit()
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        session.rollback()
+        form.show(refusal)
+        return page("program_form", place(), form=form, program=program), refusal.status
+    flash(_("The settings are saved."), "success")
+    return redirect(url_for("manage.settings", slug=slug), 303)
+
+
+def _choices(form: SettingsForm) -> None:
+    names = {"stripe": "Stripe", "manual": _("by hand, with a reference")}
+    known = rails(_settings())
+    form.rail.choices = [
+        (name, names.get(name, name) + ("" if rail.configured() else _(" (not configured yet)")))
+        for name, rail in known.items()
+    ]
+    days = get_day_names("wide", locale=get_locale())
+    form.payout_weekday.choices = [(number, days[number]) for number in range(7)]
+
+
+def _data(program: Program) -> dict[str, Any]:
+    names = ("name", "summary", "landing_url", "payout_hour", "time_zone", "contact_email",
+             "auto_approve")  # fmt: skip
+    return {
+        **{name: getattr(program, name) for name in names},
+        "allowed_sites": "\n".join(program.allowed_sites),
+    }
+
+
+def _plain_loopback() -> bool:
+    return not _settings().production
+
+
+def _settings() -> Settings:
+    found: Settings = current_app.extensions["kopeck.settings"]
+    return found
