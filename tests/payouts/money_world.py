@@ -96,7 +96,7 @@ class World:
         )
         return Sale(
             program_id=self.program_id,
-            reference=reference or f"order:{next(_numbers)}",
+            reference=reference or f"sale:{next(_numbers)}",
             decision=decision,
             net=self.money(net),
             credits=(

@@ -474,7 +474,7 @@ def test_the_statement_of_a_month_equals_the_ledger(by_hand: Pay) -> None:
         ("earn", "5.00"),
         ("settle", "-2.00"),
     ]
-    assert found.lines[0].about.startswith("order:")
+    assert found.lines[0].about.startswith("sale:")
     assert found.lines[1].about == f"item:{made.item_id}"
     assert found.opening == by_hand.world.money("0")
     assert found.closing == by_hand.world.money("3") == by_hand.balances("anna").owed

@@ -1,0 +1,196 @@
+"""Every check is seen to fire on planted corruption, and to be silent on good books."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from money_world import NOW
+from paying import Pay
+
+from affiliate.core import clock
+from payouts.audit.checks import CHECKS
+from payouts.audit.lock import audit_and_lock
+from payouts.audit.run import Severity, registered, run
+from payouts.batches.locks import LockReason, open_locks, unlock
+from payouts.batches.review import mark_paid
+from payouts.commissions.earn import earn
+from payouts.commissions.void import take_back
+
+
+@pytest.fixture
+def books(by_hand: Pay) -> Pay:
+    """Two levels, a refund, a payout that is paid and one that is frozen."""
+    by_hand.world.affiliate("rita")
+    by_hand.affiliate("anna", "9.00")
+    by_hand.affiliate("boris", "3.00")
+    sale = by_hand.world.sale("anna", "100.00", reference="sale:900")
+    by_hand.session.execute(
+        sa.text("UPDATE enrollments SET recruiter_id = :rita WHERE id = :anna"),
+        {"rita": by_hand.world.enrollments["rita"], "anna": by_hand.world.enrollments["anna"]},
+    )
+    sale = by_hand.world.sale("anna", "100.00", reference="sale:900")
+    earn(by_hand.session, sale=sale, waits_for=None, now=NOW)
+    take_back(
+        by_hand.session,
+        reference="sale:900",
+        refund="refund:1",
+        refunded_net=by_hand.world.money("50"),
+        net=sale.net,
+        now=NOW,
+    )
+    made = by_hand.approved("anna", "2.00")
+    mark_paid(
+        by_hand.session,
+        item_id=made.item_id,
+        reference="17",
+        by_user_id=by_hand.finance,
+        rails=by_hand.rails,
+        now=NOW,
+    )
+    by_hand.session.commit()
+    by_hand.withdraw("boris", "1.00")
+    return by_hand
+
+
+PLANTED = [
+    ("L1", "UPDATE ledger_entries SET amount_micros = amount_micros + 1 WHERE id = 1"),
+    ("L2", "UPDATE ledger_entries SET amount_micros = amount_micros + 1 WHERE id = 1"),
+    ("L3", "DELETE FROM ledger_entries WHERE transaction_id = 1"),
+    ("L4", "UPDATE ledger_entries SET currency = 'RUB' WHERE transaction_id = 1"),
+    ("L5", "ALTER TABLE ledger_transactions DROP CONSTRAINT uq_ledger_transactions_reference;"
+           "UPDATE ledger_transactions SET reference = 'twice' WHERE id IN (1, 2)"),
+    ("L6", "UPDATE ledger_transactions SET reverses_id = 1 WHERE id = 2"),
+    ("L7", "UPDATE ledger_entries e SET amount_micros = -amount_micros FROM ledger_accounts a"
+           " WHERE a.id = e.account_id AND a.kind = 'pending'"),
+    ("L8", "UPDATE ledger_balances SET amount_micros = amount_micros + 1"),
+    ("L9", "UPDATE ledger_accounts SET program_id = 999 WHERE kind = 'pending'"),
+    ("C1", "DELETE FROM commissions WHERE level = 1 AND reference = 'sale:900'"),
+    ("C2", "UPDATE commissions SET decision = 2 WHERE level = 2"),
+    ("C5", "UPDATE commissions SET amount_micros = amount_micros + 1 WHERE level = 2"),
+    ("C6", "DELETE FROM commissions WHERE level = 2"),
+    ("C7", "UPDATE commissions SET reversed_micros = 0 WHERE reference = 'sale:900'"),
+    ("C8", "UPDATE commissions SET released_at = now() WHERE reference = 'sale:900'"),
+    ("C9", "UPDATE commissions SET available_at = now() - interval '2 days'"),
+    ("P1", "UPDATE payout_batches SET approved_total_micros = 1 WHERE status = 'done'"),
+    ("P2", "UPDATE payout_batches SET status = 'frozen' WHERE status = 'done'"),
+    ("P3", "UPDATE payout_batches SET approved_by = created_by WHERE status = 'done'"),
+    ("P3", "UPDATE grants SET role = 'curator'"),
+    ("P4", "UPDATE payout_attempts SET destination = 'elsewhere'"),
+    ("P5", "DROP INDEX uq_payout_attempts_live;"
+           "INSERT INTO payout_attempts (item_id, number, idempotency_key, params, request_hash,"
+           " amount_micros, currency, destination, status, first_sent_at, last_tried_at)"
+           " SELECT item_id, 2, 'other', params, request_hash, amount_micros, currency,"
+           " destination, 'unknown', first_sent_at, last_tried_at FROM payout_attempts"),
+    ("P6", "UPDATE payout_attempts SET transfer_id = NULL"),
+    ("P6", "DELETE FROM payout_attempts"),
+    ("P7", "UPDATE payout_batches SET hash = NULL"),
+    ("P8", "UPDATE payout_attempts SET status = 'unknown',"
+           " first_sent_at = now() - interval '24 hours'"),
+    ("P9", "UPDATE payout_items SET amount_micros = amount_micros + 10000"),
+    ("P10", "UPDATE payout_items SET settle_transaction_id = NULL"),
+    ("P11", "UPDATE payout_items SET status = 'failed' WHERE status = 'queued'"),
+    ("P12", "UPDATE ledger_entries e SET amount_micros = -amount_micros - 50000000"
+            " FROM ledger_accounts a WHERE a.id = e.account_id AND a.kind = 'available'"),
+    ("P13", "UPDATE withdrawals SET closed_at = NULL"),
+    ("P14", "UPDATE payout_batches SET currency = 'RUB'"),
+    ("P15", "UPDATE payout_batches SET status = 'paying' WHERE status = 'done';"
+            "UPDATE payout_items SET status = 'unknown', next_try_at = now() - interval '2 hours'"
+            " WHERE status = 'paid'"),
+    ("T1", "UPDATE enrollments e SET recruiter_id = r.id FROM enrollments r"
+           " WHERE r.recruiter_id IS NULL AND e.recruiter_id IS NOT NULL;"
+           "UPDATE enrollments r SET recruiter_id = e.id FROM enrollments e"
+           " WHERE r.id = e.recruiter_id"),
+]  # fmt: skip
+
+
+def test_good_books_break_no_check(books: Pay) -> None:
+    books.sound()
+
+
+@pytest.mark.parametrize(("name", "corruption"), PLANTED)
+def test_a_planted_contradiction_is_found(books: Pay, name: str, corruption: str) -> None:
+    session = books.session
+    # Replica mode switches the triggers off that would refuse all this.
+    session.execute(sa.text("SET LOCAL session_replication_role = replica"))
+    for statement in corruption.split(";"):
+        session.execute(sa.text(statement))
+    found = run(session, CHECKS, real_now=clock.real_now())
+    session.rollback()
+    broken = {finding.check.name: finding for finding in found}
+    assert name in broken
+    assert broken[name].rows
+
+
+def test_every_check_has_its_planted_contradiction() -> None:
+    assert {check.name for check in CHECKS} == {name for name, _ in PLANTED}
+
+
+def test_a_contradiction_locks_payouts_and_says_which_row(books: Pay) -> None:
+    session = books.session
+    session.execute(sa.text("UPDATE ledger_balances SET amount_micros = amount_micros + 1"))
+    for _ in range(2):
+        found = audit_and_lock(session, checks=CHECKS, now=NOW, real_now=clock.real_now())
+        assert {f.check.name for f in found} >= {"L8"}
+    (lock,) = open_locks(session)
+    assert lock.reason is LockReason.INTEGRITY
+    assert "L8" in lock.detail
+    assert "account_id=" in lock.detail
+    assert unlock(session, by="cli", why="seen", now=NOW) == 1
+    assert open_locks(session) == []
+
+
+def test_what_only_stands_still_alerts_and_locks_nothing(books: Pay) -> None:
+    session = books.session
+    soon = clock.real_now() + timedelta(days=365)
+    found = audit_and_lock(session, checks=CHECKS, now=NOW, real_now=soon)
+    assert {f.check.severity for f in found} == {Severity.LIVENESS}
+    assert open_locks(session) == []
+
+
+def test_the_application_knows_the_checks_of_every_package(app: Flask) -> None:
+    names = [check.name for check in registered(app)]
+    assert len(names) == len(set(names))
+    assert {check.name for check in CHECKS} < set(names)
+    assert {"O1", "C4", "K2"} <= set(names)
+
+
+def test_the_command_exits_with_1_and_the_row(app: Flask, books: Pay) -> None:
+    from payouts.cli import audit_command, payouts_group
+
+    runner = app.test_cli_runner()
+    good = runner.invoke(audit_command)
+    assert (good.exit_code, good.output.splitlines()[-1].split(", ")[1]) == (0, "0 broken.")
+    books.session.execute(sa.text("UPDATE ledger_balances SET amount_micros = 1"))
+    books.session.commit()
+    bad = runner.invoke(audit_command, ["--lock"])
+    assert bad.exit_code == 1
+    assert "L8 (integrity)" in bad.output
+    assert "L8" in runner.invoke(payouts_group, ["status"]).output
+    assert "1 lifted." in runner.invoke(payouts_group, ["unlock", "--why", "test"]).output
+    assert "not locked" in runner.invoke(payouts_group, ["status"]).output
+    runner.invoke(payouts_group, ["lock", "--why", "holiday"])
+    assert "holiday" in runner.invoke(payouts_group, ["status"]).output
+
+
+def test_the_periodic_release_runs_in_the_application(app: Flask, by_hand: Pay) -> None:
+    from payouts.commissions import jobs
+
+    by_hand.world.affiliate("anna")
+    earn(
+        by_hand.session,
+        sale=by_hand.world.sale("anna", "10.00", placed_at=clock.real_now() - timedelta(days=20)),
+        waits_for=None,
+        now=NOW,
+    )
+    by_hand.session.commit()
+    with app.app_context():
+        jobs.release_due()
+    assert by_hand.balances("anna").available == by_hand.world.money("1")
+
+
+def test_checks_read_alone(books: Pay) -> None:
+    books.session.execute(sa.text("SET TRANSACTION READ ONLY"))
+    assert run(books.session, CHECKS, real_now=clock.real_now()) == []
