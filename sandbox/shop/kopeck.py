@@ -9,7 +9,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sandbox.shop.config import ShopConfig
@@ -17,6 +18,7 @@ from sandbox.shop.store import Call, Store
 
 TIMEOUT_S = 5.0
 CLOCK_TIMEOUT_S = 1.0
+CLOCK_FILE = "clock-ahead"
 ANSWER_CHARS_MAX = 20_000
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 60.0
@@ -55,14 +57,18 @@ class Kopeck:
         """The demo's business time, which can be moved ahead of ours; else our own clock.
 
         A real shop has no such call: it is here because an order that was placed before its
-        click credits nobody, and the demo's clicks live in moved time.
+        click credits nobody, and the demo's clicks live in moved time. While Kopeck does not
+        answer, the clock is as far ahead as it last was.
         """
         status, answer = self._request("GET", "/demo/clock", None, CLOCK_TIMEOUT_S)
         parsed: Any = _parsed(answer) if status == 200 else {}
+        ahead = self._config.data_dir / CLOCK_FILE
         try:
-            return datetime.fromisoformat(parsed["now"]).astimezone(UTC)
+            now = datetime.fromisoformat(parsed["now"]).astimezone(UTC)
         except (KeyError, TypeError, ValueError):
-            return datetime.now(UTC)
+            return datetime.now(UTC) + _seconds_in(ahead)
+        _write_whole(ahead, str((now - datetime.now(UTC)).total_seconds()))
+        return now
 
     def order(self, order_id: str) -> dict[str, Any] | None:
         """What Kopeck knows of an order now; None when it does not say."""
@@ -114,6 +120,20 @@ class Kopeck:
                 return error.code, _text(error.read(ANSWER_CHARS_MAX))
         except (OSError, http.client.HTTPException) as error:
             return None, f"Kopeck could not be reached: {error}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write the file so that a reader finds the text before or this one, never a part."""
+    new = path.with_suffix(f".{threading.get_ident()}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def _seconds_in(path: Path) -> timedelta:
+    try:
+        return timedelta(seconds=float(path.read_text()))
+    except (OSError, ValueError):
+        return timedelta(0)
 
 
 def _text(raw: bytes) -> str:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,20 @@ def test_orders_are_placed_in_the_demos_moved_time(shop: RunningShop, kopeck: Ko
         shop.buy(buyer)
     wait_until(lambda: len(kopeck.told) == 1)
     assert kopeck.told[0][1]["placed_at"] == "2031-01-02T03:04:05.678+00:00"
+
+
+def test_the_clock_stays_as_far_ahead_while_kopeck_does_not_answer(
+    shop: RunningShop, kopeck: Kopeck
+) -> None:
+    moved = datetime.now(UTC) + timedelta(days=15)
+    kopeck.clock = moved.isoformat()
+    with shop.buyer() as buyer:
+        shop.buy(buyer)
+        kopeck.clock = ""
+        shop.buy(buyer)
+    wait_until(lambda: len(kopeck.told) == 2)
+    placed = datetime.fromisoformat(kopeck.told[1][1]["placed_at"])
+    assert moved - timedelta(seconds=1) <= placed <= moved + timedelta(days=1)
 
 
 def test_refunds_and_a_cancellation_follow_in_order(shop: RunningShop, kopeck: Kopeck) -> None:
