@@ -9,7 +9,7 @@ from urllib.parse import urldefrag, urlsplit
 from playwright.sync_api import Page
 
 # Files, not pages; and what ends the sign-in.
-_NO_PAGE = re.compile(r"\.(csv|svg|json|pdf|png|js)$|format=|download=|^/sign-out|^/static/")
+_NO_PAGE = re.compile(r"\.(csv|svg|json|pdf|png|js)(\?|$)|format=|download=|^/sign-out|^/static/")
 _ID = re.compile(r"(?<=/)([a-z]{3}_[A-Za-z0-9]+|[0-9]+)(?=/|$)")
 PAGES_MAX = 80
 
@@ -36,7 +36,10 @@ def pages(page: Page, base: str, starts: list[str]) -> Iterator[str]:
         # The caller may have led the page elsewhere in the meantime.
         if not page.url.startswith(base):
             page.goto(base + path)
-        for found in page.eval_on_selector_all("a[href]", "links => links.map(l => l.href)"):
+        # The demo's doors lead everybody to every desk, also those that are not theirs.
+        for found in page.eval_on_selector_all(
+            "a[href]:not(.door, [download])", "links => links.map(l => l.href)"
+        ):
             address = urldefrag(str(found))[0]
             if not address.startswith(base + "/"):
                 continue

@@ -33,8 +33,8 @@ def person(browser: Browser, **more: Any) -> Iterator[BrowserContext]:
 
 
 def sign_in_of(who: str, sign_ins: Iterable[dict[str, str]]) -> dict[str, str]:
-    """The demo sign-in whose name or address has that word in it."""
-    found = [each for each in sign_ins if who.lower() in f"{each['who']} {each['email']}".lower()]
+    """The demo sign-in whose address begins with that word."""
+    found = [each for each in sign_ins if each["email"].startswith(f"{who.lower()}@")]
     assert found, f"no demo sign-in of {who}"
     return found[0]
 

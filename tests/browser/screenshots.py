@@ -45,15 +45,16 @@ PUBLIC_STARTS = ["/", "/programs/demo", "/sign-in", "/sign-up", "/demo/", "/api/
     default=ROOT / "screenshots",
     show_default="screenshots/",
 )
-@click.option("--only", default="", help="Only people whose name or address holds this word.")
+@click.option("--only", default="", help="Only people whose address holds this word.")
 def main(data_dir: Path, launch: bool, out: Path, only: str) -> None:
     """Draw the pages of a running Kopeck."""
     with _running(data_dir, launch) as (urls, sign_ins), sync_playwright() as playwright:
         chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         shutil.rmtree(out, ignore_errors=True)
-        for who, account in [("visitor", None), *((each["who"], each) for each in sign_ins)]:
-            if only.lower() in f"{who} {account['email'] if account else ''}".lower():
+        people = [(each["email"].partition("@")[0], each) for each in sign_ins]
+        for who, account in [("visitor", None), *people]:
+            if only in who:
                 count = _draw(browser, urls["kopeck"], account, out / _file_name(who))
                 click.echo(f"{who}: {count} pages")
         browser.close()
