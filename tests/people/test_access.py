@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,10 @@ from affiliate.people.navigation import landing
 from affiliate.programs.models import Program
 
 
+SAMPLES: dict[str, Any] = {"IntegerConverter": 1, "UUIDConverter": uuid.UUID(int=1)}
+"""A value for each kind of variable in an address; others take a word."""
+
+
 def views(app: Flask) -> Iterator[tuple[Rule, str, access.Mark]]:
     """Every (rule, method, mark) of the application."""
     for rule in app.url_map.iter_rules():
@@ -33,11 +38,11 @@ def views(app: Flask) -> Iterator[tuple[Rule, str, access.Mark]]:
 
 
 def path_of(app: Flask, rule: Rule) -> str:
-    """The rule's path with 1 or `x` for what varies."""
+    """The rule's path with a sample for what varies."""
     adapter = app.url_map.bind("127.0.0.1:8000")
     values: dict[str, Any] = {}
     for name, converter in rule._converters.items():
-        values[name] = 1 if "Int" in type(converter).__name__ else "x"
+        values[name] = SAMPLES.get(type(converter).__name__, "x")
     return adapter.build(rule.endpoint, values)
 
 
