@@ -23,7 +23,6 @@ from affiliate.people.models import Grant, User
 from affiliate.people.navigation import landing
 from affiliate.programs.models import Program
 
-
 SAMPLES: dict[str, Any] = {"IntegerConverter": 1, "UUIDConverter": uuid.UUID(int=1)}
 """A value for each kind of variable in an address; others take a word."""
 
