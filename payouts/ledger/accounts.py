@@ -92,18 +92,26 @@ def _order(key: AccountKey) -> tuple[int, int, str, str, str]:
     return (key.program_id, key.enrollment_id or 0, key.kind.value, key.rail or "", key.currency)
 
 
+# Two halves, because an OR over "the same enrollment or none in both" cannot use the unique
+# index beyond the program, and one program may have a hundred thousand accounts.
 _LOOK_UP = sa.text(
     """
+    WITH k AS MATERIALIZED (
+        SELECT * FROM unnest(
+            CAST(:kinds AS text[]), CAST(:programs AS bigint[]), CAST(:enrollments AS bigint[]),
+            CAST(:rails AS text[]), CAST(:currencies AS text[])
+        ) AS k(kind, program_id, enrollment_id, rail, currency)
+    )
     SELECT a.id, a.kind, a.program_id, a.enrollment_id, a.rail, a.currency
-    FROM unnest(
-        CAST(:kinds AS text[]), CAST(:programs AS bigint[]), CAST(:enrollments AS bigint[]),
-        CAST(:rails AS text[]), CAST(:currencies AS text[])
-    ) AS k(kind, program_id, enrollment_id, rail, currency)
-    JOIN ledger_accounts a
-      ON a.kind = k.kind AND a.program_id = k.program_id AND a.currency = k.currency
-     AND (a.enrollment_id = k.enrollment_id
-          OR a.enrollment_id IS NULL AND k.enrollment_id IS NULL)
-     AND (a.rail = k.rail OR a.rail IS NULL AND k.rail IS NULL)
+    FROM k JOIN ledger_accounts a
+      ON a.enrollment_id = k.enrollment_id AND a.program_id = k.program_id
+     AND a.kind = k.kind AND a.currency = k.currency
+    UNION ALL
+    SELECT a.id, a.kind, a.program_id, a.enrollment_id, a.rail, a.currency
+    FROM k JOIN ledger_accounts a
+      ON a.enrollment_id IS NULL AND k.enrollment_id IS NULL AND a.program_id = k.program_id
+     AND a.kind = k.kind AND coalesce(a.rail, '') = coalesce(k.rail, '')
+     AND a.currency = k.currency
     """
 )
 

@@ -53,11 +53,20 @@ def order(session: Session, world: World) -> Order:
     )  # fmt: skip
     session.execute(
         sa.insert(Click).values(
-            click_id=CLICK, clicked_at=NOW - timedelta(hours=1), link_id=link.id,
-            program_id=world.program_id, enrollment_id=anna, visitor_id=uuid4(),
-            visitor_known=False, is_unique=True, deep_link_refused=False, address_hash=uuid4(), agent="Firefox", referrer="",
+            click_id=CLICK,
+            clicked_at=NOW - timedelta(hours=1),
+            link_id=link.id,
+            program_id=world.program_id,
+            enrollment_id=anna,
+            visitor_id=uuid4(),
+            visitor_known=False,
+            is_unique=True,
+            deep_link_refused=False,
+            address_hash=uuid4(),
+            agent="Firefox",
+            referrer="",
         )
-    )  # fmt: skip
+    )
     sale = world.sale("anna", "100.00", reference=f"order:{order.id}")
     earn(session, sale=sale, waits_for=None, now=NOW)
     take_back(session, reference=sale.reference, refund="refund:1",
