@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
+from typing import TextIO
 
 import click
 from flask import current_app
@@ -20,11 +22,13 @@ from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
+from affiliate.programs.programs import by_slug
 from payouts.rails.protocol import RailAway
 from tracker.demo import payees
 from tracker.demo import seed as demo
 from tracker.demo.plan import Sizes
 from tracker.demo.year import load_year
+from tracker.export import QUERIES, export
 
 
 def _settings() -> Settings:
@@ -115,4 +119,30 @@ def demo_data_command(
         click.echo(f"{name:>14} {number:>10,}")
 
 
-commands: list[click.Command] = [seed_command, demo_data_command]
+@click.command("export")
+@click.argument("kind", type=click.Choice(sorted(QUERIES)))
+@click.option("--program", "slug", required=True, help="Slug of the program.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in UTC.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="First day that is not in it.")
+@click.option("--to", type=click.File("w", lazy=False, encoding="utf-8"), default="-")
+@with_appcontext
+def export_command(
+    kind: str, slug: str, since: datetime | None, until: datetime | None, to: TextIO
+) -> None:
+    """Write orders, commissions, clicks by day or the ledger's journal of a program as CSV."""
+    try:
+        with unit_of_work() as session:
+            count = export(
+                session,
+                kind=kind,
+                program_id=by_slug(session, slug).id,
+                since=(since or datetime(1970, 1, 1)).replace(tzinfo=UTC),  # noqa: DTZ001
+                until=(until or datetime(9999, 1, 1)).replace(tzinfo=UTC),  # noqa: DTZ001
+                to=to,
+            )
+    except Refusal as refusal:
+        raise click.ClickException(refusal.detail) from refusal
+    click.echo(f"{count:,} rows", err=True)
+
+
+commands: list[click.Command] = [seed_command, demo_data_command, export_command]
