@@ -251,12 +251,14 @@ class Run:
         if not (self.settings.demo and path.exists()):
             return
         table = Table(title="Demo sign-ins", title_justify="left")
-        for heading in ("Who", "E-mail", "Password", "Where"):
-            table.add_column(heading, overflow="fold")
+        table.add_column("Who", overflow="fold")
+        for heading in ("E-mail", "Password", "Where"):
+            # What is copied is never broken; in a narrow terminal it is the names that fold.
+            table.add_column(heading, no_wrap=True)
+        kopeck = self.settings.public_url
         for person in json.loads(path.read_text()):
-            table.add_row(
-                *(str(person.get(key, "")) for key in ("who", "email", "password", "url"))
-            )
+            row = [str(person.get(key, "")) for key in ("who", "email", "password", "url")]
+            table.add_row(*row[:3], row[3].removeprefix(kopeck))
         yield table
 
 
