@@ -130,6 +130,7 @@ def cancel(body: dict[str, Any], order_id: str) -> Response:
             program_id=key.program_id,
             order_id=known_id,
             reason=body["reason"],
+            by=key.label,
             now=now,
         )
         return _after(session, done, "cancellation_parked", key.program_id, known_id, now)

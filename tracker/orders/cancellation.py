@@ -12,9 +12,15 @@ from tracker.orders.records import find_order, lock_order_id
 
 
 def cancel_order(
-    session: Session, *, program_id: int, order_id: str, reason: str | None, now: datetime
+    session: Session,
+    *,
+    program_id: int,
+    order_id: str,
+    reason: str | None,
+    now: datetime,
+    by: str = "system",
 ) -> bool | None:
-    """Void everything of the order.
+    """Void everything of the order; who did it and why stands in the audit log.
 
     True: cancelled now; False: it was already; None: parked, the order is not known yet.
     """
@@ -29,8 +35,8 @@ def cancel_order(
             order_id=order_id,
             kind=parked.Kind.CANCELLATION,
             call_id="",
-            body={"reason": reason},
+            body={"reason": reason, "by": by},
             now=now,
         )
         return None
-    return apply_cancellation(session, order=order, now=now)
+    return apply_cancellation(session, order=order, reason=reason, by=by, now=now)

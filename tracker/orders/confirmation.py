@@ -54,7 +54,7 @@ def confirm_by_person(
     session: Session, *, program_id: int, order_id: str, user_id: int, now: datetime
 ) -> bool:
     """A manager confirms a browser's order. False: it was confirmed already."""
-    if find_order(session, program_id=program_id, order_id=order_id) is None:
+    if find_order(session, program_id=program_id, order_id=order_id, lock=False) is None:
         raise NotFound
     return bool(
         confirm_order(

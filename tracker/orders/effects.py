@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.core import audit
 from affiliate.core.errors import FieldError, Invalid
 from affiliate.core.money import Money
 from payouts.commissions.rules import VoidReason
@@ -91,10 +92,22 @@ def apply_confirmation(
     return True
 
 
-def apply_cancellation(session: Session, *, order: Order, now: datetime) -> bool:
+def apply_cancellation(
+    session: Session, *, order: Order, reason: str | None, by: str, now: datetime
+) -> bool:
     """Cancel a locked order. False when it was cancelled already."""
     if order.cancelled_at is not None:
         return False
+    audit.record(
+        session,
+        actor=by,
+        action="order.cancel",
+        subject=f"order:{order.id}",
+        scope=order.program_id,
+        old={"status": order.status},
+        reason=reason,
+        now=now,
+    )
     order.status, order.cancelled_at = "cancelled", now
     session.flush()
     void_decision(session, order_row_id=order.id, reason=VoidReason.ORDER_CANCELLED, now=now)

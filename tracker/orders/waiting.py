@@ -62,7 +62,9 @@ def _apply(session: Session, order: Order, call: ParkedCall, now: datetime) -> N
     if call.kind == Kind.REFUND:
         apply_refund(session, order=order, refund=refund_from(call.body), now=now)
     elif call.kind == Kind.CANCELLATION:
-        apply_cancellation(session, order=order, now=now)
+        apply_cancellation(
+            session, order=order, reason=call.body["reason"], by=call.body["by"], now=now
+        )
     else:
         total = call.body["total"]
         apply_confirmation(
