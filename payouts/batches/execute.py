@@ -37,7 +37,6 @@ ITEMS_MAX = 100
 """Items that one run looks at; a batch with more rings for the next run."""
 PACE_MS = 50
 """20 calls a second a rail, all workers together: Stripe allows 25 an endpoint."""
-FIND_SINCE_H = 24
 
 log = structlog.get_logger(__name__)
 
@@ -133,8 +132,7 @@ def _call(sending: Sending, claimed: Claimed, rail: Rail) -> Answer | _Missed | 
     ever sent: only the list can tell, None when even that did not answer.
     """
     if claimed.tries > 1 or not claimed.key_alive:
-        since = claimed.first_sent_at - timedelta(hours=FIND_SINCE_H)
-        seen = rail.find(claimed.order, since=since)
+        seen = rail.find(claimed.order)
         if isinstance(seen, Found):
             return Succeeded(seen.transfer_id)
         if not claimed.key_alive:

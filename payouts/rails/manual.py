@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
 from payouts.rails.protocol import Answer, LookUp, NotFound, Order, Postponed
@@ -24,7 +23,7 @@ class ManualRail:
         """Nothing leaves by itself."""
         return Postponed("by_hand", "A person pays this item and types the reference.")
 
-    def find(self, order: Order, *, since: datetime) -> LookUp:
+    def find(self, order: Order) -> LookUp:
         return NotFound()
 
     def payee_ready(self, destination: str) -> bool:

@@ -7,7 +7,6 @@ nothing: the attempt row, its key and every later try are payouts.batches' own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from affiliate.core.money import Money
@@ -117,7 +116,7 @@ class Rail(Protocol):
         """Send once with this key; never raises for what the provider or network does."""
         ...
 
-    def find(self, order: Order, *, since: datetime) -> LookUp:
+    def find(self, order: Order) -> LookUp:
         """Look for a transfer of this item among what the provider lists."""
         ...
 

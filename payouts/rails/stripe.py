@@ -6,7 +6,6 @@ docs/reliability.md, "Answers of Stripe"; docs.stripe.com/error-low-level.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 import stripe
@@ -73,7 +72,7 @@ class StripeRail:
             return _answer(error)
         return Succeeded(str(transfer.id))
 
-    def find(self, order: Order, *, since: datetime) -> LookUp:
+    def find(self, order: Order) -> LookUp:
         """Page through GET /v1/transfers of the group and destination.
 
         Stripe cannot filter by metadata, so item, installation, amount and currency are

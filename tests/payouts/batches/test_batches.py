@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from money_world import NOW
 from paying import Pay
+from redis import Redis
 
+from affiliate.core import queue
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, Refusal
 from affiliate.core.money import Money
@@ -480,3 +483,49 @@ def test_the_statement_of_a_month_equals_the_ledger(by_hand: Pay) -> None:
     assert found.closing == by_hand.world.money("3") == by_hand.balances("anna").owed
     after = statement(by_hand.session, enrollment_id=anna, year=2026, month=12)
     assert (after.opening, after.lines, after.closing) == (found.closing, (), found.closing)
+
+
+def test_the_periodic_jobs_draft_and_ring(app: Flask, by_hand: Pay) -> None:
+    from payouts.audit.jobs import audit
+    from payouts.batches.jobs import draft_weekly_batches, sweep
+
+    by_hand.affiliate("anna", "5.00")
+    with app.app_context():
+        draft_weekly_batches()
+        draft_weekly_batches()
+        sweep()
+        audit()
+    by_hand.session.rollback()
+    batch = by_hand.session.scalars(sa.select(PayoutBatch)).one()
+    assert (batch.kind, batch.status) == ("weekly", "frozen")
+
+
+def test_the_sweep_rings_for_what_should_move_and_for_nothing_else(
+    app: Flask, pay: Callable[..., Pay], by_hand: Pay, redis_url: str
+) -> None:
+    from payouts.batches.jobs import sweep
+
+    ready = pay("stripe")
+    ready.affiliate("anna", "5.00")
+    made = ready.withdraw("anna")
+    by_hand.affiliate("boris", "5.00")
+    by_hand.approved("boris", "5.00")
+    with Redis.from_url(redis_url) as redis, app.app_context():
+        redis.flushall()
+        sweep()
+        assert queue.queue_on(redis, queue.PAYOUTS).count == 0
+        ready.session.execute(
+            sa.update(PayoutBatch)
+            .where(PayoutBatch.id == made.batch_id)
+            .values(
+                status="approved",
+                approved_at=NOW,
+                approved_hash="x",
+                approved_total_micros=1,
+                approved_count=1,
+            )
+        )
+        ready.session.commit()
+        sweep()
+        (job,) = queue.queue_on(redis, queue.PAYOUTS).jobs
+        assert job.args == [made.batch_id]
