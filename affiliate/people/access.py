@@ -169,9 +169,9 @@ def is_owner() -> bool:
 
 
 def programs_of(*wanted: Role) -> list[Program]:
-    """Programs in which the signed-in person has one of the roles, by name; an owner: all."""
+    """Programs in which the signed-in person has one of the roles, oldest first; an owner: all."""
     standing = _standing()
-    query = sa.select(Program).order_by(Program.name, Program.id)
+    query = sa.select(Program).order_by(Program.id)
     if not standing.owner:
         query = query.where(Program.id.in_(_program_ids(standing, frozenset(wanted))))
     return list(db.session.scalars(query))
