@@ -24,11 +24,14 @@ from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
 from affiliate.programs.programs import by_slug
 from payouts.rails.protocol import RailAway
-from tracker.demo import payees
 from tracker.demo import seed as demo
+from tracker.demo.payees import give_accounts, wait_for_double
 from tracker.demo.plan import Sizes
 from tracker.demo.year import load_year
 from tracker.export import QUERIES, export
+
+DOUBLE_WAIT_S = 20.0
+"""How long a run that has just started its Stripe double is waited for."""
 
 
 def _settings() -> Settings:
@@ -38,15 +41,12 @@ def _settings() -> Settings:
 
 @click.command("seed")
 @click.option(
-    "--wait-for-stripe",
-    "wait_s",
-    type=click.FloatRange(0, 120),
-    default=0,
-    metavar="SECONDS",
-    help="Wait so long for the Stripe double, to give the affiliates their accounts.",
+    "--payees",
+    is_flag=True,
+    help="Only the affiliates' accounts at the Stripe double; waits for it to answer.",
 )
 @with_appcontext
-def seed_command(wait_s: float) -> None:
+def seed_command(payees: bool) -> None:
     """Write the demo's programs, people, links and keys. Again: the same.
 
     In demo and test mode alone. Sign-ins stand in demo.json, the shop's API key in
@@ -55,17 +55,19 @@ def seed_command(wait_s: float) -> None:
     """
     settings = _settings()
     try:
-        with unit_of_work() as session:
-            demo.seed(session, settings=settings, now=clock.now(session))
-        if payees.wait_for_double(settings, timeout_s=wait_s):
+        if not payees:
             with unit_of_work() as session:
-                payees.give_accounts(session, settings=settings, now=clock.now(session))
-        else:
-            click.echo("Stripe double: no answer; run `kopeck seed` again once it is up.")
+                demo.seed(session, settings=settings, now=clock.now(session))
+        answers = wait_for_double(settings, timeout_s=DOUBLE_WAIT_S if payees else 0)
+        if answers:
+            with unit_of_work() as session:
+                give_accounts(session, settings=settings, now=clock.now(session))
     except Refusal as refusal:
         raise click.ClickException(refusal.detail) from refusal
     except RailAway as away:
         raise click.ClickException(f"The Stripe double refused: {away}") from away
+    if not answers:
+        click.echo("The Stripe double does not answer; later: kopeck seed --payees")
     click.echo(f"The demo is ready; sign-ins: {settings.data_dir / demo.SIGN_INS}")
 
 

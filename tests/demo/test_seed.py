@@ -164,7 +164,7 @@ def test_affiliates_get_accounts_at_the_double_once(
 def test_the_command_says_what_to_do_without_the_double(app: Flask, settings: Settings) -> None:
     answer = app.test_cli_runner().invoke(seed_command, [])
     assert answer.exit_code == 0, answer.output
-    assert "run `kopeck seed` again" in answer.output
+    assert "kopeck seed --payees" in answer.output
     assert str(settings.data_dir / "demo.json") in answer.output
 
 

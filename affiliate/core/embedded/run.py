@@ -114,7 +114,7 @@ class Run:
             self._wait_until_healthy()
             if self.settings.demo:
                 # Accounts at the Stripe double can be made only now that it answers.
-                self._step("seed", "--wait-for-stripe", "20")
+                self._step("seed", "--payees")
             self.state = "ready"
             self._say_where()
             self._watch()
