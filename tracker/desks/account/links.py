@@ -167,7 +167,7 @@ def _page(place: Place, builder: Builder) -> str:
         builder=builder,
         sub_ids=SUB_IDS,
         figures_days=FIGURES_DAYS,
-        sites=[site.lstrip(".") for site in place.program.allowed_sites],
+        sites=list(dict.fromkeys(site.lstrip(".") for site in place.program.allowed_sites)),
     )
 
 

@@ -161,9 +161,10 @@ def amount_words(error: MoneyError, currency: str) -> str:
 
 def short(destination: str) -> str:
     """The end of an account number; what it is known by, and no more."""
-    if len(destination) <= 2 * DESTINATION_SHOWN_CHARS:
+    letters = "".join(char for char in destination if char.isalnum())
+    if len(letters) <= 2 * DESTINATION_SHOWN_CHARS:
         return destination
-    return "…" + destination[-DESTINATION_SHOWN_CHARS:]
+    return "…" + letters[-DESTINATION_SHOWN_CHARS:]
 
 
 def _amount(text: str, currency: str) -> Money | None:

@@ -15,6 +15,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.ids import public_id, row_id
 from affiliate.core.money import Money
+from affiliate.core.pages import money
 from affiliate.people.access import affiliates
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import RuleVersion
@@ -339,15 +340,20 @@ def _events(order: Order, told: list[Told]) -> list[dict[str, Any]]:
 
 def _events_of(told: Told) -> list[dict[str, Any]]:
     row = told.row
+    credited = _("Credited to you") if row.level == 1 else _("Level 2 credited to you")
     events: list[dict[str, Any]] = [
-        {"at": row.earned_at, "title": _("Credited to you") if row.level == 1 else
-         _("Level 2 credited to you"), "icon": "receipt", "tone": "success"}
-    ]  # fmt: skip
+        {"at": row.earned_at, "title": credited, "icon": "receipt", "tone": "success"}
+    ]
     events += [
-        {"at": taken.at, "title": _("Refund to the buyer"), "text": taken.sentence,
-         "icon": "receipt-refund", "tone": "warning"}
+        {
+            "at": taken.at,
+            "title": _("Refund to the buyer"),
+            "text": _("Took back %(amount)s.", amount=money(taken.amount)),
+            "icon": "receipt-refund",
+            "tone": "warning",
+        }
         for taken in told.taken_back
-    ]  # fmt: skip
+    ]
     if row.released_at:
         events.append(
             {"at": row.released_at, "title": _("Hold period over, in your balance"),

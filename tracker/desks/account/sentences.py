@@ -70,7 +70,7 @@ def _mine(line: Mapping[str, Any]) -> Sentence:
     if outcome == Step.PASSED:
         return Sentence(_("%(what)s passed every check.", what=what), "passed")
     if outcome == Step.WON:
-        return Sentence(_("%(what)s was credited with the order.", what=what), "won")
+        return Sentence(_("%(what)s wins: the order is yours.", what=what), "won")
     reason = Reason(line["reason"])
     return Sentence(f"{what}: {WHY_NOT[reason]()}", "lost")
 
@@ -92,7 +92,8 @@ def _anothers(line: Mapping[str, Any]) -> Sentence:
             else _("There was another affiliate's click within its time."),
         )
     if outcome == Step.LOST:
-        return Sentence(f"{_('Another affiliate')}: {WHY_NOT[Reason(line['reason'])]()}", "lost")
+        what = _("Another affiliate's coupon") if coupon else _("Another affiliate's click")
+        return Sentence(f"{what}: {WHY_NOT[Reason(line['reason'])]()}", "lost")
     return Sentence(_("There was another click or coupon, which does not count."))
 
 
@@ -126,8 +127,8 @@ WHY_NOT = {
     Reason.EXISTING_CUSTOMER: lambda: _("the buyer was a customer before it."),
     Reason.NOT_A_VISIT: lambda: _("nobody visited the page: it was fetched in the background."),
     Reason.NOT_A_PERSON: lambda: _("it was a robot's or a link preview's, not a person's."),
-    Reason.LATER_CLICK_WINS: lambda: _("a later click wins."),
-    Reason.EARLIER_CLICK_WINS: lambda: _("an earlier click wins."),
+    Reason.LATER_CLICK_WINS: lambda: _("a later click goes before it."),
+    Reason.EARLIER_CLICK_WINS: lambda: _("an earlier click goes before it."),
     Reason.CLICK_WINS: lambda: _("a click goes before a coupon in this program."),
     Reason.COUPON_WINS: lambda: _("a coupon goes before a click in this program."),
 }
