@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.money import Money
 from affiliate.programs.rule_versions import RuleVersionInForce, in_force
 from payouts.commissions.earn import earn, wait_for
+from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
 from payouts.commissions.void import take_back, void
 from tracker.attribution.evidence import Gathered, gather
@@ -62,8 +63,10 @@ def reference_of(order_row_id: int) -> str:
     return f"order:{order_row_id}"
 
 
-def decide(session: Session, *, order: Subject, number: int, now: datetime) -> None:
-    """Make decision `number` of the order and let it earn.
+def decide(
+    session: Session, *, order: Subject, number: int, now: datetime
+) -> tuple[CommissionRow, ...]:
+    """Make decision `number` of the order and let it earn; answers what it earned.
 
     The attribution terms are the program's version in force at placed_at.
     """
@@ -81,8 +84,8 @@ def decide(session: Session, *, order: Subject, number: int, now: datetime) -> N
     due_at = _click_check_due_at(verdict, now)
     _store(session, order, number, version, gathered, verdict, due_at, now)
     if isinstance(verdict, Unattributed):
-        return
-    earn(
+        return ()
+    rows = earn(
         session,
         sale=_sale(order, number, version, gathered, verdict),
         waits_for=waits_for(confirmed=order.confirmed, click_check_due_at=due_at),
@@ -97,6 +100,8 @@ def decide(session: Session, *, order: Subject, number: int, now: datetime) -> N
             net=order.net,
             now=now,
         )
+        return tuple(commissions_for(session, reference=order.reference))
+    return rows
 
 
 def decide_again(session: Session, *, order: Subject, reason: VoidReason, now: datetime) -> None:

@@ -64,7 +64,10 @@ def report(order: OrderReportIn) -> Response:
         )
         if reported.outcome is Outcome.CONFLICT:
             return reported.outcome, {}
-        return reported.outcome, order_json(session, order_row_id=reported.order_row_id, now=now)
+        body = order_json(
+            session, order_row_id=reported.order_row_id, now=now, earned=reported.earned
+        )
+        return reported.outcome, body
 
     outcome, body = in_one_unit(work)
     if outcome is Outcome.CONFLICT:

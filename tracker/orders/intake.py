@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from affiliate.core.errors import FieldError, Invalid
+from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
 from tracker.attribution.decide import Subject, decide, decide_again
 from tracker.orders.customers import remember_customer
@@ -53,6 +54,8 @@ class Reported:
 
     order_row_id: int
     outcome: Outcome
+    earned: tuple[CommissionRow, ...] | None = None
+    """What it earned, where that is known without reading it again."""
 
 
 def report_order(
@@ -88,7 +91,7 @@ def report_order(
     )
     if made is None:
         return _known(session, program, report, hashed, source, reported_by, now)
-    decide(
+    rows = decide(
         session,
         order=subject_of_report(made.id, report, program, evidence, confirmed=True),
         number=1,
@@ -103,7 +106,8 @@ def report_order(
     )
     if made.has_parked:
         apply_parked(session, program=program, order_id=report.order_id, now=now)
-    return Reported(made.id, Outcome.CREATED)
+        return Reported(made.id, Outcome.CREATED)
+    return Reported(made.id, Outcome.CREATED, rows)
 
 
 def check_report(

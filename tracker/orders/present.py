@@ -49,9 +49,18 @@ _ORDER = (
 _AMOUNTS = ("total", "net", "refunded", "discount", "tax", "shipping", "fees", "credits")
 
 
-def order_json(session: Session, *, order_row_id: int, now: datetime) -> dict[str, Any]:
-    """The order as it stands now; the trace in codes alone."""
-    return _order(session, Order.id == order_row_id, now, in_words=False)
+def order_json(
+    session: Session,
+    *,
+    order_row_id: int,
+    now: datetime,
+    earned: Sequence[CommissionRow] | None = None,
+) -> dict[str, Any]:
+    """The order as it stands now; the trace in codes alone.
+
+    `earned` are its commissions where the caller has just written them.
+    """
+    return _order(session, Order.id == order_row_id, now, in_words=False, earned=earned)
 
 
 def find_order_json(
@@ -85,13 +94,19 @@ def find_refund_json(session: Session, *, refund_row_id: int) -> dict[str, Any]:
 
 
 def _order(
-    session: Session, condition: sa.ColumnElement[bool], now: datetime, *, in_words: bool
+    session: Session,
+    condition: sa.ColumnElement[bool],
+    now: datetime,
+    *,
+    in_words: bool,
+    earned: Sequence[CommissionRow] | None = None,
 ) -> dict[str, Any]:
     row = session.execute(_ORDER.where(condition)).one_or_none()
     if row is None:
         raise NotFound("No order with this id was reported in this program.")
     order: Order = row.Order
-    commissions = commissions_for(session, reference=reference_of(order.id))
+    if earned is None:
+        earned = commissions_for(session, reference=reference_of(order.id))
     refunds = refunds_of(session, order_row_id=order.id) if order.refunded_micros else ()
     amounts = {name: getattr(order, f"{name}_micros") for name in _AMOUNTS}
     return {
@@ -109,7 +124,7 @@ def _order(
         "attribution": _attribution(row, in_words=in_words),
         "commissions": [
             _commission(found, row.rule_version, now)
-            for found in commissions
+            for found in earned
             if found.decision == row.number
         ],
         "refunds": [refund_json(refund, order.order_id, order.currency) for refund in refunds],
