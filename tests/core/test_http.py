@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,21 +16,36 @@ from affiliate.people.access import public
 BASE = "http://127.0.0.1:8000"
 
 
-def with_view(settings: Settings, raised: Exception | None = None) -> FlaskClient:
-    """An application with one more page, which tells the address it sees or raises."""
+WithView = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def with_view() -> Iterator[WithView]:
+    """Makes applications with one more page, which tells the address it sees or raises."""
+    from affiliate.core.db import db
     from wsgi import create_app
 
-    app = create_app(settings)
+    made: list[Flask] = []
 
-    @app.route("/told", methods=["GET", "POST"])
-    @app.route("/api/told", endpoint="api_told", methods=["GET", "POST"])
-    @public
-    def told() -> str:
-        if raised is not None:
-            raise raised
-        return f"{request.remote_addr} {request.scheme} {request.host}"
+    def make(settings: Settings, raised: Exception | None = None) -> FlaskClient:
+        app = create_app(settings)
+        made.append(app)
 
-    return app.test_client()
+        @app.route("/told", methods=["GET", "POST"])
+        @app.route("/api/told", endpoint="api_told", methods=["GET", "POST"])
+        @public
+        def told() -> str:
+            if raised is not None:
+                raise raised
+            return f"{request.remote_addr} {request.scheme} {request.host}"
+
+        return app.test_client()
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
 
 
 @pytest.mark.abuse("A2")
@@ -41,7 +57,9 @@ def test_an_unknown_host_is_a_400_and_is_not_repeated(client: FlaskClient, path:
 
 
 @pytest.mark.abuse("A2")
-def test_forwarded_headers_of_strangers_are_not_believed(settings: Settings) -> None:
+def test_forwarded_headers_of_strangers_are_not_believed(
+    with_view: WithView, settings: Settings
+) -> None:
     headers = {
         "X-Forwarded-For": "9.9.9.9",
         "X-Forwarded-Host": "localhost",
@@ -52,7 +70,9 @@ def test_forwarded_headers_of_strangers_are_not_believed(settings: Settings) -> 
 
 
 @pytest.mark.abuse("A2")
-def test_our_own_proxy_is_believed_for_as_many_hops_as_are_set(settings: Settings) -> None:
+def test_our_own_proxy_is_believed_for_as_many_hops_as_are_set(
+    with_view: WithView, settings: Settings
+) -> None:
     headers = {"X-Forwarded-For": "6.6.6.6, 9.9.9.9", "X-Forwarded-Host": "localhost"}
     behind_one = with_view(replace(settings, proxy_hops=1))
     assert behind_one.get("/told", base_url=BASE, headers=headers).text.startswith("9.9.9.9 ")
@@ -74,7 +94,7 @@ def test_every_answer_has_the_security_headers(client: FlaskClient, path: str) -
 
 
 def test_https_installations_ask_browsers_to_stay_with_https(
-    production_settings: Settings, client: FlaskClient
+    with_view: WithView, production_settings: Settings, client: FlaskClient
 ) -> None:
     safe = with_view(replace(production_settings, trusted_hosts=("127.0.0.1",)))
     answer = safe.get("/healthz", base_url="https://127.0.0.1:8000")
@@ -86,7 +106,9 @@ def test_https_installations_ask_browsers_to_stay_with_https(
 @pytest.mark.parametrize(
     ("path", "kind"), [("/told", "text/html"), ("/api/told", "application/problem+json")]
 )
-def test_a_fault_of_ours_shows_an_id_and_no_trace(settings: Settings, path: str, kind: str) -> None:
+def test_a_fault_of_ours_shows_an_id_and_no_trace(
+    with_view: WithView, settings: Settings, path: str, kind: str
+) -> None:
     broken = with_view(settings, RuntimeError("the secret detail"))
     answer = broken.get(path, base_url=BASE)
     assert answer.status_code == 500
@@ -96,6 +118,7 @@ def test_a_fault_of_ours_shows_an_id_and_no_trace(settings: Settings, path: str,
 
 
 def test_a_refusal_is_a_problem_document_for_machines_and_a_page_for_people(
+    with_view: WithView,
     settings: Settings,
 ) -> None:
     class Refused(Refusal):
@@ -122,7 +145,7 @@ def test_an_unknown_page_is_a_404_and_a_wrong_method_a_405(client: FlaskClient) 
 
 
 @pytest.mark.abuse("A4")
-def test_a_body_over_the_limit_is_a_413(settings: Settings) -> None:
+def test_a_body_over_the_limit_is_a_413(with_view: WithView, settings: Settings) -> None:
     small = with_view(replace(settings, body_bytes_max=1000))
     answer = small.post("/sign-in", base_url=BASE, data={"email": "x" * 2000})
     assert answer.status_code == 413
@@ -137,7 +160,9 @@ def test_text_that_cannot_be_stored_is_a_400(client: FlaskClient) -> None:
     assert answer.status_code in (400, 401)
 
 
-def test_healthz_answers_while_the_database_is_away(settings: Settings) -> None:
+def test_healthz_answers_while_the_database_is_away(
+    with_view: WithView, settings: Settings
+) -> None:
     away = with_view(replace(settings, database_url="postgresql+psycopg://x@127.0.0.1:9/x"))
     assert away.get("/healthz", base_url=BASE).status_code == 200
     ready = away.get("/readyz", base_url=BASE)
