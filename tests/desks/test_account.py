@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ PAGES = (
     "/account/team",
     "/account/rules",
 )
+IBAN = "Anna, DE89 3704 0044 0532 0130 00"
 QUERIES_MAX = 14
 """Five of them know who asks and what time it is; the rest is the page's own."""
 
@@ -580,21 +582,14 @@ def test_a_refund_after_payment_is_a_debt_in_words(world: World) -> None:
 
 def test_another_account_is_saved_and_told_by_mail(world: World, session: Session) -> None:
     anna = world.affiliate("Anna")
-    answer = send(
-        anna, "/account/money/payee", "/account/money", destination="Anna, DE89 3704 0044 0532 0130 00"
-    )  # fmt: skip
+    answer = send(anna, "/account/money/payee", "/account/money", destination=IBAN)
     assert answer.status_code == 303
     page = text_of(anna.client, "/account/money")
-    assert "Anna, DE89 3704 0044 0532 0130 00 ready" in page
+    assert f"{IBAN} ready" in page
     mail = session.scalars(sa.select(Mail).where(Mail.template == "payee_changed")).one()
     assert mail.recipient == "anna@example.com"
     assert "…3000" in mail.text and "DE89" not in mail.text
-    send(
-        anna,
-        "/account/money/payee",
-        "/account/money",
-        destination="Anna, DE89 3704 0044 0532 0130 00",
-    )
+    send(anna, "/account/money/payee", "/account/money", destination=IBAN)
     count = sa.select(sa.func.count()).where(Mail.template == "payee_changed")
     assert session.scalar(count) == 1
 
@@ -631,7 +626,7 @@ def test_a_statement_adds_up_to_the_ledger(world: World, session: Session) -> No
         months = [(world.now - 31 * i * DAY).strftime("%Y-%m") for i in (3, 2, 1, 0)]
         found = [read_statement(session, place, month) for month in dict.fromkeys(months)]
     assert not found[0].opening.owed
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.closing == after.opening
     now = balances(session, enrollment_id=anna.enrollment.id, currency="RUB")
     last = found[-1].closing
