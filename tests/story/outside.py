@@ -15,8 +15,8 @@ from affiliate.core.embedded.launch import Running
 
 T = TypeVar("T")
 
-DEADLINE_S = 90.0
-"""Longer than the slowest bell of the scheduler, which rings once a minute."""
+DEADLINE_S = 120.0
+"""Twice the slowest bell of the scheduler, which rings once a minute."""
 PAUSE_S = 0.25
 TIMEOUT_S = 15
 

@@ -131,7 +131,7 @@ def boris_sees_it_pending_and_why(people: People, order_id: str) -> None:
     assert LEVEL_1 in line
     assert "Credited to you: your click" in line
     page.get_by_role("link", name=order_id).first.click()
-    expect(page.locator("main")).to_contain_text("was credited with the order")
+    expect(page.locator("main")).to_contain_text("the order is yours")
     expect(page.locator("main")).to_contain_text("8,000.00")
 
 

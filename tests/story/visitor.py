@@ -60,7 +60,7 @@ class Visitor:
         """What the form carries unseen: its token, the hash of the batch."""
         path = "/" + action.split("/", 3)[3]
         forms = re.findall(r"<form\b.*?</form>", self.get(page), flags=re.DOTALL)
-        of_action = [form for form in forms if f'action="{path}"' in form]
+        of_action = [form for form in forms if re.search(rf'action="{re.escape(path)}["#]', form)]
         plain = [form for form in forms if "action=" not in form and page == action]
         assert of_action or plain, f"{page} has no form for {path}"
         inputs = re.findall(r"<input\b[^>]*>", (of_action or plain)[0])
