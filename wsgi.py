@@ -62,6 +62,7 @@ COMMANDS = (
 
 PERIODIC = (
     ("affiliate.core.outbox", "deliver_due", 30),
+    ("affiliate.programs.jobs", "close_programs", 300),
     ("payouts.commissions.jobs", "release_due", 60),
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),

@@ -10,12 +10,15 @@ import pytest
 import sqlalchemy as sa
 from builders import make_program, terms_document
 from conftest import NOW
+from flask import Flask
 from sqlalchemy.orm import Session
 
 from affiliate.core.audit import AuditEntry
+from affiliate.core.clock import real_now
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.programs import rule_versions
+from affiliate.programs.jobs import close_programs
 from affiliate.programs.models import RuleVersion
 from affiliate.programs.programs import (
     AlreadyClosing,
@@ -244,3 +247,14 @@ def test_a_program_closes_after_its_notice(session: Session) -> None:
     assert close_due(session, now=NOW + timedelta(days=7)) == 1
     assert program.status == "closed"
     assert close_due(session, now=NOW + timedelta(days=8)) == 0
+
+
+def test_the_periodic_job_closes_what_is_due(app: Flask, session: Session) -> None:
+    past = real_now() - timedelta(days=30)
+    program = make_program(session, now=past)
+    close_program(session, program_id=program.id, notice=timedelta(days=7), by=None, now=past)
+    session.commit()
+    with app.app_context():
+        close_programs()
+    session.expire_all()
+    assert program.status == "closed"
