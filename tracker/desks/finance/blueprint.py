@@ -15,7 +15,7 @@ from affiliate.programs.models import Program
 from payouts.rails.registry import Rails, rails
 
 BATCH = "bat"
-ITEM = "itm"
+ITEM = "pay"
 
 finance = Blueprint("finance", __name__, url_prefix="/finance")
 allowed = access.allow(Role.FINANCE, Role.OWNER)
@@ -49,7 +49,7 @@ def batch_row(text: str) -> int:
 
 
 def item_row(text: str) -> int:
-    """The number behind `itm_…`; NotFound when it is none."""
+    """The number behind `pay_…`; NotFound when it is none."""
     return _row(ITEM, text)
 
 

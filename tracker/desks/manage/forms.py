@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from affiliate.core.errors import Invalid, Refusal
@@ -84,7 +85,10 @@ class TermsForm(Form):
 
     level_1_kind = RadioField(
         _l("What an order earns"),
-        choices=[("percent", _l("a percentage of its net")), ("fixed", _l("a fixed amount"))],
+        choices=[
+            SelectChoice("percent", _l("a percentage of its net")),
+            SelectChoice("fixed", _l("a fixed amount")),
+        ],
         default="percent",
         validators=[_NEEDED],
     )
@@ -103,9 +107,9 @@ class TermsForm(Form):
     level_2_of = SelectField(
         _l("Second level: what recruiters earn"),
         choices=[
-            ("none", _l("nothing")),
-            ("sale", _l("a percentage of the sale")),
-            ("commission", _l("a percentage of the recruit's commission")),
+            SelectChoice("none", _l("nothing")),
+            SelectChoice("sale", _l("a percentage of the sale")),
+            SelectChoice("commission", _l("a percentage of the recruit's commission")),
         ],
     )
     level_2_rate = StringField(
@@ -114,8 +118,8 @@ class TermsForm(Form):
     model = RadioField(
         _l("Clicks of several affiliates"),
         choices=[
-            ("last_click", _l("the last click is credited")),
-            ("first_click", _l("the first click is credited")),
+            SelectChoice("last_click", _l("the last click is credited")),
+            SelectChoice("first_click", _l("the first click is credited")),
         ],
         default="last_click",
         validators=[_NEEDED],
@@ -126,15 +130,24 @@ class TermsForm(Form):
     )
     coupon = SelectField(
         _l("A coupon against another's click"),
-        choices=[("loses", _l("the click wins")), ("wins", _l("the coupon wins"))],
+        choices=[
+            SelectChoice("loses", _l("the click wins")),
+            SelectChoice("wins", _l("the coupon wins")),
+        ],
     )
     existing_customer = SelectField(
         _l("The buyer was a customer before"),
-        choices=[("pays", _l("the order is credited")), ("refuses", _l("it is not credited"))],
+        choices=[
+            SelectChoice("pays", _l("the order is credited")),
+            SelectChoice("refuses", _l("it is not credited")),
+        ],
     )
     self_purchase = SelectField(
         _l("Affiliates buying for themselves"),
-        choices=[("refuses", _l("are not credited")), ("pays", _l("are credited"))],
+        choices=[
+            SelectChoice("refuses", _l("are not credited")),
+            SelectChoice("pays", _l("are credited")),
+        ],
     )
     hold_days = IntegerField(
         _l("Hold period (days)"),
@@ -195,7 +208,10 @@ class RulesForm(TermsForm):
 
     when = RadioField(
         _l("In force"),
-        choices=[("now", _l("from now on")), ("later", _l("from a later moment"))],
+        choices=[
+            SelectChoice("now", _l("from now on")),
+            SelectChoice("later", _l("from a later moment")),
+        ],
         default="now",
         validators=[_NEEDED],
     )
@@ -244,7 +260,7 @@ class SettingsForm(Form):
     rail = SelectField(_l("Paid by"))
     payout_weekday = SelectField(_l("Payout day"), coerce=int)
     payout_hour = IntegerField(_l("Payout hour"), [InputRequired(), NumberRange(0, 23)])
-    time_zone = SelectField(_l("Time zone"), choices=[(zone, zone) for zone in _ZONES])
+    time_zone = SelectField(_l("Time zone"), choices=[SelectChoice(zone, zone) for zone in _ZONES])
     contact_email = StringField(
         _l("Contact for affiliates"), [Optional(), Length(max=TEXT_CHARS_MAX)]
     )

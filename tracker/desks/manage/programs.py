@@ -7,6 +7,7 @@ from typing import Any
 from babel.dates import get_day_names
 from flask import current_app, flash, redirect, url_for
 from flask_babel import get_locale
+from wtforms.fields.choices import SelectChoice
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
@@ -114,11 +115,16 @@ def _choices(form: SettingsForm) -> None:
     names = {"stripe": "Stripe", "manual": _("by hand, with a reference")}
     known = rails(_settings())
     form.rail.choices = [
-        (name, names.get(name, name) + ("" if rail.configured() else _(" (not configured yet)")))
+        SelectChoice(
+            name,
+            names.get(name, name)
+            if rail.configured()
+            else _("%(rail)s (not configured yet)", rail=names.get(name, name)),
+        )
         for name, rail in known.items()
     ]
     days = get_day_names("wide", locale=get_locale())
-    form.payout_weekday.choices = [(number, days[number]) for number in range(7)]
+    form.payout_weekday.choices = [SelectChoice(number, days[number]) for number in range(7)]
 
 
 def _data(program: Program) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _line(line: dict[str, Any], names: Names) -> str:
 def _candidate(line: dict[str, Any], who: str) -> str:
     if line.get("candidate") == "coupon":
         return _("The coupon of %(who)s", who=who)
-    age_s = line.get("age_s")
+    age_s = line.get("age_seconds")
     if age_s is None:
         return _("A click for %(who)s", who=who)
     return _(
