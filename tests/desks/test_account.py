@@ -27,6 +27,7 @@ from affiliate.links.models import Link
 from affiliate.people import enrollments
 from affiliate.people.models import UserSession
 from affiliate.programs import rule_versions
+from affiliate.programs.models import Program
 from payouts.batches.models import PayeeAccount, Withdrawal
 from payouts.ledger.balances import balances
 from tracker.clicks.rules import DropReason
@@ -592,6 +593,22 @@ def test_another_account_is_saved_and_told_by_mail(world: World, session: Sessio
     send(anna, "/account/money/payee", "/account/money", destination=IBAN)
     count = sa.select(sa.func.count()).where(Mail.template == "payee_changed")
     assert session.scalar(count) == 1
+
+
+def test_an_account_that_cannot_receive_yet_is_saved_and_can_be_checked_again(
+    world: World, session: Session
+) -> None:
+    anna = world.affiliate("Anna")
+    # No key is configured here, so that the rail cannot say that any account is ready.
+    session.get_one(Program, world.program.id).rail = "stripe"
+    session.commit()
+    send(anna, "/account/money/payee", "/account/money", destination="acct_1Lamp")
+    page = text_of(anna.client, "/account/money")
+    assert "It cannot receive money yet" in page
+    assert "acct_1Lamp not ready yet" in page
+    assert "Check again" in page
+    answer = send(anna, "/account/money/withdrawals", "/account/money", amount="")
+    assert answer.status_code == 422
 
 
 @pytest.mark.parametrize("destination", ["", " ", "x" * 501])

@@ -126,13 +126,14 @@ def change_payee(place: Place) -> Answer:
     session = db.session()
     destination = typed.destination or ""
     before = payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail)
+    ready = _ready(place, destination)
     try:
         set_payee(
             session,
             affiliate_id=place.affiliate_id,
             rail=place.program.rail,
             destination=destination,
-            ready=_ready(place, destination),
+            ready=ready,
             by=place.actor.label,
             now=place.now,
         )
@@ -143,7 +144,11 @@ def change_payee(place: Place) -> Answer:
     if before is None or before.destination != destination:
         _tell_by_mail(session, place, destination)
     session.commit()
-    flash(_("Saved. Payouts that are approved already still go to the account before."), "success")
+    if ready:
+        said = _("Saved. Payouts that are approved already still go to the account before.")
+    else:
+        said = _("Saved. It cannot receive money yet; have it checked again when it can.")
+    flash(said, "success" if ready else "warning")
     return redirect(url_for(".money_page") + "#payee", 303)
 
 
@@ -176,7 +181,7 @@ def _amount(text: str, currency: str) -> Money | None:
 def _ready(place: Place, destination: str) -> bool:
     """What the rail says of the account; when it does not answer, it is asked again later."""
     rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
-    if not destination:
+    if not destination or not rail.configured():
         return False
     try:
         return rail.payee_ready(destination)
