@@ -80,7 +80,7 @@ def apply(page: Page, name: str) -> None:
 
 def approve(manager: Page, stack: Running, name: str) -> None:
     manager.goto(f"{stack.urls['kopeck']}/manage/applications?program=demo")
-    card = manager.locator("section, tr, li, article", has_text=name).last
+    card = manager.locator("section.card", has_text=name)
     card.get_by_role("button", name=re.compile("^Approve")).first.click()
     if manager.locator("#confirm-dialog[open]").count():
         manager.click("#confirm-dialog [value=yes]")
