@@ -67,6 +67,7 @@ DESKS = (
             Entry(_l("To do"), "/finance", "list-check"),
             Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
             Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
+            Entry(_l("Statements"), "/finance/statements", "report-money"),
         ),
     ),
     Desk(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +12,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from playwright.sync_api import Browser, expect
 from staff import earned, hire, two_in_a_batch, url_of, url_of_item, weekly_batch
+from werkzeug.serving import make_server
 from world import World
 
 from affiliate.core import clock
@@ -331,3 +334,42 @@ def test_the_desk_asks_the_database_little(world: World, app: Flask) -> None:
         with counted(app) as sent:
             assert finance.get(path).status_code == 200
         assert len(sent) <= QUERIES_MAX, "\n\n".join(sent)
+
+
+@pytest.mark.browser
+def test_the_open_page_follows_the_batch_to_its_end(
+    world: World, app: Flask, browser: Browser
+) -> None:
+    """The part that is asked for again stops asking at the end and brings the whole page anew."""
+    world.program.rail = "stripe"
+    world.session.commit()
+    batch = two_in_a_batch(world)
+    batch.status, batch.approved_at, batch.approved_hash = "approved", world.now, batch.hash
+    batch.approved_total_micros, batch.approved_count = 412_170_000, 2
+    world.session.commit()
+    finance = hire(world, "finance")
+    cookie = finance.client.get_cookie("kopeck")
+    assert cookie is not None
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    context = browser.new_context()
+    try:
+        context.add_cookies([{"name": "kopeck", "value": cookie.value, "url": base}])
+        page = context.new_page()
+        page.goto(base + url_of(batch))
+        expect(page.locator("#progress")).to_contain_text("Waiting")
+        for item in items_of(world, batch):
+            item.status = "paid"
+        world.session.commit()
+        expect(page.locator("#progress progress")).to_have_attribute("value", "2")
+        batch.status, batch.done_at = "done", world.now
+        world.session.commit()
+        expect(page.get_by_text("Every payout of this batch came to its end")).to_be_visible()
+        expect(page.locator("#progress[hx-get]")).to_have_count(0)
+    finally:
+        context.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -19,7 +19,9 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program, RuleVersion
 from tracker.desks.manage.audit_log import changes
 from tracker.desks.manage.forms import parts_per_million, percent_text
+from tracker.orders.browser import report_from_browser
 from tracker.orders.models import Order
+from tracker.orders.rules import OrderReportIn
 
 READS = (
     "/manage/", "/manage/applications", "/manage/affiliates", "/manage/orders", "/manage/rules",
@@ -57,9 +59,6 @@ def status_of(world: World, name: str) -> str:
 
 def unconfirmed(world: World, name: str) -> Order:
     """An order that only a browser reported."""
-    from tracker.orders.intake import report_order
-    from tracker.orders.rules import OrderReportIn, Source
-
     person = world.people[name]
     assert person.link is not None
     at = world.now - timedelta(hours=3)
@@ -68,12 +67,11 @@ def unconfirmed(world: World, name: str) -> Order:
         order_id="B-77", placed_at=at, total=world.rub("1500.00"), clicks=(token,)
     )
     with world.app.app_context():
-        done = report_order(
-            world.session, program_id=world.program.id, report=report, source=Source.BROWSER,
-            reported_by="browser", now=at,
-        )  # fmt: skip
+        report_from_browser(
+            world.session, program_id=world.program.id, report=report, token=None, now=at
+        )
         world.session.commit()
-    return world.session.get_one(Order, done.order_row_id)
+    return world.session.scalars(sa.select(Order).where(Order.order_id == "B-77")).one()
 
 
 def test_every_page_is_there_with_nothing_and_with_rows(world: World, manager: Staff) -> None:

@@ -15,6 +15,7 @@ from payouts.batches.cancel import cancel_batch, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.models import PayoutBatch, PayoutPeriod
 from payouts.batches.review import mark_paid, try_again
+from payouts.rails.registry import rail_named
 from tracker.desks.acting import Answer, act
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance.blueprint import (
@@ -37,9 +38,10 @@ HASH_CHARS = 64
 def approval(batch: str) -> Answer:
     """Approve exactly the batch that the page showed: its hash comes with the form."""
     batch_id = batch_row(batch)
-    _see_batch(batch_id)
+    found = _see_batch(batch_id)
     access.require_fresh()
     seen = request.form.get("hash", "")[:HASH_CHARS]
+    by_hand = rail_named(known_rails(), found.rail).by_hand
     return act(
         lambda session, now: approve(
             session,
@@ -49,7 +51,9 @@ def approval(batch: str) -> Answer:
             rails=known_rails(),
             now=now,
         ),
-        done=_("Approved. The payouts are on their way; this page follows them."),
+        done=_("Approved. Pay each by your bank and type its reference beside it.")
+        if by_hand
+        else _("Approved. The payouts are on their way; this page follows them."),
         back=url_for("finance.batch", batch=batch),
         page=lambda: batch_page(batch_id),
     )
@@ -181,11 +185,12 @@ def _periods(session: Session, program_ids: set[int]) -> list[int]:
     ]
 
 
-def _see_batch(batch_id: int) -> None:
+def _see_batch(batch_id: int) -> PayoutBatch:
     """Another program's batch is not there."""
     found = db.session.get(PayoutBatch, batch_id)
     if found is None or found.program_id not in desk().programs:
         raise NotFound
+    return found
 
 
 def _see_item(item_id: int) -> payouts_of.Payout:

@@ -66,7 +66,7 @@ def to_do() -> str:
         "tracker/finance/to_do.html",
         now=now,
         programs=programs,
-        frozen=lines,
+        frozen=lines[::-1],
         recent=recent,
         waiting=waiting,
         overdue=sum(each.left(now) < timedelta(0) for each in waiting),

@@ -72,8 +72,10 @@ def percent_text(rate_ppm: int) -> str:
 
 
 def _is_rate(_form: Any, field: Any) -> None:
+    if not field.data:
+        return
     try:
-        rate = parts_per_million(field.data or "")
+        rate = parts_per_million(field.data)
     except ValueError:
         raise ValidationError(_l("Write a percentage such as 10 or 12.5.")) from None
     if rate > 100 * PPM_PER_PERCENT:
@@ -94,13 +96,13 @@ class TermsForm(Form):
     )
     level_1_rate = StringField(
         _l("Percentage"),
-        [Optional(), _is_rate],
+        [_is_rate],
         description=_l("Of the net: without shipping, fees and tax, after discounts."),
         render_kw={"inputmode": "decimal"},
     )
     level_1_amount = StringField(
         _l("Fixed amount for an order"),
-        [Optional(), Length(max=30)],
+        [Length(max=30)],
         description=_l("Never more than the order's net."),
         render_kw={"inputmode": "decimal"},
     )
@@ -113,7 +115,7 @@ class TermsForm(Form):
         ],
     )
     level_2_rate = StringField(
-        _l("Percentage of it"), [Optional(), _is_rate], render_kw={"inputmode": "decimal"}
+        _l("Percentage of it"), [_is_rate], render_kw={"inputmode": "decimal"}
     )
     model = RadioField(
         _l("Clicks of several affiliates"),
@@ -207,7 +209,7 @@ class RulesForm(TermsForm):
     """The next version, and from when on it is in force."""
 
     when = RadioField(
-        _l("In force"),
+        _l("From when"),
         choices=[
             SelectChoice("now", _l("from now on")),
             SelectChoice("later", _l("from a later moment")),
@@ -217,7 +219,7 @@ class RulesForm(TermsForm):
     )
     effective_at = StringField(
         _l("From"),
-        [Optional(), Length(max=16)],
+        [Length(max=16)],
         render_kw={"type": "datetime-local"},
     )
 

@@ -36,7 +36,7 @@ class Health:
     net: Money
     commission: Money
     refunded_ppm: int | None
-    """Share of the month's net that came back; none without orders."""
+    """Share of the month's net that came back, to a tenth of a percent; none without orders."""
     uncredited: list[tuple[str, int]]
     """Reasons why orders of the month are nobody's, most frequent first."""
     conflicts: int
@@ -69,7 +69,7 @@ def health(session: Session, *, program: Program, now: datetime) -> Health:
         orders=orders,
         net=Money(net, program.currency),
         commission=Money(commission, program.currency),
-        refunded_ppm=back * 1_000_000 // net if net else None,
+        refunded_ppm=back * 1_000 // net * 1_000 if net else None,
         uncredited=_uncredited(session, program, starts),
         conflicts=conflicts,
         parked_refused=refused,

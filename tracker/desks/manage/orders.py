@@ -153,7 +153,10 @@ def order_page(row_id: int) -> str:
         order=found,
         amounts=_amounts(found),
         decisions=[_decision(decision, names) for decision in decisions],
-        commissions=[_commission(session, row, names) for row in reversed(earned)],
+        commissions=[
+            _commission(session, row, names)
+            for row in sorted(earned, key=lambda row: (-row.decision, row.level, row.id))
+        ],
         reversals=reversals_of(session, reference=reference),
         refunds=[
             {
