@@ -37,7 +37,7 @@ from tracker.desks.manage.blueprint import (
 )
 from tracker.desks.words import _
 
-ORDERS_SHOWN_MAX = 20
+ORDERS_SHOWN_MAX = 10
 RECRUITS_SHOWN_MAX = 50
 APPLICATIONS_SHOWN_MAX = 100
 LINKS_SHOWN_MAX = 50
