@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from affiliate.core.embedded.launch import Running
 from tests.browser.people import person, signed_in
@@ -108,19 +108,20 @@ def buy(people: People, link: str) -> str:
     return page.locator("#order-number").inner_text()
 
 
-def row_of(page: Page, order_id: str) -> str:
-    """The text of the order's line in the list that the page shows, or nothing."""
-    found = page.locator("tr, li", has_text=order_id)
-    return " ".join(found.first.inner_text().split()) if found.count() else ""
+def row_of(page: Page, order_id: str) -> Locator:
+    """The order's line in the list that the page shows."""
+    return page.locator("tr", has_text=order_id)
 
 
 def wait_for_state(page: Page, url: str, order_id: str, state: str) -> str:
-    """Reload until the order's line says so; the line."""
+    """Reload until the badge in the order's line says so; the line's text."""
 
     def look() -> str:
         page.goto(url)
-        line = row_of(page, order_id)
-        return line if state in line.lower() else ""
+        row = row_of(page, order_id)
+        if not row.locator(".tag", has_text=state).count():
+            return ""
+        return row.inner_text()
 
     return until(look, f"{order_id} {state} on {url}")
 
@@ -140,7 +141,7 @@ def anna_sees_level_2(people: People, order_id: str) -> None:
     assert LEVEL_2 in line
     people.anna.goto(f"{people.base}/account/team")
     expect(people.anna.locator("main")).to_contain_text("Boris")
-    assert LEVEL_2 in row_of(people.anna, order_id)
+    expect(row_of(people.anna, order_id)).to_contain_text(LEVEL_2)
 
 
 def move_the_clock(people: People, *, days: int) -> None:
