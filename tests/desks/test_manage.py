@@ -225,6 +225,16 @@ def test_a_browsers_order_waits_on_the_overview_and_is_confirmed(
     assert "Order B-77 is confirmed." in done.text
     world.session.expire_all()
     assert (order.status, order.confirmed_by) == ("confirmed", f"user:{manager.user_id}")
+    assert audited(world.session, "order.confirm") == (f"user:{manager.user_id}", None)
+
+
+def audited(session: Session, action: str) -> tuple[str, str | None]:
+    """Actor and reason of the one line of the audit log with that action."""
+    rows = session.execute(
+        sa.select(AuditEntry.actor, AuditEntry.reason).where(AuditEntry.action == action)
+    )
+    actor, reason = rows.one()
+    return actor, reason
 
 
 def test_cancelling_an_order_takes_both_levels_back(world: World, manager: Staff) -> None:
@@ -236,6 +246,7 @@ def test_cancelling_an_order_takes_both_levels_back(world: World, manager: Staff
     assert manager.client.post(url, data={"reason": "fraud"}).status_code == 303
     page = manager.client.get(order_url(order)).text
     assert page.count("the order was cancelled") >= 2
+    assert audited(world.session, "order.cancel") == (f"user:{manager.user_id}", "fraud")
 
 
 RULES = {

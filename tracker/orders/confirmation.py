@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from affiliate.core import audit
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
 from tracker.orders import parked
@@ -54,15 +55,16 @@ def confirm_by_person(
     session: Session, *, program_id: int, order_id: str, user_id: int, now: datetime
 ) -> bool:
     """A manager confirms a browser's order. False: it was confirmed already."""
-    if find_order(session, program_id=program_id, order_id=order_id, lock=False) is None:
+    order = find_order(session, program_id=program_id, order_id=order_id, lock=False)
+    if order is None:
         raise NotFound
-    return bool(
-        confirm_order(
-            session,
-            program_id=program_id,
-            order_id=order_id,
-            total=None,
-            by=f"user:{user_id}",
-            now=now,
-        )
+    by = f"user:{user_id}"
+    confirmed = confirm_order(
+        session, program_id=program_id, order_id=order_id, total=None, by=by, now=now
     )
+    if confirmed:
+        audit.record(
+            session, actor=by, action="order.confirm", subject=f"order:{order.id}",
+            scope=program_id, now=now,
+        )  # fmt: skip
+    return bool(confirmed)

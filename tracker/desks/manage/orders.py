@@ -125,6 +125,7 @@ def cancel(order: str) -> Answer:
             program_id=found.program_id,
             order_id=found.order_id,
             reason=_reason(),
+            by=access.actor().label,
             now=now,
         ),
         done=_("Order %(order)s is cancelled; what it earned is taken back.", order=found.order_id),

@@ -207,6 +207,7 @@ def action(code: str) -> str:
         "payouts.lock": _("locked payouts"),
         "payouts.unlock": _("unlocked payouts"),
         "order.cancel": _("cancelled an order"),
+        "order.confirm": _("confirmed an order"),
         "order.conflict": _("contradicted a report and was refused"),
         "email.change": _("changed their address"),
         "invitation.send": _("invited somebody"),
