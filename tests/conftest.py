@@ -173,8 +173,16 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs everything at once comes last, so that nothing else runs beside it."""
-    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
+    """What needs everything at once comes last, so that nothing else runs beside it.
+
+    At the very end all pages are looked at, when the stories have filled them.
+    """
+    items.sort(
+        key=lambda item: (
+            "stack" in getattr(item, "fixturenames", ()),
+            item.path.stem == "test_pages",
+        )
+    )
 
 
 @pytest.fixture(scope="session")
