@@ -33,6 +33,12 @@ csrf = CSRFProtect()
 log = structlog.get_logger(__name__)
 
 
+class FormsOnly(Refusal):
+    code = "forms_only"
+    status = 415
+    title = "This page takes forms; programs call the API under /api/."
+
+
 def set_up(app: Flask, settings: Settings) -> None:
     """Install the hooks; called once by create_app."""
     app.config.update(
@@ -46,8 +52,8 @@ def set_up(app: Flask, settings: Settings) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
+    app.before_request(_begin)  # first, so that a form refused for its token has an id too
     csrf.init_app(app)
-    app.before_request(_begin)
     app.after_request(_finish)
     app.register_error_handler(Refusal, _refused)
     app.register_error_handler(CSRFError, _csrf)
@@ -65,6 +71,10 @@ def _begin() -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id)
     g.request_id = request_id
     _ = request.host  # an unknown host is refused here, before any view runs
+    if request.is_json and not wants_problem():
+        # Flask-WTF would take any JSON for a form: a list for a text, and past the brakes
+        # on sign-in, which count by the field of the form.
+        raise FormsOnly
 
 
 def _finish(response: Response) -> Response:
@@ -76,7 +86,8 @@ def _finish(response: Response) -> Response:
     headers.setdefault("Referrer-Policy", "strict-origin-when-cross-origin")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
-    if request.endpoint != "static" and "Cache-Control" not in headers:
+    kept = request.endpoint == "static" and response.status_code < HTTPStatus.BAD_REQUEST
+    if not kept and "Cache-Control" not in headers:
         headers["Cache-Control"] = "no-store"
     settings: Settings = current_app.extensions["kopeck.settings"]
     if settings.https:

@@ -151,6 +151,30 @@ def test_a_body_over_the_limit_is_a_413(with_view: WithView, settings: Settings)
     assert answer.status_code == 413
 
 
+@pytest.mark.abuse("A27", "A35")
+@pytest.mark.parametrize(
+    "body", ['"text"', '{"email": ["a"]}', "[[1]]", '{"email": "a@b.example"}']
+)
+def test_a_page_takes_no_json_for_a_form(client: FlaskClient, app: Flask, body: str) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    for path in ("/sign-in", "/sign-up", "/forgot-password"):
+        answer = client.post(path, data=body, content_type="application/json")
+        assert answer.status_code == 415
+
+
+@pytest.mark.abuse("A23")
+def test_a_form_without_its_token_is_refused_under_an_id(client: FlaskClient) -> None:
+    answer = client.post("/sign-in", data={"email": "a@b.example"})
+    assert answer.status_code == 400
+    assert answer.headers["X-Request-Id"] and answer.headers["X-Request-Id"] in answer.text
+
+
+def test_a_static_file_may_be_kept_and_a_missing_one_not(client: FlaskClient) -> None:
+    with client.get("/static/kopeck.css") as kept:
+        assert "max-age=3600" in kept.headers["Cache-Control"]
+    assert client.get("/static/none.css").headers["Cache-Control"] == "no-store"
+
+
 @pytest.mark.abuse("A5")
 def test_text_that_cannot_be_stored_is_a_400(client: FlaskClient) -> None:
     token = client.get("/sign-in").text.split('name="csrf_token" value="')[1].split('"')[0]
