@@ -41,6 +41,7 @@ SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
 NOW = datetime(2026, 11, 21, 7, 15, tzinfo=UTC)
 """The fixed clock of tests that pass `now` themselves."""
 
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -153,7 +154,7 @@ def production_settings(settings: Settings) -> Settings:
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """The Chromium of this machine; tests in the browser are skipped where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    for name in CHROMIUM_NAMES:
         if found := shutil.which(name):
             return found
     if os.environ.get("KOPECK_REQUIRE_BROWSER"):

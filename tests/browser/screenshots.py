@@ -22,7 +22,7 @@ from affiliate.core.config import ROOT
 from affiliate.core.embedded.launch import launched
 from tests.browser.crawl import pages
 from tests.browser.people import person, sign_in
-from tests.conftest import CHROMIUM_ARGS
+from tests.conftest import CHROMIUM_ARGS, CHROMIUM_NAMES
 
 WIDTHS = {"wide": (1440, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
@@ -48,8 +48,10 @@ PUBLIC_STARTS = ["/", "/programs/demo", "/sign-in", "/sign-up", "/demo/", "/api/
 @click.option("--only", default="", help="Only people whose address holds this word.")
 def main(data_dir: Path, launch: bool, out: Path, only: str) -> None:
     """Draw the pages of a running Kopeck."""
+    chromium = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if chromium is None:
+        raise click.ClickException("There is no Chromium here (Debian: apt install chromium).")
     with _running(data_dir, launch) as (urls, sign_ins), sync_playwright() as playwright:
-        chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         shutil.rmtree(out, ignore_errors=True)
         people = [(each["email"].partition("@")[0], each) for each in sign_ins]
