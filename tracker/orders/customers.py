@@ -42,6 +42,22 @@ _BY_EMAIL: Final = sa.text(
     sa.bindparam("email_hash", type_=sa.LargeBinary),
 )
 
+_WITHOUT: Final = sa.text(
+    """
+    UPDATE customers SET first_ordered_at = (
+        SELECT min(placed_at) FROM orders
+        WHERE customer_id = :customer_id AND id <> :order_row_id
+    ) WHERE id = :customer_id
+    """
+)
+
+
+def forget_customer(session: Session, *, order_row_id: int, customer_id: int | None) -> None:
+    """Count the buyer's first order without this one, which is about to be decided again."""
+    if customer_id is not None:
+        values = {"customer_id": customer_id, "order_row_id": order_row_id}
+        session.execute(_WITHOUT, values)
+
 
 def remember_customer(
     session: Session,

@@ -18,7 +18,7 @@ from affiliate.core.errors import FieldError, Invalid
 from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
 from tracker.attribution.decide import Subject, decide, decide_again
-from tracker.orders.customers import remember_customer
+from tracker.orders.customers import forget_customer, remember_customer
 from tracker.orders.effects import recount
 from tracker.orders.models import Order
 from tracker.orders.records import (
@@ -33,6 +33,7 @@ from tracker.orders.records import (
 )
 from tracker.orders.refusals import TotalMismatch
 from tracker.orders.rules import (
+    PLACED_BACK_MAX,
     OrderReportIn,
     Outcome,
     Source,
@@ -75,6 +76,9 @@ def report_order(
     a server stands; a browser's report gives way to it. Rule: docs/api.md, "Orders".
     """
     program = lock_order_id(session, program_id=program_id, order_id=report.order_id)
+    late = not may_import and now - report.placed_at > PLACED_BACK_MAX
+    if late and _server_said(session, program_id, report.order_id):
+        may_import = True  # Of an order that is known only the content is compared.
     check_report(report, program, now=now, may_import=may_import)
     hashed = content_hash(report_document(report))
     evidence = {"server": evidence_of(report)}
@@ -199,6 +203,8 @@ def supersede(
     )
     if order.status == "cancelled":
         return
+    # Whom the confirmed claim made a customer is none before this very order.
+    forget_customer(session, order_row_id=order.id, customer_id=order.customer_id)
     decide_again(
         session,
         order=subject_of(order, program),
@@ -220,6 +226,11 @@ def apply_parked(session: Session, *, program: ProgramFacts, order_id: str, now:
     order = find_order(session, program_id=program.id, order_id=order_id)
     if order is not None:
         apply_waiting(session, order=order, program=program, now=now)
+
+
+def _server_said(session: Session, program_id: int, order_id: str) -> bool:
+    order = find_order(session, program_id=program_id, order_id=order_id, lock=False)
+    return order is not None and order.source != Source.BROWSER
 
 
 def _known(
