@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+import structlog
 from flask import current_app
+from rq.timeouts import BaseTimeoutException
 
 from affiliate.core import clock, queue
 from affiliate.core.config import Settings
@@ -13,7 +15,9 @@ from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.execute import Sending, movable, run_batch
 from payouts.batches.fence import check_fence
 from payouts.batches.models import PayoutBatch
-from payouts.rails.registry import rail_named, rails
+from payouts.rails.registry import rails
+
+log = structlog.get_logger(__name__)
 
 
 @queue.job(queue.PAYOUTS)
@@ -25,13 +29,22 @@ def execute_batch(batch_id: int) -> None:
 
 @queue.job(queue.PAYOUTS)
 def draft_weekly_batches() -> None:
-    """Draft the batch of every payout day that has come; each in its own transaction."""
+    """Draft the batch of every payout day that has come; each in its own transaction.
+
+    A period whose drafting raises is left to the next tick, and the others go on.
+    """
     session, known = db.session(), rails(_settings())
     open_periods(session, now=clock.now(session))
     session.commit()
     for period_id in undrafted(session):
-        draft_weekly(session, period_id=period_id, rails=known, now=clock.now(session))
-        session.commit()
+        try:
+            draft_weekly(session, period_id=period_id, rails=known, now=clock.now(session))
+            session.commit()
+        except BaseTimeoutException:
+            raise
+        except Exception:
+            session.rollback()
+            log.exception("payout.period_failed", period=period_id)
 
 
 @queue.job(queue.PAYOUTS)
@@ -52,8 +65,9 @@ def sweep() -> None:
     for batch_id, rail in open_batches:
         if finish_batch(session, batch_id=batch_id, now=clock.now(session)):
             continue
-        by_hand = rail_named(known, rail).by_hand
-        if not by_hand and session.scalar(movable(real_now, batch_id).limit(1)):
+        if rail not in known:
+            log.error("payout.no_such_rail", batch=batch_id, rail=rail)
+        elif not known[rail].by_hand and session.scalar(movable(real_now, batch_id).limit(1)):
             execute_batch.after_commit(session, batch_id)
 
 

@@ -26,6 +26,11 @@ class NotWaitingForAPerson(Conflict):
     title = "This payout does not wait for a person's word; reload the page."
 
 
+class TransferOfAnother(Conflict):
+    code = "transfer_of_another_payout"
+    title = "This transfer paid another payout already; look up the one of this payout."
+
+
 def mark_paid(
     session: Session,
     *,
@@ -39,7 +44,7 @@ def mark_paid(
 
     Of a rail by hand: the payment's reference at the bank. Of an item that needs review:
     the transfer's id as the provider shows it. Raises NotWaitingForAPerson, Invalid,
-    NotFinance, PayoutsLocked.
+    TransferOfAnother, NotFinance, PayoutsLocked.
     """
     reference = reference.strip()
     if not 0 < len(reference) <= REFERENCE_CHARS_MAX:
@@ -51,6 +56,7 @@ def mark_paid(
         transfer_id = f"manual:{item.id}:{reference}"
     elif item.status == "needs_review":
         attempt, transfer_id = _live(session, item), reference
+        _refuse_known(session, transfer_id)
     else:
         raise NotWaitingForAPerson
     succeed(session, item=item, attempt=attempt, transfer_id=transfer_id, now=now)
@@ -89,6 +95,12 @@ def _lock(session: Session, item_id: int, by_user_id: int) -> tuple[PayoutBatch,
     if batch.status not in ("approved", "paying"):
         raise NotWaitingForAPerson("The batch is not approved, so nothing of it can be paid.")
     return batch, lock_item(session, item_id=item_id)
+
+
+def _refuse_known(session: Session, transfer_id: str) -> None:
+    known = sa.select(PayoutAttempt.id).where(PayoutAttempt.transfer_id == transfer_id)
+    if session.scalar(known) is not None:
+        raise TransferOfAnother
 
 
 def _live(session: Session, item: PayoutItem) -> PayoutAttempt:
