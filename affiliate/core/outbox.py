@@ -19,6 +19,7 @@ import sqlalchemy as sa
 import structlog
 from flask import current_app
 from flask_babel import force_locale
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from affiliate.core import clock, queue
@@ -117,8 +118,10 @@ def deliver(session: Session, *, settings: Settings) -> int:
             return sent
         try:
             _transmit(settings, mail)
-        except (OSError, smtplib.SMTPException) as error:
-            _retry_later(session, mail.id, str(error))
+        except BaseTimeoutException:
+            raise
+        except Exception as error:  # noqa: BLE001 -- one bad letter must not stop the others
+            _retry_later(session, mail.id, f"{type(error).__name__}: {error}")
             session.commit()
             continue
         session.execute(

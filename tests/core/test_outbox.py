@@ -224,3 +224,18 @@ def test_a_name_cannot_add_a_header_or_markup(
     assert letter["Bcc"] is None
     html = next(p for p in letter.iter_parts() if p.get_content_type() == "text/html")
     assert "<b>" not in html.get_content()
+
+
+def test_a_mail_that_cannot_be_written_down_does_not_stop_the_others(
+    app: Flask, session: Session, mailing: Settings, mailbox: Mailbox, smtp: None
+) -> None:
+    with app.test_request_context(base_url="http://127.0.0.1:8000"):
+        write(session, to=".@")  # Python's own parser of addresses fails on it.
+        write(session)
+    session.commit()
+    assert outbox.deliver(session, settings=mailing) == 1
+    assert [letter["To"] for letter in mailbox.letters] == ["ada@example.com"]
+    broken = session.scalars(sa.select(Mail).where(Mail.recipient == ".@")).one()
+    assert (broken.attempts, broken.sent_at) == (1, None)
+    assert broken.last_error
+    assert broken.next_try_at > real_now()
