@@ -30,6 +30,9 @@ class ClockOffset(Model):
     """How far business time runs ahead of real time, in seconds."""
 
 
+_OFFSET = sa.select(ClockOffset.seconds).where(ClockOffset.id == 1)
+
+
 class ClockRefused(Forbidden):
     code = "clock_refused"
     title = "The clock can be moved in demo mode alone, and only forward."
@@ -49,7 +52,7 @@ def now(session: Session, settings: Settings | None = None) -> datetime:
 
 def offset(session: Session) -> timedelta:
     """How far the demo clock was moved."""
-    seconds = session.scalar(sa.select(ClockOffset.seconds).where(ClockOffset.id == 1))
+    seconds = session.connection().scalar(_OFFSET)
     return timedelta(seconds=seconds or 0)
 
 

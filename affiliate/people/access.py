@@ -318,7 +318,9 @@ def _authorise_key(scope: str) -> None:
     identity = api_keys.authenticate(
         session, authorization=request.headers.get("Authorization", ""), now=now
     )
-    if api_keys.note_use(session, key_id=identity.id, now=now):
+    if api_keys.use_is_news(identity, now=now) and api_keys.note_use(
+        session, key_id=identity.id, now=now
+    ):
         session.commit()
     if scope not in identity.scopes:
         raise ScopeMissing(f"This API key does not have the scope {scope}.")

@@ -48,6 +48,7 @@ class ApiKeyIdentity:
     program_id: int
     prefix: str
     scopes: frozenset[str]
+    last_used_at: datetime | None = None
 
     @property
     def label(self) -> str:
@@ -151,6 +152,17 @@ def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKe
     ).all()
 
 
+_BY_PREFIX = sa.select(
+    ApiKey.id,
+    ApiKey.program_id,
+    ApiKey.secret_hash,
+    ApiKey.scopes,
+    ApiKey.revoked_at,
+    ApiKey.expires_at,
+    ApiKey.last_used_at,
+).where(ApiKey.prefix == sa.bindparam("prefix"))
+
+
 def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiKeyIdentity:
     """The key behind an Authorization header; KeyRefused for anything else.
 
@@ -162,16 +174,20 @@ def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiK
     if scheme.lower() != "bearer" or shape is None:
         raise KeyRefused
     prefix, secret = shape.groups()
-    key = session.scalar(
-        sa.select(ApiKey).where(ApiKey.prefix == prefix).execution_options(populate_existing=True)
-    )
+    key = session.connection().execute(_BY_PREFIX, {"prefix": prefix}).one_or_none()
     stored = _NOBODYS_HASH if key is None else key.secret_hash
     matches = hmac.compare_digest(stored, _hash(secret))
     if key is None or not matches or key.revoked_at is not None:
         raise KeyRefused
     if key.expires_at is not None and key.expires_at <= now:
         raise KeyRefused
-    return ApiKeyIdentity(key.id, key.program_id, key.prefix, frozenset(key.scopes))
+    return ApiKeyIdentity(key.id, key.program_id, prefix, frozenset(key.scopes), key.last_used_at)
+
+
+def use_is_news(identity: ApiKeyIdentity, *, now: datetime) -> bool:
+    """Whether `note_use` would write: told from what was read with the key."""
+    last = identity.last_used_at
+    return last is None or last <= now - timedelta(seconds=LAST_USED_GRAIN_S)
 
 
 def note_use(session: Session, *, key_id: int, now: datetime) -> bool:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
+from affiliate.core.db import UtcDateTime
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.programs import terms as terms_of
 from affiliate.programs.models import Program, RuleVersion
@@ -32,6 +33,27 @@ class RuleVersionInForce:
     effective_at: datetime
 
 
+# Joined as `v` to a program `p`: the version in force at :at.
+VERSION_AT: Final = """
+    LEFT JOIN rule_versions v ON v.id = coalesce(
+        (SELECT id FROM rule_versions WHERE program_id = p.id AND effective_at <= :at
+         ORDER BY effective_at DESC, number DESC LIMIT 1),
+        (SELECT id FROM rule_versions WHERE program_id = p.id ORDER BY number LIMIT 1))
+"""
+_IN_FORCE: Final = sa.text(
+    f"""
+    SELECT v.id, v.number, v.terms::text AS terms, v.effective_at, p.currency
+    FROM programs p {VERSION_AT} WHERE p.id = :program_id
+    """  # noqa: S608 -- the part is a constant, every value is bound
+).columns(
+    sa.column("id", sa.BigInteger),
+    sa.column("number", sa.Integer),
+    sa.column("terms", sa.Text),
+    sa.column("effective_at", UtcDateTime()),
+    sa.column("currency", sa.Text),
+)
+
+
 def in_force(session: Session, *, program_id: int, at: datetime) -> RuleVersionInForce:
     """The version that rules an order placed at `at`.
 
@@ -39,35 +61,14 @@ def in_force(session: Session, *, program_id: int, at: datetime) -> RuleVersionI
     first version took effect, the first: a program is never without rules. NotFound when
     there is no such program. Rule: docs/rules.md, "Versions of the rules".
     """
-    ruling = (
-        sa.select(RuleVersion.id)
-        .where(RuleVersion.program_id == program_id, RuleVersion.effective_at <= at)
-        .order_by(RuleVersion.effective_at.desc(), RuleVersion.number.desc())
-        .limit(1)
-        .scalar_subquery()
+    row = (
+        session.connection().execute(_IN_FORCE, {"program_id": program_id, "at": at}).one_or_none()
     )
-    first = (
-        sa.select(RuleVersion.id)
-        .where(RuleVersion.program_id == program_id)
-        .order_by(RuleVersion.number)
-        .limit(1)
-        .scalar_subquery()
-    )
-    row = session.execute(
-        sa.select(
-            RuleVersion.id,
-            RuleVersion.number,
-            RuleVersion.terms,
-            RuleVersion.effective_at,
-            Program.currency,
-        )
-        .join(Program, Program.id == RuleVersion.program_id)
-        .where(RuleVersion.id == sa.func.coalesce(ruling, first))
-    ).one_or_none()
-    if row is None:
+    if row is None or row.id is None:
         raise NotFound("There is no such program.")
-    terms = _read(json.dumps(row.terms, sort_keys=True), row.currency)
-    return RuleVersionInForce(row.id, row.number, terms, row.effective_at)
+    return RuleVersionInForce(
+        row.id, row.number, read_terms(row.terms, row.currency), row.effective_at
+    )
 
 
 def versions(session: Session, *, program_id: int) -> list[RuleVersion]:
@@ -147,7 +148,10 @@ def add_version(
 
 
 @lru_cache(maxsize=256)
-def _read(document: str, currency: str) -> Terms:
-    """Terms are read once per text, not once per order; the text is the key, so a changed
-    document could never be served from memory."""
+def read_terms(document: str, currency: str) -> Terms:
+    """The terms of a stored document's text.
+
+    They are read once per text, not once per order; the text is the key, so a changed
+    document could never be served from memory.
+    """
     return terms_of.load(json.loads(document), currency)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from affiliate.core.money import Money
 from payouts.commissions.rows import CommissionRow
 from payouts.ledger.accounts import AccountKey, AccountKind, expense, of_enrollment
 from payouts.ledger.posting import Kind, Line, Posting
 
+EARN_REFERENCE: Final = "earn:commission:"
+"""The reference of an earning, before the commission's id; its reason is the rule."""
 
-def earned(row: CommissionRow) -> Posting:
+
+def earned_lines(program_id: int, enrollment_id: int, amount: Money) -> tuple[Line, Line]:
     """expense → pending."""
-    return _move(
-        Kind.EARN, f"earn:commission:{row.id}", row.rule, row.amount, _expense(row),
-        _of(row, AccountKind.PENDING),
-    )  # fmt: skip
+    source = expense(program_id, amount.currency)
+    target = of_enrollment(AccountKind.PENDING, program_id, enrollment_id, amount.currency)
+    return (Line(source, -amount), Line(target, amount))
 
 
 def released(row: CommissionRow) -> Posting:

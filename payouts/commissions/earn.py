@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from payouts.commissions import booking
+from affiliate.core.money import Money
+from payouts.commissions.booking import EARN_REFERENCE, earned_lines
 from payouts.commissions.models import Commission
 from payouts.commissions.rows import CommissionRow, as_row, commissions_for
 from payouts.commissions.rules import Earned, NotEarned, Sale, commissions_of
-from payouts.ledger.posting import post_many
+from payouts.ledger.accounts import account_ids
+from payouts.ledger.posting import BOOKED, LINES, Kind, lines_json
+
+_COLUMNS: Final = (
+    "program_id, reference, decision, level, enrollment_id, via_enrollment_id, rule_version_id, "
+    "currency, base_micros, rate_ppm, amount_micros, rule, trace, earned_at, available_at, "
+    "waits_for"
+)
+# One round trip for all that an order earns. Values come as JSON documents, because then the
+# types of the parameters never vary and PostgreSQL plans the statement once a connection.
+_EARN: Final = sa.text(
+    f"""
+    WITH {LINES}, found AS (
+        SELECT e.position, c.*
+        FROM jsonb_array_elements(CAST(:found AS jsonb)) WITH ORDINALITY AS e(document, position)
+        CROSS JOIN LATERAL jsonb_populate_record(NULL::commissions, e.document) c
+        WHERE NOT EXISTS (SELECT FROM line WHERE account_id IS NULL)
+    ), earned AS (
+        INSERT INTO commissions ({_COLUMNS})
+        SELECT {_COLUMNS} FROM found ORDER BY position
+        ON CONFLICT ON CONSTRAINT uq_commissions_once DO NOTHING
+        RETURNING id, level, enrollment_id, via_enrollment_id
+    ), fresh AS (
+        SELECT f.position, e.id, f.rule, f.amount_micros
+        FROM earned e JOIN found f
+          ON f.level = e.level AND f.enrollment_id = e.enrollment_id
+         AND f.via_enrollment_id IS NOT DISTINCT FROM e.via_enrollment_id
+    ), fact AS (
+        SELECT position, '{Kind.EARN}' AS kind, '{EARN_REFERENCE}' || id AS reference,
+               rule AS reason
+        FROM fresh WHERE amount_micros > 0
+    ), {BOOKED}
+    SELECT EXISTS (SELECT FROM line WHERE account_id IS NULL) AS accounts_missing,
+           (SELECT array_agg(id ORDER BY position) FROM fresh) AS ids
+    """  # noqa: S608 -- the parts are constants, every value is bound
+).columns(sa.column("accounts_missing", sa.Boolean), sa.column("ids", sa.ARRAY(sa.BigInteger)))
 
 
 def earn(
@@ -27,17 +63,31 @@ def earn(
     found = commissions_of(sale)
     if not found:
         return ()
-    inserted = session.scalars(
-        insert(Commission)
-        .values([_values(sale, each, waits_for, now) for each in found])
-        .on_conflict_do_nothing(constraint="uq_commissions_once")
-        .returning(Commission.id)
-    ).all()
-    rows = [row for row in commissions_for(session, reference=sale.reference)
-            if row.decision == sale.decision]  # fmt: skip
-    new = [row for row in rows if row.id in set(inserted) and row.amount]
-    post_many(session, postings=[booking.earned(row) for row in new], now=now)
-    return tuple(rows)
+    lines = {
+        position: earned_lines(sale.program_id, each.enrollment_id, each.amount)
+        for position, each in enumerate(found, 1)
+        if isinstance(each, Earned)
+    }
+    rows = [_values(sale, each, waits_for, now) for each in found]
+    values = {
+        "found": json.dumps(rows, default=datetime.isoformat),
+        "lines": lines_json(lines),
+        "now": now,
+    }
+    connection = session.connection()
+    row = connection.execute(_EARN, values).one()
+    if row.accounts_missing:
+        account_ids(session, (line.account for pair in lines.values() for line in pair))
+        row = connection.execute(_EARN, values).one()
+    if row.ids is None or len(row.ids) < len(found):
+        return tuple(
+            each
+            for each in commissions_for(session, reference=sale.reference)
+            if each.decision == sale.decision
+        )
+    return tuple(
+        _written(sale, each, id_, waits_for, now) for each, id_ in zip(found, row.ids, strict=True)
+    )
 
 
 def wait_for(
@@ -97,3 +147,32 @@ def _values(
         "available_at": sale.placed_at + sale.hold,
         "waits_for": waits_for,
     }
+
+
+def _written(
+    sale: Sale, found: Earned | NotEarned, row_id: int, waits_for: str | None, now: datetime
+) -> CommissionRow:
+    """The row that has just been written, without reading it back."""
+    zero = Money.zero(found.base.currency)
+    return CommissionRow(
+        id=row_id,
+        program_id=sale.program_id,
+        reference=sale.reference,
+        decision=sale.decision,
+        level=found.level,
+        enrollment_id=found.enrollment_id,
+        via_enrollment_id=found.via_enrollment_id,
+        rule_version_id=found.rule_version_id,
+        base=found.base,
+        rate_ppm=found.rate_ppm,
+        amount=found.amount if isinstance(found, Earned) else zero,
+        reversed=zero,
+        rule=found.rule,
+        trace=found.trace,
+        earned_at=now,
+        available_at=sale.placed_at + sale.hold,
+        waits_for=waits_for,
+        released_at=None,
+        voided_at=None,
+        void_reason=None,
+    )

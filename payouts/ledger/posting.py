@@ -7,11 +7,13 @@ mirror postings (`reverse`), never updates. Rule: docs/reliability.md, "Ledger".
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -96,7 +98,7 @@ def post_many(session: Session, *, postings: Sequence[Posting], now: datetime) -
     Unbalanced when lines do not sum to zero in each currency.
     """
     for posting in postings:
-        _check(posting)
+        _check_lines(posting.reference, posting.lines)
     written: dict[str, int] = {}
     if not postings:
         return written
@@ -104,6 +106,63 @@ def post_many(session: Session, *, postings: Sequence[Posting], now: datetime) -
         for start in range(0, len(postings), POSTINGS_MAX):
             written |= _write(session, postings[start : start + POSTINGS_MAX], now)
     return written
+
+
+# For facts whose rows a statement writes itself: the rows, the transactions and their entries
+# in one round trip. The statement puts these named steps behind a step `fact(position, kind,
+# reference, reason)`, whose references hold ids that it has just drawn, so that none can be
+# in the books already; it binds :lines (`lines_json`) and :now. It must write nothing while
+# an account is missing: `line.account_id` is null then, and `account_ids` makes it. No
+# balance is moved, so accounts that have one (WITH_BALANCE) are refused.
+LINES: Final = """
+    line AS MATERIALIZED (
+        SELECT l.position, coalesce(own.id, shared.id) AS account_id, l.currency, l.amount_micros
+        FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS l (
+            position bigint, kind text, program_id bigint, enrollment_id bigint, currency text,
+            amount_micros bigint)
+        LEFT JOIN ledger_accounts own
+          ON own.enrollment_id = l.enrollment_id AND own.program_id = l.program_id
+         AND own.kind = l.kind AND own.currency = l.currency
+        LEFT JOIN ledger_accounts shared
+          ON shared.enrollment_id IS NULL AND l.enrollment_id IS NULL
+         AND shared.program_id = l.program_id AND shared.kind = l.kind
+         AND shared.rail IS NULL AND shared.currency = l.currency
+    )"""
+BOOKED: Final = """
+    booked AS (
+        INSERT INTO ledger_transactions (kind, reference, reason, occurred_at)
+        SELECT kind, reference, reason, :now FROM fact ORDER BY position
+        RETURNING id, reference
+    ), entries AS (
+        INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)
+        SELECT booked.id, line.account_id, line.currency, line.amount_micros
+        FROM fact JOIN booked USING (reference) JOIN line USING (position)
+    )"""
+
+
+def lines_json(facts: Mapping[int, tuple[Line, ...]]) -> str:
+    """The lines of each fact by its position, for `LINES`.
+
+    Raises Unbalanced as `post_many` does, and for an account that has a balance or a rail.
+    """
+    rows = []
+    for position, lines in facts.items():
+        _check_lines(f"fact {position}", lines)
+        for line in lines:
+            account = line.account
+            if account.kind in WITH_BALANCE or account.rail is not None:
+                raise Unbalanced(f"fact {position}: {account.kind} is not booked this way")
+            rows.append(
+                {
+                    "position": position,
+                    "kind": account.kind.value,
+                    "program_id": account.program_id,
+                    "enrollment_id": account.enrollment_id,
+                    "currency": account.currency,
+                    "amount_micros": line.amount.micros,
+                }
+            )
+    return json.dumps(rows)
 
 
 def reverse(
@@ -151,14 +210,14 @@ def _key(row: LedgerAccount) -> AccountKey:
     return AccountKey(kind, row.program_id, row.enrollment_id, row.rail, row.currency)
 
 
-def _check(posting: Posting) -> None:
+def _check_lines(name: str, lines: Sequence[Line]) -> None:
     sums: Counter[str] = Counter()
-    for line in posting.lines:
+    for line in lines:
         if line.amount.currency != line.account.currency or not line.amount:
-            raise Unbalanced(f"{posting.reference}: an empty line or another currency")
+            raise Unbalanced(f"{name}: an empty line or another currency")
         sums[line.amount.currency] += line.amount.micros
-    if len(posting.lines) < 2 or any(sums.values()):
-        raise Unbalanced(f"{posting.reference}: the lines do not sum to zero")
+    if len(lines) < 2 or any(sums.values()):
+        raise Unbalanced(f"{name}: the lines do not sum to zero")
 
 
 def _write(session: Session, postings: Sequence[Posting], now: datetime) -> dict[str, int]:

@@ -63,6 +63,40 @@ def reference_of(order_row_id: int) -> str:
     return f"order:{order_row_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A decision that is not written yet."""
+
+    version: RuleVersionInForce
+    gathered: Gathered
+    verdict: Attribution | Unattributed
+    click_check_due_at: datetime | None
+
+
+def judge(
+    session: Session,
+    *,
+    program_id: int,
+    placed_at: datetime,
+    evidence: Mapping[str, Any],
+    program_closed: bool,
+    version: RuleVersionInForce,
+    now: datetime,
+) -> Judged:
+    """Read the evidence and decide by the terms of `version`; writes nothing."""
+    gathered = gather(
+        session,
+        program_id=program_id,
+        placed_at=placed_at,
+        evidence=evidence,
+        window=version.terms.attribution.window,
+        program_closed=program_closed,
+        keys=order_keys(),
+    )
+    verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
+    return Judged(version, gathered, verdict, _click_check_due_at(verdict, now))
+
+
 def decide(
     session: Session, *, order: Subject, number: int, now: datetime
 ) -> tuple[CommissionRow, ...]:
@@ -70,25 +104,32 @@ def decide(
 
     The attribution terms are the program's version in force at placed_at.
     """
-    version = in_force(session, program_id=order.program_id, at=order.placed_at)
-    gathered = gather(
+    judged = judge(
         session,
         program_id=order.program_id,
         placed_at=order.placed_at,
         evidence=order.evidence,
-        window=version.terms.attribution.window,
         program_closed=order.program_closed,
-        keys=order_keys(),
+        version=in_force(session, program_id=order.program_id, at=order.placed_at),
+        now=now,
     )
-    verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
-    due_at = _click_check_due_at(verdict, now)
-    _store(session, order, number, version, gathered, verdict, due_at, now)
-    if isinstance(verdict, Unattributed):
+    row = {"order_id": order.id, **decision_values(judged, number=number, now=now)}
+    session.connection().execute(_INSERT, row)
+    return let_earn(session, order=order, number=number, judged=judged, now=now)
+
+
+def let_earn(
+    session: Session, *, order: Subject, number: int, judged: Judged, now: datetime
+) -> tuple[CommissionRow, ...]:
+    """Earn what a written decision credits, less what was refunded already."""
+    if isinstance(judged.verdict, Unattributed):
         return ()
     rows = earn(
         session,
-        sale=_sale(order, number, version, gathered, verdict),
-        waits_for=waits_for(confirmed=order.confirmed, click_check_due_at=due_at),
+        sale=_sale(order, number, judged, judged.verdict),
+        waits_for=waits_for(
+            confirmed=order.confirmed, click_check_due_at=judged.click_check_due_at
+        ),
         now=now,
     )
     if order.refunded_net:
@@ -102,6 +143,23 @@ def decide(
         )
         return tuple(commissions_for(session, reference=order.reference))
     return rows
+
+
+def decision_values(judged: Judged, *, number: int, now: datetime) -> dict[str, Any]:
+    """The decision's row, all but whose it is."""
+    verdict = judged.verdict
+    shares = verdict.shares if isinstance(verdict, Attribution) else ()
+    return {
+        "number": number,
+        "rule_version_id": judged.version.id,
+        "outcome": "attributed" if isinstance(verdict, Attribution) else "unattributed",
+        "reason": None if isinstance(verdict, Attribution) else verdict.reason.value,
+        "shares": [share_document(share) for share in shares],
+        "trace": [trace_document(line) for line in verdict.trace],
+        "snapshot": snapshot_of(judged.gathered.facts, judged.gathered.candidates),
+        "decided_at": now,
+        "click_check_due_at": judged.click_check_due_at,
+    }
 
 
 def decide_again(session: Session, *, order: Subject, reason: VoidReason, now: datetime) -> None:
@@ -165,45 +223,8 @@ def _click_check_due_at(verdict: Attribution | Unattributed, now: datetime) -> d
 _INSERT = sa.insert(Decision)
 
 
-def _store(
-    session: Session,
-    order: Subject,
-    number: int,
-    version: RuleVersionInForce,
-    gathered: Gathered,
-    verdict: Attribution | Unattributed,
-    due_at: datetime | None,
-    now: datetime,
-) -> None:
-    credited = isinstance(verdict, Attribution)
-    session.connection().execute(
-        _INSERT,
-        {
-            "order_id": order.id,
-            "number": number,
-            "rule_version_id": version.id,
-            "outcome": "attributed" if credited else "unattributed",
-            "reason": None if isinstance(verdict, Attribution) else verdict.reason.value,
-            "shares": (
-                [share_document(share) for share in verdict.shares]
-                if isinstance(verdict, Attribution)
-                else []
-            ),
-            "trace": [trace_document(line) for line in verdict.trace],
-            "snapshot": snapshot_of(gathered.facts, gathered.candidates),
-            "decided_at": now,
-            "click_check_due_at": due_at,
-        },
-    )
-
-
-def _sale(
-    order: Subject,
-    number: int,
-    version: RuleVersionInForce,
-    gathered: Gathered,
-    verdict: Attribution,
-) -> Sale:
+def _sale(order: Subject, number: int, judged: Judged, verdict: Attribution) -> Sale:
+    terms = judged.version.terms
     return Sale(
         program_id=order.program_id,
         reference=order.reference,
@@ -213,12 +234,12 @@ def _sale(
             Credit(
                 enrollment_id=share.enrollment_id,
                 weight=Fraction(share.weight),
-                terms=version.terms.commission,
-                rule_version_id=version.id,
-                recruiter_id=gathered.recruiters.get(share.enrollment_id),
+                terms=terms.commission,
+                rule_version_id=judged.version.id,
+                recruiter_id=judged.gathered.recruiters.get(share.enrollment_id),
             )
             for share in verdict.shares
         ),
         placed_at=order.placed_at,
-        hold=version.terms.payout.hold,
+        hold=terms.payout.hold,
     )

@@ -1,7 +1,7 @@
 """Read what may credit somebody: click tokens, the visitor's clicks, coupon, customer.
 
-One statement reads every candidate with the state of its link, its affiliate and its click;
-a second one the customer, where the order names one.
+One statement reads the customer, where the order names one, and every candidate with the
+state of its link, its affiliate and its click.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tracker.orders.keys import Keys
 
 TOKENS_MAX: Final = 20
 VISITOR_CLICKS_MAX: Final = 200
+BUYER: Final = "buyer"
+"""Kind of the rows that are no candidates but say when the buyer bought first."""
 
 # The link's row decides, not the token: whose it is, whether it was switched off.
 _OWNER = """
@@ -38,7 +40,8 @@ CANDIDATES: Final = sa.text(
     f"""
     SELECT 'click_token' AS kind, t.position, t.click_id, t.clicked_at,
            l.program_id, l.disabled_at, NULL::timestamptz AS valid_until,
-           c.click_id IS NOT NULL AS loaded, c.reason, {_OWNER}
+           c.click_id IS NOT NULL AS loaded, c.reason, {_OWNER},
+           NULL::bytea AS email_hash
     FROM unnest(CAST(:link_ids AS bigint[]), CAST(:click_ids AS uuid[]),
                 CAST(:clicked_ats AS timestamptz[]))
          WITH ORDINALITY AS t(link_id, click_id, clicked_at, position)
@@ -47,7 +50,7 @@ CANDIDATES: Final = sa.text(
     {_OWNERS.format(of="l")}
     UNION ALL
     SELECT 'visitor_click', 0, v.click_id, v.clicked_at,
-           v.program_id, l.disabled_at, NULL, true, v.reason, {_OWNER}
+           v.program_id, l.disabled_at, NULL, true, v.reason, {_OWNER}, NULL
     FROM (
         SELECT click_id, clicked_at, program_id, link_id, reason FROM clicks
         WHERE visitor_id = ANY(CAST(:visitors AS uuid[])) AND program_id = :program_id
@@ -58,10 +61,18 @@ CANDIDATES: Final = sa.text(
     {_OWNERS.format(of="l")}
     UNION ALL
     SELECT 'coupon', 0, NULL, NULL,
-           k.program_id, k.disabled_at, k.valid_until, true, NULL, {_OWNER}
+           k.program_id, k.disabled_at, k.valid_until, true, NULL, {_OWNER}, NULL
     FROM coupons k
     {_OWNERS.format(of="k")}
     WHERE k.program_id = :program_id AND k.code = :coupon
+    UNION ALL
+    SELECT '{BUYER}', 0, NULL, least(first_ordered_at, imported_at), NULL, NULL, NULL, true, NULL,
+           NULL, NULL, NULL, NULL, email_hash
+    FROM customers WHERE program_id = :program_id AND shop_id = :shop_id
+    UNION ALL
+    SELECT '{BUYER}', 0, NULL, least(first_ordered_at, imported_at), NULL, NULL, NULL, true, NULL,
+           NULL, NULL, NULL, NULL, email_hash
+    FROM customers WHERE program_id = :program_id AND email_hash = :email_hash
     """  # noqa: S608 -- the parts are constants of this module, every value is bound
 ).columns(
     sa.column("kind", sa.Text),
@@ -77,15 +88,7 @@ CANDIDATES: Final = sa.text(
     sa.column("status", sa.Text),
     sa.column("recruiter_id", sa.BigInteger),
     sa.column("email", sa.Text),
-)
-CUSTOMERS: Final = sa.text(
-    """
-    SELECT email_hash, least(first_ordered_at, imported_at) AS since FROM customers
-    WHERE program_id = :program_id AND shop_id = :shop_id
-    UNION ALL
-    SELECT email_hash, least(first_ordered_at, imported_at) FROM customers
-    WHERE program_id = :program_id AND email_hash = :email_hash
-    """
+    sa.column("email_hash", sa.LargeBinary),
 )
 
 
@@ -119,26 +122,28 @@ def gather(
     """Read the candidates of an order; `evidence` is what its reports brought, merged."""
     evidence = effective(evidence)
     customer = evidence.get("customer") or {}
-    buyer = _buyer(session, program_id, customer) if customer else Buyer()
     tokens = [read(token, keys.clicks) for token in (evidence.get("clicks") or ())[-TOKENS_MAX:]]
     believed = [token for token in tokens if isinstance(token, ClickToken)]
     coupon = evidence.get("coupon")
-    rows: Sequence[Any] = ()
-    if believed or coupon or evidence.get("visitor"):
-        rows = session.execute(
-            CANDIDATES,
-            {
-                "link_ids": [token.link_id for token in believed],
-                "click_ids": [token.click_id for token in believed],
-                "clicked_ats": [token.clicked_at for token in believed],
-                "visitors": _visitors(believed, evidence.get("visitor")),
-                "program_id": program_id,
-                "oldest": placed_at - window,
-                "latest": placed_at + CLOCK_SKEW_MAX,
-                "visitor_clicks_max": VISITOR_CLICKS_MAX,
-                "coupon": fold_coupon(coupon),
-            },
-        ).all()
+    email_hash = bytes.fromhex(customer["email"]) if customer.get("email") else None
+    found: Sequence[Any] = ()
+    if believed or coupon or evidence.get("visitor") or customer:
+        values = {
+            "link_ids": [token.link_id for token in believed],
+            "click_ids": [token.click_id for token in believed],
+            "clicked_ats": [token.clicked_at for token in believed],
+            "visitors": _visitors(believed, evidence.get("visitor")),
+            "program_id": program_id,
+            "oldest": placed_at - window,
+            "latest": placed_at + CLOCK_SKEW_MAX,
+            "visitor_clicks_max": VISITOR_CLICKS_MAX,
+            "coupon": fold_coupon(coupon),
+            "shop_id": customer.get("id"),
+            "email_hash": email_hash,
+        }
+        found = session.connection().execute(CANDIDATES, values).all()
+    buyer = _buyer([row for row in found if row.kind == BUYER], email_hash)
+    rows = [row for row in found if row.kind != BUYER]
     candidates = [_candidate(row, program_id, buyer, keys) for row in rows]
     candidates = [_unrecorded(found, believed) for found in candidates]
     candidates += [
@@ -182,16 +187,11 @@ def fold_coupon(text: str | None) -> str | None:
     return text.strip().upper() if text else None
 
 
-def _buyer(session: Session, program_id: int, customer: Mapping[str, Any]) -> Buyer:
-    email = customer.get("email")
-    email_hash = bytes.fromhex(email) if email else None
-    rows = session.execute(
-        CUSTOMERS,
-        {"program_id": program_id, "shop_id": customer.get("id"), "email_hash": email_hash},
-    ).all()
+def _buyer(rows: Sequence[Any], email_hash: bytes | None) -> Buyer:
+    """The buyer by what the order says and by the customers that it fits."""
     known = {bytes(row.email_hash) for row in rows if row.email_hash is not None}
     return Buyer(
-        since=min((row.since for row in rows if row.since is not None), default=None),
+        since=min((row.clicked_at for row in rows if row.clicked_at is not None), default=None),
         email_hashes=frozenset(known | {email_hash} if email_hash else known),
     )
 
