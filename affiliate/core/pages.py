@@ -13,7 +13,7 @@ from flask_babel import get_locale
 
 from affiliate.core.money import MICROS, Money, exponent
 
-NARROW_NO_BREAK_SPACE = "\N{NARROW NO-BREAK SPACE}"
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 LANGUAGES = ("en",)
 """Languages with a catalogue; the first is the default."""
@@ -36,7 +36,7 @@ def money(value: Money) -> str:
         format=f"#,##0.{'0' * digits}" if digits else "#,##0",
         locale=get_locale(),
     )
-    return f"{number.replace('-', MINUS)}{NARROW_NO_BREAK_SPACE}{value.currency}"
+    return f"{number.replace('-', MINUS)}{NO_BREAK_SPACE}{value.currency}"
 
 
 def percent(rate_ppm: int) -> str:

@@ -14,7 +14,7 @@ from sandbox.shop.config import ShopConfig
 from sandbox.shop.kopeck import Kopeck
 from sandbox.shop.store import Store
 
-NARROW_NO_BREAK_SPACE = "\N{NARROW NO-BREAK SPACE}"
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 BODY_BYTES_MAX = 100_000
 
 
@@ -46,7 +46,7 @@ def create(config: ShopConfig | None = None) -> Flask:
 def money(hundredths: int, currency: str) -> str:
     """`4,490.00 RUB`."""
     whole, rest = divmod(hundredths, 100)
-    return f"{whole:,}.{rest:02d}{NARROW_NO_BREAK_SPACE}{currency}"
+    return f"{whole:,}.{rest:02d}{NO_BREAK_SPACE}{currency}"
 
 
 def _refuse_other_sites() -> None:

@@ -61,7 +61,7 @@ def text_of(client: FlaskClient, path: str) -> str:
     page = client.get(path)
     assert page.status_code == 200, (path, page.status)
     plain = re.sub(r"<[^>]+>", " ", page.text)
-    for sign, char in (("&#39;", "'"), ("&amp;", "&"), ("\N{NARROW NO-BREAK SPACE}", " ")):
+    for sign, char in (("&#39;", "'"), ("&amp;", "&"), ("\N{NO-BREAK SPACE}", " ")):
         plain = plain.replace(sign, char)
     return re.sub(r"\s+", " ", plain)
 
@@ -539,7 +539,7 @@ def test_an_amount_that_cannot_be_withdrawn_is_explained(
     world.release()
     answer = send(anna, "/account/money/withdrawals", "/account/money", amount=amount)
     assert answer.status_code == 422
-    plain = answer.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    plain = answer.text.replace("\N{NO-BREAK SPACE}", " ")
     assert words in plain
     assert f'value="{amount}"' in plain
     assert session.scalar(sa.select(sa.func.count()).select_from(Withdrawal)) == 0

@@ -80,7 +80,7 @@ def test_the_to_do_page_names_batches_withdrawals_and_their_clocks(world: World)
 def test_the_batch_page_shows_total_changes_items_and_hash(world: World) -> None:
     batch = two_in_a_batch(world)
     text = hire(world, "finance").client.get(url_of(batch)).text
-    assert "Approve 2 payouts, 412.17\N{NARROW NO-BREAK SPACE}RUB" in text
+    assert "Approve 2 payouts, 412.17\N{NO-BREAK SPACE}RUB" in text
     assert "2 first payments" in text
     assert batch.hash is not None
     assert batch.hash in text

@@ -195,8 +195,8 @@ def test_an_order_tells_whose_it_is_and_how_both_levels_follow(
     world.refund(order, "2500.00")
     page = manager.client.get(order_url(order)).text
     assert "The click for Boris, 2 hours before the order, is credited." in page
-    assert "10% of it is 500.00\N{NARROW NO-BREAK SPACE}RUB." in page
-    assert "2% of the sale, 5,000.00\N{NARROW NO-BREAK SPACE}RUB, is 100.00" in page
+    assert "10% of it is 500.00\N{NO-BREAK SPACE}RUB." in page
+    assert "2% of the sale, 5,000.00\N{NO-BREAK SPACE}RUB, is 100.00" in page
     assert "through Boris" in page
     assert "250.00" in page
     assert "the shop&#39;s server" in page
