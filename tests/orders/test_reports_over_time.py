@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
+from affiliate.people.enrollments import set_recruiter
 from affiliate.programs.terms import CustomerPolicy
-from tests.orders.shop_world import DAY, World, earned, of, rub
+from tests.orders.shop_world import DAY, World, affiliates_of, earned, of, rub
 
 
 def later(world: World, by: timedelta) -> None:
@@ -98,3 +99,21 @@ class TestAnOrderIsNotItsOwnEarlierOrder:
         assert world.post(earlier).status_code == 201
         body = world.post(world.order(**known)).get_json()
         assert body["attribution"]["reason"] == "existing_customer"
+
+
+def test_a_new_recruiter_counts_from_the_next_order_not_from_the_next_report(world: World) -> None:
+    rita, olga = world.affiliate("rita"), world.affiliate("olga")
+    anna = world.affiliate("anna", recruiter=rita)
+    token = world.click(world.link(anna))
+    world.event({"order_id": "A-10042", "total": rub("4490.00")}, clicks=[token])
+    assert affiliates_of(world.get()) == [of(anna), of(rita)]
+    set_recruiter(
+        world.session, enrollment_id=anna.id, recruiter_id=olga.id, by=None,
+        now=world.now, reason="moved",
+    )  # fmt: skip
+    world.session.commit()
+    superseded = world.post(world.order())
+    assert superseded.status_code == 201
+    assert affiliates_of(superseded.get_json()) == [of(anna), of(rita)]
+    following = world.post(world.order("A-10043", clicks=[token]))
+    assert affiliates_of(following.get_json()) == [of(anna), of(olga)]

@@ -5,8 +5,8 @@ The caller holds the order's row. At most one decision of an order is live (uniq
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -113,6 +113,8 @@ def decide(
         version=in_force(session, program_id=order.program_id, at=order.placed_at),
         now=now,
     )
+    if number > 1:
+        judged = _as_recruited(judged, commissions_for(session, reference=order.reference))
     row = {"order_id": order.id, **decision_values(judged, number=number, now=now)}
     session.connection().execute(_INSERT, row)
     return let_earn(session, order=order, number=number, judged=judged, now=now)
@@ -143,6 +145,16 @@ def let_earn(
         )
         return tuple(commissions_for(session, reference=order.reference))
     return rows
+
+
+def _as_recruited(judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
+    """Whom the order credited before keeps the recruiter that its commissions froze."""
+    frozen: dict[int, int | None] = {row.enrollment_id: None for row in earlier if row.level == 1}
+    for row in earlier:
+        if row.via_enrollment_id is not None:
+            frozen[row.via_enrollment_id] = row.enrollment_id
+    recruiters = {**judged.gathered.recruiters, **frozen}
+    return replace(judged, gathered=replace(judged.gathered, recruiters=recruiters))
 
 
 def decision_values(judged: Judged, *, number: int, now: datetime) -> dict[str, Any]:
