@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 import structlog
@@ -24,6 +25,7 @@ CONTENT_SECURITY_POLICY = (
     "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 FORM_FIELDS_MAX = 200
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 BARE_PAGE = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>Kopeck</title>"
     "<h1>{title}</h1><p>{detail}</p>"
@@ -31,6 +33,12 @@ BARE_PAGE = (
 
 csrf = CSRFProtect()
 log = structlog.get_logger(__name__)
+
+
+class FromElsewhere(Refusal):
+    code = "from_elsewhere"
+    status = 403
+    title = "This form was sent by another site. Open the page here and send it again."
 
 
 class FormsOnly(Refusal):
@@ -71,10 +79,35 @@ def _begin() -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id)
     g.request_id = request_id
     _ = request.host  # an unknown host is refused here, before any view runs
-    if request.is_json and not wants_problem():
+    if wants_problem():
+        return
+    if request.method not in SAFE_METHODS and _sent_from_elsewhere():
+        raise FromElsewhere
+    if request.is_json:
         # Flask-WTF would take any JSON for a form: a list for a text, and past the brakes
         # on sign-in, which count by the field of the form.
         raise FormsOnly
+
+
+def _sent_from_elsewhere() -> bool:
+    """Whether the browser says that another site's page sent this; the second wall to tokens.
+
+    Host names alone are compared: a proxy may leave out the port. `null` is what pages in a
+    sandbox and local files send.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return False
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    own = {_host_name(request.host_url), _host_name(settings.public_url)}
+    return _host_name(origin) not in own
+
+
+def _host_name(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _finish(response: Response) -> Response:

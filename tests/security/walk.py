@@ -18,7 +18,6 @@ from affiliate.people import api_keys
 from affiliate.people.access import Kind, mark_of
 from tests.desks.staff import hire, two_in_a_batch
 
-BASE = "http://127.0.0.1:8000"
 MARK = "<script>kpk"
 """Stands in many of the bad values; no page may ever repeat it as it is."""
 STARTS = {
@@ -108,7 +107,7 @@ class Installation:
             reader = _Reader(path)
             reader.feed(answer.text)
             for form in reader.forms:
-                if not form.action.startswith(_ENDS_SIGN_INS):
+                if form.method != "dialog" and not form.action.startswith(_ENDS_SIGN_INS):
                     key = (form.method, _kind(form.action), tuple(sorted(form.fields)))
                     forms.setdefault(key, form)
             for link in (urldefrag(each)[0] for each in reader.links):
@@ -133,6 +132,11 @@ class Installation:
                 mark = mark_of(self.world.app.view_functions[rule.endpoint], rule.endpoint, method)
                 assert mark is not None
                 yield rule, method, mark.kind
+
+
+def address(template: str, value: str) -> str:
+    """The rule's address with the value in each place."""
+    return re.sub(r"<[^>]+>", lambda _: value, template)
 
 
 def _kind(link: str) -> str:

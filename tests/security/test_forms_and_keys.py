@@ -1,0 +1,116 @@
+"""Forms need their token and their own page, the API a key, desks a person: route by route."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from walk import STARTS, Installation, address
+from werkzeug.datastructures import Headers
+
+from affiliate.core import http
+from affiliate.people.access import Kind
+
+FORMS_OF_MACHINES = {"events.events"}
+"""Called from the shops' pages: no cookie of ours counts there."""
+ELSEWHERE = (
+    "https://evil.example", "null", "http://[", "https://localhost.evil.example", "file://", "",
+    "https://evil.example#localhost",
+)  # fmt: skip
+
+
+@pytest.mark.abuse("A23")
+@pytest.mark.parametrize("role", STARTS)
+def test_every_form_without_its_token_is_refused_the_public_ones_too(
+    installation: Installation, role: str
+) -> None:
+    app, client = installation.world.app, installation.browsers[role]
+    app.config["WTF_CSRF_ENABLED"] = True
+    wrong, tried = [], 0
+    for rule, method, kind in installation.rules():
+        if method == "GET" or kind is Kind.SCOPE or rule.endpoint in FORMS_OF_MACHINES:
+            continue
+        tried += 1
+        for fields in ({}, {"csrf_token": "x"}, {"csrf_token": "\0"}):
+            answer = client.open(address(rule.rule, "1"), method=method, data=fields)
+            if answer.status_code != 400 and not (answer.status_code == 404 and ":" in rule.rule):
+                wrong.append(f"{method} {rule.rule}: {answer.status_code}")
+    assert tried > 40
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.abuse("A23")
+def test_a_form_of_another_site_is_refused_with_a_good_token_too(
+    installation: Installation,
+) -> None:
+    client = installation.browsers["owner"]
+    wrong = []
+    for rule, method, kind in installation.rules():
+        if method == "GET" or kind is Kind.SCOPE or rule.endpoint in FORMS_OF_MACHINES:
+            continue
+        for origin in ELSEWHERE:
+            headers = Headers([("Origin", origin)])
+            answer = client.open(address(rule.rule, "1"), method=method, headers=headers)
+            if answer.status_code != 403:
+                wrong.append(f"{method} {rule.rule} from {origin!r}: {answer.status_code}")
+    assert not wrong, "\n".join(wrong[:40])
+    fields = {"name": "Owner", "locale": "en", "time_zone": "UTC"}
+    for origin in ("http://localhost", "http://localhost:8000", "http://127.0.0.1:8000"):
+        assert client.post("/profile", data=fields, headers={"Origin": origin}).status_code == 303
+
+
+@pytest.mark.abuse("A23", "A25")
+def test_the_api_takes_no_cookie_for_a_key(installation: Installation) -> None:
+    wrong, tried = [], 0
+    for rule, method, kind in installation.rules():
+        if kind is Kind.SCOPE:
+            tried += 1
+            answer = installation.browsers["owner"].open(address(rule.rule, "1"), method=method)
+            # An id of the wrong shape is no route at all; that says nothing of the caller.
+            if answer.status_code != 401 and "uuid:" not in rule.rule:
+                wrong.append(f"{method} {rule.rule}: {answer.status_code}")
+            if "Set-Cookie" in answer.headers:
+                wrong.append(f"{method} {rule.rule}: sets a cookie")
+    assert tried >= 15
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.abuse("A15", "A25")
+def test_no_desk_takes_a_key_for_a_person(installation: Installation) -> None:
+    client = installation.world.app.test_client()
+    headers = {"Authorization": f"Bearer {installation.api_key}"}
+    wrong, tried = [], 0
+    for rule, method, kind in installation.rules():
+        if kind in (Kind.SIGNED_IN, Kind.ROLES, Kind.AFFILIATES):
+            tried += 1
+            answer = client.open(address(rule.rule, "1"), method=method, headers=headers)
+            led = answer.status_code == 303 and str(answer.location).startswith("/sign-in")
+            if not led:
+                wrong.append(f"{method} {rule.rule}: {answer.status_code}")
+    assert tried > 60
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.abuse("A26")
+def test_no_page_of_a_signed_in_person_is_kept_by_a_cache(installation: Installation) -> None:
+    wrong, tried = [], 0
+    for role in ("affiliate", "owner"):
+        for path in installation.pages(role)[0]:
+            tried += 1
+            kept = installation.browsers[role].get(path).headers["Cache-Control"]
+            if kept != "no-store":
+                wrong.append(f"{path}: {kept}")
+    assert tried > 25
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_exemption_from_tokens_is_the_api_or_the_pixel(
+    app: Flask, client: FlaskClient
+) -> None:
+    """A new one is a decision; it is added here with its reason."""
+    assert client.get("/healthz").status_code == 200
+    exempt = {name.rpartition(".")[2] for name in http.csrf._exempt_views}
+    assert exempt <= {"events"}
+    for blueprint in http.csrf._exempt_blueprints:
+        rules = [r.rule for r in app.url_map.iter_rules() if r.endpoint.startswith(f"{blueprint}.")]
+        assert all(rule.startswith(("/api/v1/", "/v1/", "/p.gif")) for rule in rules), blueprint
