@@ -17,7 +17,6 @@ from sandbox.shop.config import ShopConfig
 from sandbox.shop.store import Call, Store
 
 TIMEOUT_S = 5.0
-CLOCK_TIMEOUT_S = 1.0
 CLOCK_FILE = "clock-ahead"
 ANSWER_CHARS_MAX = 20_000
 PAUSE_FIRST_S = 1.0
@@ -60,7 +59,7 @@ class Kopeck:
         click credits nobody, and the demo's clicks live in moved time. While Kopeck does not
         answer, the clock is as far ahead as it last was.
         """
-        status, answer = self._request("GET", "/demo/clock", None, CLOCK_TIMEOUT_S)
+        status, answer = self._request("GET", "/demo/clock", None)
         parsed: Any = _parsed(answer) if status == 200 else {}
         ahead = self._config.data_dir / CLOCK_FILE
         try:
@@ -99,9 +98,7 @@ class Kopeck:
             call.id, state=state, status=status, answer=answer, due_at=time.time() + pause_s
         )
 
-    def _request(
-        self, method: str, path: str, body: str | None, timeout_s: float = TIMEOUT_S
-    ) -> tuple[int | None, str]:
+    def _request(self, method: str, path: str, body: str | None) -> tuple[int | None, str]:
         request = urllib.request.Request(  # noqa: S310 - the address is the operator's own word
             f"{self._config.kopeck_url}{path}",
             data=body.encode() if body is not None else None,
@@ -113,7 +110,7 @@ class Kopeck:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
                 return answer.status, _text(answer.read(ANSWER_CHARS_MAX))
         except urllib.error.HTTPError as error:
             with error:
