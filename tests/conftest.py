@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +37,6 @@ from affiliate.core.embedded.servers import (  # noqa: E402
 from affiliate.core.migrate import upgrade  # noqa: E402
 
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
-NOW = datetime(2026, 11, 21, 7, 15, tzinfo=UTC)
-"""The fixed clock of tests that pass `now` themselves."""
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGS = [

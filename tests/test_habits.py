@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
 @pytest.mark.parametrize(
     "command",
     [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"], ["mypy"]],
-    ids=lambda command: " ".join(command),
+    ids=" ".join,
 )
 def test_the_tree_passes(command: list[str]) -> None:
     done = subprocess.run(

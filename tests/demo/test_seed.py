@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import NOW
 from flask import Flask
+from moments import NOW
 from sqlalchemy.orm import Session
 from stripe_double import KEY, Double
 

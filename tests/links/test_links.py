@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from builders import make_affiliate, make_program
-from conftest import NOW
 from flask import Flask
+from moments import NOW
 from sqlalchemy.orm import Session
 
 from affiliate.core.errors import Invalid, NotFound

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from builders import make_affiliate, make_program
-from conftest import NOW
 from flask import Flask
 from flask.testing import FlaskClient
+from moments import NOW
 from sqlalchemy.orm import Session
 
 from affiliate.core.outbox import Mail

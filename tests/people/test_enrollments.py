@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from builders import ANSWERS, make_affiliate, make_program, make_user
-from conftest import NOW
 from flask import Flask
+from moments import NOW
 from sqlalchemy.orm import Session
 
 from affiliate.core.audit import AuditEntry

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from builders import make_program, terms_document
-from conftest import NOW
 from flask import Flask
+from moments import NOW
 from sqlalchemy.orm import Session
 
 from affiliate.core.audit import AuditEntry

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from builders import terms_document
-from conftest import NOW
 from flask import Flask
+from moments import NOW
 
 from affiliate.core.money import Money
 from affiliate.programs import terms as terms_of
