@@ -34,7 +34,7 @@ from payouts.batches.models import PayoutBatch, PayoutItem, PayoutPeriod, Withdr
 from payouts.batches.payees import payee_of, set_payee
 from payouts.batches.queries import batch_view, batches_to_do, items_of, money_of
 from payouts.batches.review import NotWaitingForAPerson, mark_paid, try_again
-from payouts.batches.statements import statement
+from payouts.batches.statements import EARNED, PAID, TAKEN_BACK, months_of_program, statement
 from payouts.batches.withdraw import (
     EnrollmentNotPayable,
     NoPayeeAccount,
@@ -42,6 +42,8 @@ from payouts.batches.withdraw import (
     PayeeNotReady,
     WithdrawalOpen,
 )
+from payouts.ledger.accounts import AccountKind, expense, of_enrollment
+from payouts.ledger.posting import Kind, Line, post
 from payouts.rails.registry import rails
 
 LATER = NOW + timedelta(days=7)
@@ -475,14 +477,37 @@ def test_the_statement_of_a_month_equals_the_ledger(by_hand: Pay) -> None:
     found = statement(by_hand.session, enrollment_id=anna, year=2026, month=11)
     assert [(line.kind, line.amount.decimal) for line in found.lines] == [
         ("earn", "5.00"),
+        ("release", "0.00"),
+        ("reserve", "0.00"),
         ("settle", "-2.00"),
     ]
     assert found.lines[0].about.startswith("sale:")
-    assert found.lines[1].about == f"item:{made.item_id}"
-    assert found.opening == by_hand.world.money("0")
-    assert found.closing == by_hand.world.money("3") == by_hand.balances("anna").owed
+    assert found.lines[3].about == f"item:{made.item_id}"
+    assert found.sum_of(EARNED) + found.sum_of(PAID) == found.closing.owed
+    assert found.opening.owed == by_hand.world.money("0")
+    assert found.closing.owed == by_hand.world.money("3") == by_hand.balances("anna").owed
     after = statement(by_hand.session, enrollment_id=anna, year=2026, month=12)
     assert (after.opening, after.lines, after.closing) == (found.closing, (), found.closing)
+
+
+def test_the_statement_adds_up_with_a_correction_in_it(by_hand: Pay) -> None:
+    by_hand.affiliate("anna", "5.00")
+    anna, money = by_hand.world.enrollments["anna"], by_hand.world.money
+    own = of_enrollment(AccountKind.AVAILABLE, by_hand.world.program_id, anna, "EUR")
+    lines = [Line(own, money("-1.25")), Line(expense(own.program_id, "EUR"), money("1.25"))]
+    post(by_hand.session, kind=Kind.ADJUST, reference="adjust:1", reason="by_hand", lines=lines,
+         now=NOW)  # fmt: skip
+    by_hand.session.commit()
+    found = statement(by_hand.session, enrollment_id=anna, year=2026, month=11)
+    sums = [found.sum_of(kinds) for kinds in (EARNED, TAKEN_BACK, PAID)]
+    assert sums == [money("5"), money("-1.25"), money("0")]
+    assert found.closing.owed == money("3.75")
+    (line,) = months_of_program(
+        by_hand.session, program_id=own.program_id, currency="EUR", month=found.month
+    )
+    assert [line.before, line.earned, line.taken, line.paid, line.after] == [
+        found.opening.owed, *sums, found.closing.owed,
+    ]  # fmt: skip
 
 
 def test_the_periodic_jobs_draft_and_ring(app: Flask, by_hand: Pay) -> None:

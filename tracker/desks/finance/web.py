@@ -19,6 +19,7 @@ from payouts.batches.draft import schedule_of
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayoutBatch
 from payouts.batches.rules import next_due
+from payouts.batches.statements import AffiliateMonth, Month, journal, months_of_program
 from payouts.rails.registry import NoSuchRail, rail_named
 from tracker.desks.acting import Number, csv_file
 from tracker.desks.finance import payout as payouts_of
@@ -157,7 +158,9 @@ def statement() -> Response | str:
     month = statements.month_of(request.args.get("month"), program=program, now=now)
     if request.args.get("format") == "journal":
         return _journal(program, month)
-    lines = statements.statement(session, program=program, month=month)
+    lines = months_of_program(
+        session, program_id=program.id, currency=program.currency, month=month
+    )
     if request.args.get("format") == "csv":
         return _statement_csv(program, month, lines)
     before, after = statements.months_around(month, now=now)
@@ -262,24 +265,21 @@ def _next_payouts(programs: dict[int, Program], now: datetime) -> list[tuple[Pro
     ]
 
 
-def _statement_csv(
-    program: Program, month: statements.Month, lines: list[statements.StatementLine]
-) -> Response:
+def _statement_csv(program: Program, month: Month, lines: list[AffiliateMonth]) -> Response:
     header = ("affiliate", "name", "owed_before", "earned", "taken_back", "paid", "owed_after",
               "currency")  # fmt: skip
-    columns = ("before", "earned", "taken", "paid", "after")
     rows = [
-        (line.public, line.name, *(Number(getattr(line, c).decimal) for c in columns),
+        (line.public, line.name,
+         *(Number(getattr(line, column).decimal) for column in statements.COLUMNS),
          program.currency)
         for line in lines
     ]  # fmt: skip
     return csv_file(f"statement-{program.slug}-{month.key}.csv", header, rows)
 
 
-def _journal(program: Program, month: statements.Month) -> Response:
-    rows = (
-        _journal_row(row) for row in statements.journal(db.session(), program=program, month=month)
-    )
+def _journal(program: Program, month: Month) -> Response:
+    entries = journal(db.session(), program_id=program.id, month=month)
+    rows = (_journal_row(row) for row in entries)
     return csv_file(f"journal-{program.slug}-{month.key}.csv", JOURNAL_HEADER, rows)
 
 
