@@ -12,7 +12,13 @@ import structlog
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from markupsafe import escape
-from werkzeug.exceptions import HTTPException, SecurityError
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import (
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestURITooLarge,
+    SecurityError,
+)
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from affiliate.core.config import Settings
@@ -24,7 +30,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-FORM_FIELDS_MAX = 200
+FIELDS_MAX = 200
+"""Names in one form or one address; the longest page of ours has some forty."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 BARE_PAGE = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>Kopeck</title>"
@@ -52,7 +59,7 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.config.update(
         TRUSTED_HOSTS=list(settings.trusted_hosts),
         MAX_CONTENT_LENGTH=settings.body_bytes_max,
-        MAX_FORM_PARTS=FORM_FIELDS_MAX,
+        MAX_FORM_PARTS=FIELDS_MAX,
         MAX_FORM_MEMORY_SIZE=settings.body_bytes_max,
     )
     if settings.proxy_hops:
@@ -79,6 +86,8 @@ def _begin() -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id)
     g.request_id = request_id
     _ = request.host  # an unknown host is refused here, before any view runs
+    if _values(request.args) > FIELDS_MAX:
+        raise RequestURITooLarge
     if wants_problem():
         return
     if request.method not in SAFE_METHODS and _sent_from_elsewhere():
@@ -87,6 +96,13 @@ def _begin() -> None:
         # Flask-WTF would take any JSON for a form: a list for a text, and past the brakes
         # on sign-in, which count by the field of the form.
         raise FormsOnly
+    if _values(request.form) > FIELDS_MAX:
+        # MAX_FORM_PARTS counts the parts of multipart bodies alone.
+        raise RequestEntityTooLarge
+
+
+def _values(fields: MultiDict[str, str]) -> int:
+    return sum(len(values) for values in fields.listvalues())
 
 
 def _sent_from_elsewhere() -> bool:

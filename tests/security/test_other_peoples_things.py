@@ -1,0 +1,166 @@
+"""Every route with real ids of other people and programs: as if they did not exist.
+
+A route with a new kind of id fails here until it is said which real thing it would name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from walk import Installation
+from world import World
+
+from affiliate.core import ids
+from affiliate.links.models import Coupon
+from affiliate.people import api_keys
+from affiliate.people.access import Kind
+from affiliate.people.ids import public
+from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
+from payouts.batches.models import PayoutBatch, PayoutItem
+from tests.desks.staff import STAFF, hire
+from tracker.clicks.models import Click
+from tracker.orders.models import Order
+
+HIDDEN = (403, 404)
+PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
+"""An order that a program does not know may still come: a call about it waits for it."""
+OPEN = re.compile(r"<(token|version|path:filename|month)>")
+"""No id of anybody: a secret of its own, or a public file, or one's own month."""
+
+
+@dataclass
+class Things:
+    """Real ids of the ruble program and of Anna, by the name that routes give them."""
+
+    world: World
+
+    def named(self, argument: str, rule: str) -> str:
+        session, anna = self.world.session, self.world.people["Anna"]
+        first: Callable[..., int] = lambda model: session.scalars(  # noqa: E731
+            sa.select(model.id).order_by(model.id)
+        ).first()  # type: ignore[assignment]
+        order = session.scalars(sa.select(Order).order_by(Order.id)).first()
+        assert order is not None and anna.link is not None
+        values: dict[str, Callable[[], object]] = {
+            "affiliate": lambda: public(anna.enrollment.id),
+            "batch": lambda: ids.public_id("bat", first(PayoutBatch)),
+            "item": lambda: ids.public_id("pay", first(PayoutItem)),
+            "order": lambda: ids.public_id("ord", order.id),
+            "order_id": lambda: order.order_id,
+            "click_id": lambda: session.scalars(sa.select(Click.click_id)).first(),
+            "coupon_id": lambda: first(Coupon),
+            "key_id": lambda: first(ApiKey),
+            "invitation_id": lambda: first(Invitation),
+            "grant_id": lambda: first(Grant),
+            "user_id": lambda: anna.user_id,
+            "session_id": lambda: session.scalars(
+                sa.select(UserSession.id).where(UserSession.user_id == anna.user_id)
+            ).first(),
+            "slug": lambda: self.world.program.slug,
+            "public": lambda: ids.public_id("ord", order.id) if "/orders/" in rule else (
+                ids.public_id("lnk", anna.link.id) if anna.link else ""),
+        }  # fmt: skip
+        assert argument in values, f"say which real thing <{argument}> of {rule} names"
+        return str(values[argument]())
+
+    def address(self, rule: str) -> str:
+        return re.sub(r"<(?:\w+:)?(\w+)>", lambda m: self.named(m[1], rule), rule)
+
+
+@pytest.fixture
+def things(installation: Installation) -> Things:
+    world = installation.world
+    chief = hire(world, "manager", name="chief")
+    answer = chief.client.post("/manage/staff/invitations", data={
+        "email": "new@example.com", "role": "curator", "program": world.program.slug,
+    })  # fmt: skip
+    assert answer.status_code == 303
+    world.session.rollback()
+    return Things(world)
+
+
+def probe(
+    installation: Installation, things: Things, client: FlaskClient, kinds: tuple[Kind, ...],
+    headers: dict[str, str] | None = None,
+) -> tuple[list[str], int]:  # fmt: skip
+    """Call every route of these kinds that names a thing; what was not hidden, and the count."""
+    wrong, tried = [], 0
+    for rule, method, kind in installation.rules():
+        if kind not in kinds or "<" not in rule.rule or OPEN.search(rule.rule):
+            continue
+        if rule.rule == "/programs/<slug>/apply":
+            continue
+        tried += 1
+        answer = client.open(things.address(rule.rule), method=method, headers=headers or {})
+        hidden = HIDDEN
+        if kind is Kind.SCOPE and method == "POST":
+            hidden = (*HIDDEN, 422)  # the body is read before the id is looked up
+        if answer.status_code == 202 and PARKED.match(rule.rule):
+            continue
+        if answer.status_code not in hidden:
+            wrong.append(f"{method} {rule.rule}: {answer.status_code}")
+    return wrong, tried
+
+
+@pytest.mark.abuse("A24", "A25")
+@pytest.mark.parametrize("role", [role for role in STAFF if role != "owner"])
+def test_staff_of_another_program_find_nothing(
+    installation: Installation, things: Things, role: str
+) -> None:
+    stranger = hire(installation.world, role, program=installation.world.euros)
+    kinds = (Kind.ROLES, Kind.AFFILIATES, Kind.SIGNED_IN)
+    wrong, tried = probe(installation, things, stranger.client, kinds)
+    assert tried > 25
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.abuse("A24", "A25")
+def test_an_affiliate_of_the_same_program_finds_nothing_of_another(
+    installation: Installation, things: Things
+) -> None:
+    carla = installation.world.affiliate("Carla")
+    kinds = (Kind.ROLES, Kind.AFFILIATES, Kind.SIGNED_IN)
+    wrong, tried = probe(installation, things, carla.client, kinds)
+    assert tried > 25
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.abuse("A15", "A24")
+def test_another_programs_key_finds_nothing(installation: Installation, things: Things) -> None:
+    world = installation.world
+    before = world.session.scalars(sa.select(Order.refunded_micros).order_by(Order.id)).all()
+    _, key = api_keys.create_key(
+        world.session, program_id=world.euros.id, scopes=sorted(api_keys.SCOPES),
+        name="other shop", by=None, now=world.now,
+    )  # fmt: skip
+    world.session.commit()
+    client = world.app.test_client()
+    headers = {"Authorization": f"Bearer {key}"}
+    wrong, tried = probe(installation, things, client, (Kind.SCOPE,), headers)
+    assert tried >= 8
+    assert not wrong, "\n".join(wrong)
+    world.session.rollback()
+    after = world.session.scalars(sa.select(Order.refunded_micros).order_by(Order.id)).all()
+    assert after == before
+
+
+@pytest.mark.abuse("A24")
+def test_the_ids_are_real_for_whoever_they_belong_to(
+    installation: Installation, things: Things
+) -> None:
+    """Else the tests above would prove nothing."""
+    wrong = []
+    own = {"account.": "affiliate", "finance.": "owner", "manage.": "owner"}
+    for rule, method, _ in installation.rules():
+        role = next((own[start] for start in own if rule.endpoint.startswith(start)), None)
+        if role is None or method != "GET" or "<" not in rule.rule or OPEN.search(rule.rule):
+            continue
+        answer = installation.browsers[role].get(things.address(rule.rule))
+        if answer.status_code != 200:
+            wrong.append(f"{rule.rule}: {answer.status_code}")
+    assert not wrong, "\n".join(wrong)
