@@ -72,6 +72,7 @@ class TestRedirect:
         assert record.sub_ids == (b"blog", b"", b"", b"", b"")
         assert abs(token.clicked_at - datetime.now(UTC)) < timedelta(minutes=1)
 
+    @pytest.mark.abuse("A42", "A44")
     def test_nothing_may_keep_or_frame_the_answer(self, ask: Ask) -> None:
         for answer in (ask(), ask("/r/nobody"), ask(REQUEST_METHOD="POST")):
             assert answer.headers["Cache-Control"] == "no-store"
@@ -102,11 +103,13 @@ class TestRedirect:
         assert len(visitors) == 1
         assert [r.flags & records.FLAG_KNOWN_VISITOR for r in journalled(settings)] == [0, 1]
 
+    @pytest.mark.abuse("A16")
     def test_a_tampered_cookie_is_a_new_visitor_and_no_error(self, ask: Ask) -> None:
         answer = ask(HTTP_COOKIE="kpk_v=" + "A" * 43)
         assert answer.status == "302 Found"
         assert "Set-Cookie" in answer.headers
 
+    @pytest.mark.abuse("A16")
     def test_the_cookie_is_bound_to_the_host_over_https(
         self, production_settings: Settings, shop: Shop
     ) -> None:
@@ -170,6 +173,7 @@ class TestDropped:
             ({"HTTP_USER_AGENT": "Googlebot/2.1"}, DropReason.BOT),
         ],
     )
+    @pytest.mark.abuse("A17", "A19")
     def test_clicks_redirect_without_a_token_or_cookie_and_are_written_down(
         self, ask: Ask, settings: Settings, environ: dict[str, str], reason: DropReason
     ) -> None:
@@ -233,6 +237,7 @@ class TestDropped:
 class TestBadRequests:
     """docs/security.md: A1, A2, A3, A4, A5, A16, A44, A46."""
 
+    @pytest.mark.abuse("A1")
     def test_a1_a_deep_link_goes_to_allowed_sites_alone(self, ask: Ask, settings: Settings) -> None:
         assert ask(query="to=https://m.shop.example/cup%3Fx=1").location.startswith(
             "https://m.shop.example/cup?x=1&kpk="
@@ -245,12 +250,14 @@ class TestBadRequests:
         assert second.deep_link == b""
         assert second.flags & records.FLAG_DEEP_LINK_REFUSED
 
+    @pytest.mark.abuse("A2")
     def test_a2_an_unknown_host_is_refused(self, ask: Ask) -> None:
         for host in ("evil.example", "", "127.0.0.1.evil.example", "127.0.0.1:8000@evil"):
             assert ask(HTTP_HOST=host).status == "400 Bad Request"
         spoofed = ask(HTTP_X_FORWARDED_HOST="evil.example", HTTP_X_FORWARDED_FOR="6.6.6.6")
         assert spoofed.status == "302 Found"
 
+    @pytest.mark.abuse("A2")
     def test_a2_forwarded_headers_count_behind_our_own_proxy(
         self, settings: Settings, shop: Shop
     ) -> None:
@@ -268,6 +275,7 @@ class TestBadRequests:
         assert len({record.address_hash for record in journalled(settings)[:3]}) == 1
 
     @pytest.mark.parametrize("query", ["s1=a%0d%0aSet-Cookie:b=c", "to=https://shop.example/%0a"])
+    @pytest.mark.abuse("A3")
     def test_a3_line_breaks_are_refused_and_not_reflected(self, ask: Ask, query: str) -> None:
         answer = ask(query=query)
         assert answer.status == "400 Bad Request"
@@ -275,9 +283,11 @@ class TestBadRequests:
         assert "Set-Cookie" not in answer.headers
 
     @pytest.mark.parametrize("query", ["s1=" + "x" * 5000, "&".join(["a=1"] * 1000)])
+    @pytest.mark.abuse("A4")
     def test_a4_too_long_a_query_is_refused(self, ask: Ask, query: str) -> None:
         assert ask(query=query).status == "414 Request-URI Too Long"
 
+    @pytest.mark.abuse("A4")
     def test_a4_headers_of_any_size_are_cut(self, ask: Ask, settings: Settings) -> None:
         answer = ask(
             HTTP_USER_AGENT="M" * 50_000,
@@ -290,6 +300,7 @@ class TestBadRequests:
         assert (len(record.agent), len(record.referrer)) == (300, 500)
         assert record.sub_ids[0] == b"y" * 100
 
+    @pytest.mark.abuse("A5")
     def test_a5_bytes_that_are_no_text_are_cleaned_and_the_click_goes_on(
         self, ask: Ask, settings: Settings
     ) -> None:
@@ -314,6 +325,7 @@ class TestBadRequests:
         assert ask(f"/r/{code}", REQUEST_METHOD="HEAD").body == b""
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "OPTIONS", "X", "get"])
+    @pytest.mark.abuse("A46")
     def test_a46_other_methods_are_refused(self, ask: Ask, method: str) -> None:
         answer = ask(REQUEST_METHOD=method)
         assert answer.status == "405 Method Not Allowed"
@@ -419,6 +431,7 @@ class TestLinks:
 
 
 class TestFailures:
+    @pytest.mark.abuse("A49")
     def test_f17_a_restarted_process_redirects_while_the_database_is_away(
         self, settings: Settings, shop: Shop, front: ClickFront, ask: Ask
     ) -> None:
@@ -454,6 +467,7 @@ class TestFailures:
         (record,) = records.scan(bytes(raw), ended=True).records
         assert record.click_id == token.click_id.bytes
 
+    @pytest.mark.abuse("A49")
     def test_f19_a_click_that_nothing_can_record_says_so_in_its_token(
         self, settings: Settings, shop: Shop, front: ClickFront, ask: Ask
     ) -> None:

@@ -85,6 +85,7 @@ class TestClickToken:
         assert isinstance(tokens.read(old, [KEY, OTHER_KEY]), tokens.ClickToken)
         assert tokens.read(old, [KEY]) == tokens.BadToken(tokens.BadTokenReason.UNKNOWN_KEY)
 
+    @pytest.mark.abuse("A16")
     def test_with_any_character_changed_is_not_believed(self) -> None:
         token = minted()
         for place in range(len(token)):
@@ -93,6 +94,7 @@ class TestClickToken:
                     changed = token[:place] + other + token[place + 1 :]
                     assert isinstance(tokens.read(changed, [KEY]), tokens.BadToken), place
 
+    @pytest.mark.abuse("A16")
     def test_of_a_stranger_with_our_key_id_has_a_bad_signature(self) -> None:
         forger = tokens.SigningKey(KEY.key_id, b"guess")
         forged = tokens.mint(forger, CLICK_ID, 1, VISITOR)
@@ -130,6 +132,7 @@ class TestVisitorCookie:
             "kpk_v=" + visitors.sign_visitor(b"x" * 32, VISITOR),
         ],
     )
+    @pytest.mark.abuse("A16")
     def test_that_is_foreign_tampered_or_oversized_is_no_visitor(self, header: str) -> None:
         assert visitors.read_visitor(header, "kpk_v", [b"k" * 32]) is None
 
@@ -204,6 +207,7 @@ class TestFrontFilters:
             ({"REQUEST_METHOD": "HEAD", "HTTP_USER_AGENT": ""}, DropReason.HEAD_REQUEST),
         ],
     )
+    @pytest.mark.abuse("A17", "A19")
     def test_say_why_a_request_is_no_visit(
         self, changes: dict[str, str], reason: DropReason | None
     ) -> None:
@@ -227,6 +231,7 @@ class TestFrontFilters:
             "like Gecko) Mobile/15E148 Instagram 300.0.0.0",
         ],
     )
+    @pytest.mark.abuse("A19")
     def test_never_drop_a_browser(self, agent: str) -> None:
         assert filters.agent_reason(agent) is None
 
@@ -259,6 +264,7 @@ class TestDestination:
             ("https://магазин.example/", "https://xn--80aairftm.example/"),
         ],
     )
+    @pytest.mark.abuse("A1")
     def test_deep_links_to_allowed_sites_are_rebuilt(self, to: str, rebuilt: str) -> None:
         sites = ("shop.example", ".wild.example", "port.example:8443", "магазин.example")
         assert destinations.deep_link(to, sites, plain_loopback=False) == rebuilt
@@ -310,6 +316,7 @@ class TestDestination:
             "https://shop.example/" + "a" * 2048,
         ],
     )
+    @pytest.mark.abuse("A1")
     def test_deep_links_elsewhere_are_refused(self, to: str) -> None:
         sites = ("shop.example", ".wild.example", "port.example:8443")
         assert destinations.deep_link(to, sites, plain_loopback=False) is None
@@ -348,6 +355,7 @@ class TestQuery:
             ("s1=\xff", None),
         ],
     )
+    @pytest.mark.abuse("A4", "A5")
     def test_sub_ids_are_cleaned_and_cut(self, query: str, kept: str | None) -> None:
         read = destinations.read_query(query)
         assert isinstance(read, destinations.ClickQuery)
@@ -355,10 +363,12 @@ class TestQuery:
 
     @pytest.mark.parametrize("name", ["s1", "s5", "to"])
     @pytest.mark.parametrize("mark", ["%0d", "%0A", "%0D%0ASet-Cookie:x"])
+    @pytest.mark.abuse("A3")
     def test_line_breaks_are_refused(self, name: str, mark: str) -> None:
         assert destinations.read_query(f"{name}=a{mark}b") is destinations.BadQuery.LINE_BREAK
 
     @pytest.mark.parametrize("query", ["a=" + "x" * 4095, "&".join(["a=1"] * 101)])
+    @pytest.mark.abuse("A4")
     def test_too_much_is_refused(self, query: str) -> None:
         assert destinations.read_query(query) is destinations.BadQuery.TOO_LONG
 
