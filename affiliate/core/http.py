@@ -144,6 +144,17 @@ def _finish(response: Response) -> Response:
     return response
 
 
+def only_value(name: str) -> str:
+    """A field of the form, "" without it; Malformed where it stands twice.
+
+    For what moves money: the proxy's log or a filter may have read the other one.
+    """
+    values = request.form.getlist(name)
+    if len(values) > 1:
+        raise Malformed("A field of the form stands twice.")
+    return values[0] if values else ""
+
+
 def wants_problem() -> bool:
     """Whether the reader of this answer is a machine."""
     return request.path.startswith(MACHINE_PREFIXES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from walk import STARTS, Installation, address
@@ -10,6 +11,8 @@ from werkzeug.datastructures import Headers
 
 from affiliate.core import http
 from affiliate.people.access import Kind
+from payouts.batches.models import PayoutBatch, PayoutItem, Withdrawal
+from tests.desks.staff import url_of, url_of_item
 
 FORMS_OF_MACHINES = {"events.events"}
 """Called from the shops' pages: no cookie of ours counts there."""
@@ -114,3 +117,23 @@ def test_every_exemption_from_tokens_is_the_api_or_the_pixel(
     for blueprint in http.csrf._exempt_blueprints:
         rules = [r.rule for r in app.url_map.iter_rules() if r.endpoint.startswith(f"{blueprint}.")]
         assert all(rule.startswith(("/api/v1/", "/v1/", "/p.gif")) for rule in rules), blueprint
+
+
+@pytest.mark.abuse("A36")
+def test_a_field_that_moves_money_stands_once(installation: Installation) -> None:
+    world = installation.world
+    batch = world.session.scalars(sa.select(PayoutBatch)).one()
+    item = world.session.scalars(sa.select(PayoutItem)).first()
+    assert item is not None
+    calls = {
+        "/account/money/withdrawals": ("affiliate", "amount"),
+        "/account/money/payee": ("affiliate", "destination"),
+        f"{url_of(batch)}/approval": ("owner", "hash"),
+        f"{url_of_item(item)}/payment": ("owner", "reference"),
+    }
+    for path, (role, name) in calls.items():
+        answer = installation.browsers[role].post(path, data={name: ["0.01", "0.02"]})
+        assert answer.status_code == 400, path
+    world.session.expire_all()
+    assert world.session.scalar(sa.select(sa.func.count()).select_from(Withdrawal)) == 0
+    assert batch.status == "frozen"

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
-from flask import current_app, flash, redirect, request, url_for
+from flask import current_app, flash, redirect, url_for
 from sqlalchemy.orm import Session
 
 from affiliate.core import outbox
 from affiliate.core.db import db
 from affiliate.core.errors import Refusal
+from affiliate.core.http import only_value
 from affiliate.core.money import Money, MoneyError, exponent
 from affiliate.core.pages import moment, money
 from affiliate.people import access
@@ -82,7 +83,7 @@ def money_page(place: Place) -> Answer:
 def request_withdrawal(place: Place) -> Answer:
     """Ask to be paid now; an empty amount asks for everything."""
     access.require_fresh()
-    typed = Typed(amount=request.form.get("amount", "").strip())
+    typed = Typed(amount=only_value("amount").strip())
     session = db.session()
     try:
         requested = withdraw(
@@ -122,7 +123,7 @@ def request_withdrawal(place: Place) -> Answer:
 def change_payee(place: Place) -> Answer:
     """Name the account to pay to; the owner of the address is told by mail."""
     access.require_fresh()
-    typed = Typed(destination=request.form.get("destination", "").strip())
+    typed = Typed(destination=only_value("destination").strip())
     session = db.session()
     destination = typed.destination or ""
     before = payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail)

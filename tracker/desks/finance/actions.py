@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.http import only_value
 from affiliate.people import access
 from payouts.batches.approve import approve
 from payouts.batches.cancel import cancel_batch, hold_item
@@ -40,7 +41,7 @@ def approval(batch: str) -> Answer:
     batch_id = batch_row(batch)
     found = _see_batch(batch_id)
     access.require_fresh()
-    seen = request.form.get("hash", "")[:HASH_CHARS]
+    seen = only_value("hash")[:HASH_CHARS]
     by_hand = rail_named(known_rails(), found.rail).by_hand
     return act(
         lambda session, now: approve(
@@ -111,7 +112,7 @@ def payment(item: str) -> Answer:
         lambda session, now: mark_paid(
             session,
             item_id=item_id,
-            reference=request.form.get("reference", ""),
+            reference=only_value("reference"),
             by_user_id=access.actor().user_id,
             rails=known_rails(),
             now=now,
