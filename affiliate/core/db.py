@@ -6,11 +6,14 @@ Rows that business time touches are written with `now` passed in (affiliate.core
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,6 +23,8 @@ from affiliate.core.config import Settings
 
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
+REST_S_MAX = 30
+"""A pooled connection that was not used for longer is asked before it is."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -67,7 +72,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     return {
         "pool_size": settings.database_pool_size,
         "max_overflow": settings.database_pool_size,
-        "pool_pre_ping": True,
+        "pool_events": [(_note_return, "checkin"), (_require_live, "checkout")],
         "pool_timeout": 10,
         "connect_args": {
             "connect_timeout": 5,
@@ -76,6 +81,32 @@ def engine_options(settings: Settings) -> dict[str, Any]:
             f"-c lock_timeout={LOCK_TIMEOUT_MS}",
         },
     }
+
+
+def _note_return(_connection: Any, record: Any) -> None:
+    record.info["returned_at_s"] = time.monotonic()
+
+
+def _require_live(connection: Any, record: Any, _proxy: Any) -> None:
+    """Before a pooled connection is used: is the server still at its other end?
+
+    A server that ends a connection (restart, crash, pg_terminate_backend) leaves its last
+    words or the end of the stream in our socket; a look there costs no round trip, unlike
+    pool_pre_ping, which is a tenth of an order. A connection that rested for long is asked,
+    because a firewall may have forgotten it without a word.
+    """
+    if connection.closed:
+        raise sa.exc.InvalidatePoolError
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    rested_s = time.monotonic() - record.info.get("returned_at_s", 0.0)
+    if rested_s < REST_S_MAX and not socket.poll(0):
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except psycopg.Error as error:
+        raise sa.exc.InvalidatePoolError from error
 
 
 def engine_for(settings: Settings) -> sa.Engine:

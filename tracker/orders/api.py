@@ -17,7 +17,12 @@ from affiliate.people.access import api_key, api_scope
 from tracker.orders.cancellation import cancel_order
 from tracker.orders.confirmation import confirm_order
 from tracker.orders.intake import report_order
-from tracker.orders.present import find_order_json, find_refund_json, order_json
+from tracker.orders.present import (
+    find_order_json,
+    find_refund_json,
+    new_order_json,
+    order_json,
+)
 from tracker.orders.refunds import refund_order
 from tracker.orders.refusals import OrderConflict
 from tracker.orders.rules import OrderReportIn, Outcome, RefundIn, Source
@@ -64,9 +69,9 @@ def report(order: OrderReportIn) -> Response:
         )
         if reported.outcome is Outcome.CONFLICT:
             return reported.outcome, {}
-        body = order_json(
-            session, order_row_id=reported.order_row_id, now=now, earned=reported.earned
-        )
+        if reported.new is not None:
+            return reported.outcome, new_order_json(reported.new, now)
+        body = order_json(session, order_row_id=reported.order_row_id, now=now)
         return reported.outcome, body
 
     outcome, body = in_one_unit(work)

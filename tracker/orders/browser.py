@@ -14,13 +14,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.programs.rule_versions import in_force
 from payouts.commissions.rows import commissions_for
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import decide, decide_again, reference_of
+from tracker.attribution.decide import decide_again, reference_of
 from tracker.attribution.evidence import TOKENS_MAX, effective
 from tracker.orders import order_tokens
-from tracker.orders.customers import remember_customer
-from tracker.orders.intake import apply_parked, check_report, subject_of_report, supersede
+from tracker.orders.intake import add_new, apply_parked, check_report, supersede
 from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order, OrderReport
 from tracker.orders.records import (
@@ -28,7 +28,6 @@ from tracker.orders.records import (
     add_report,
     evidence_of,
     find_order,
-    insert_order,
     lock_order_id,
     subject_of,
 )
@@ -71,31 +70,20 @@ def report_from_browser(
         report = _believed(program_id, report, token, now)
     hashed = content_hash(report_document(report))
     confirmed_by = None if token is None else "token"
-    evidence = {"browser": evidence_of(report)}
-    made = insert_order(
+    made = add_new(
         session,
-        program_id=program_id,
+        program=program,
+        version=in_force(session, program_id=program_id, at=report.placed_at),
         report=report,
         source=Source.BROWSER,
         reported_by=REPORTER,
         confirmed_by=confirmed_by,
-        evidence=evidence,
-        content_hash=hashed,
+        evidence={"browser": evidence_of(report)},
+        hashed=hashed,
         now=now,
     )
     if made is None:
         return _known(session, program, report, hashed, confirmed_by, now)
-    confirmed = confirmed_by is not None
-    subject = subject_of_report(made.id, report, program, evidence, confirmed=confirmed)
-    decide(session, order=subject, number=1, now=now)
-    if confirmed:
-        remember_customer(
-            session,
-            program_id=program_id,
-            order_row_id=made.id,
-            customer=evidence["browser"]["customer"],
-            placed_at=report.placed_at,
-        )
     if made.has_parked:
         apply_parked(session, program=program, order_id=report.order_id, now=now)
     return Outcome.CREATED

@@ -1,7 +1,7 @@
 """An order arrives: once, decided, earned and booked in the caller's one transaction.
 
-Order of work: the id's lock, the order's row, the decision, the commissions, the ledger, the
-customer, then what was parked for it.
+Order of work: the id's lock, what attribution reads, then the order with its buyer, report and
+decision, the commissions and the ledger, and what was parked for it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,27 @@ import structlog
 from sqlalchemy.orm import Session
 
 from affiliate.core.errors import FieldError, Invalid
+from affiliate.programs.rule_versions import RuleVersionInForce
 from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import Subject, decide, decide_again
+from tracker.attribution.decide import (
+    Subject,
+    decide_again,
+    decision_values,
+    judge,
+    let_earn,
+)
 from tracker.orders.customers import forget_customer, remember_customer
 from tracker.orders.effects import recount
 from tracker.orders.models import Order
 from tracker.orders.records import (
     ProgramFacts,
     add_report,
+    customer_evidence,
     evidence_of,
     find_order,
     insert_order,
-    lock_order_id,
+    lock_for_report,
     order_values,
     subject_of,
 )
@@ -50,13 +58,28 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class NewOrder:
+    """An order that has just been written, with all that belongs to it."""
+
+    id: int
+    has_parked: bool
+    program: ProgramFacts
+    order: Mapping[str, Any]
+    """Columns of its row."""
+    version: RuleVersionInForce
+    decision: Mapping[str, Any]
+    """Columns of its row."""
+    earned: tuple[CommissionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """What a report did. CONFLICT is an answer, not an exception: what was said is kept."""
 
     order_row_id: int
     outcome: Outcome
-    earned: tuple[CommissionRow, ...] | None = None
-    """What it earned, where that is known without reading it again."""
+    new: NewOrder | None = None
+    """What was written, where that is all there is to know."""
 
 
 def report_order(
@@ -75,43 +98,88 @@ def report_order(
     Invalid (currency_mismatch, in_the_future, too_old) and TotalMismatch. The first report of
     a server stands; a browser's report gives way to it. Rule: docs/api.md, "Orders".
     """
-    program = lock_order_id(session, program_id=program_id, order_id=report.order_id)
+    program, version = lock_for_report(
+        session, program_id=program_id, order_id=report.order_id, placed_at=report.placed_at
+    )
     late = not may_import and now - report.placed_at > PLACED_BACK_MAX
     if late and _server_said(session, program_id, report.order_id):
         may_import = True  # Of an order that is known only the content is compared.
     check_report(report, program, now=now, may_import=may_import)
     hashed = content_hash(report_document(report))
-    evidence = {"server": evidence_of(report)}
-    made = insert_order(
+    made = add_new(
         session,
-        program_id=program_id,
+        program=program,
+        version=version,
         report=report,
         source=source,
         reported_by=reported_by,
         confirmed_by=source.value,
-        evidence=evidence,
-        content_hash=hashed,
+        evidence={"server": evidence_of(report)},
+        hashed=hashed,
         now=now,
     )
     if made is None:
         return _known(session, program, report, hashed, source, reported_by, now)
-    rows = decide(
-        session,
-        order=subject_of_report(made.id, report, program, evidence, confirmed=True),
-        number=1,
-        now=now,
-    )
-    remember_customer(
-        session,
-        program_id=program_id,
-        order_row_id=made.id,
-        customer=evidence["server"]["customer"],
-        placed_at=report.placed_at,
-    )
     if made.has_parked:
         apply_parked(session, program=program, order_id=report.order_id, now=now)
         return Reported(made.id, Outcome.CREATED)
-    return Reported(made.id, Outcome.CREATED, rows)
+    return Reported(made.id, Outcome.CREATED, made)
+
+
+def add_new(
+    session: Session,
+    *,
+    program: ProgramFacts,
+    version: RuleVersionInForce,
+    report: OrderReportIn,
+    source: Source,
+    reported_by: str,
+    confirmed_by: str | None,
+    evidence: Mapping[str, Any],
+    hashed: bytes,
+    now: datetime,
+) -> NewOrder | None:
+    """Decide, write and let earn an order that is not known yet; None when it is.
+
+    The caller holds the id's lock. What is read to decide is read before the order is
+    written, so that one statement writes the order and the decision.
+    """
+    judged = judge(
+        session,
+        program_id=program.id,
+        placed_at=report.placed_at,
+        evidence=evidence,
+        program_closed=program.closed_at(report.placed_at),
+        version=version,
+        now=now,
+    )
+    decision = decision_values(judged, number=1, now=now)
+    made = insert_order(
+        session,
+        program_id=program.id,
+        report=report,
+        source=source,
+        reported_by=reported_by,
+        confirmed_by=confirmed_by,
+        evidence=evidence,
+        decision=decision,
+        content_hash=hashed,
+        now=now,
+    )
+    if made is None:
+        return None
+    confirmed = confirmed_by is not None
+    subject = subject_of_report(made.id, report, program, evidence, confirmed=confirmed)
+    rows = let_earn(session, order=subject, number=1, judged=judged, now=now)
+    if confirmed and report.customer is not None and report.customer.id is None:
+        remember_customer(
+            session,
+            program_id=program.id,
+            order_row_id=made.id,
+            customer=customer_evidence(report),
+            placed_at=report.placed_at,
+        )
+    return NewOrder(made.id, made.has_parked, program, made.order, version, decision, rows)
 
 
 def check_report(

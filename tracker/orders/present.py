@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from tracker.attribution import words
 from tracker.attribution.decide import reference_of
 from tracker.attribution.models import Decision
 from tracker.orders.effects import refunds_of
+from tracker.orders.intake import NewOrder
 from tracker.orders.models import Order, Refund
 
 _LAST_DECISION = (
@@ -47,20 +49,43 @@ _ORDER = (
     .execution_options(populate_existing=True)
 )
 _AMOUNTS = ("total", "net", "refunded", "discount", "tax", "shipping", "fees", "credits")
+_COLUMNS = (
+    *("order_id", "status", "source", "placed_at", "currency", "tax_included", "items", "coupon"),
+    *("subscription", "details", *(f"{name}_micros" for name in _AMOUNTS)),
+)
 
 
-def order_json(
-    session: Session,
-    *,
-    order_row_id: int,
-    now: datetime,
-    earned: Sequence[CommissionRow] | None = None,
-) -> dict[str, Any]:
-    """The order as it stands now; the trace in codes alone.
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What an answer is made of: read, or just written."""
 
-    `earned` are its commissions where the caller has just written them.
-    """
-    return _order(session, Order.id == order_row_id, now, in_words=False, earned=earned)
+    order: Mapping[str, Any]
+    """Columns of its row."""
+    program: str
+    decision: Mapping[str, Any]
+    """Columns of the last decision's row."""
+    model: str
+    rule_version: int
+    earned: Sequence[CommissionRow]
+    refunds: Sequence[Refund] = ()
+
+
+def order_json(session: Session, *, order_row_id: int, now: datetime) -> dict[str, Any]:
+    """The order as it stands now; the trace in codes alone."""
+    return _document(_read(session, Order.id == order_row_id), now, in_words=False)
+
+
+def new_order_json(new: NewOrder, now: datetime) -> dict[str, Any]:
+    """The same of an order that the caller has just written, without reading it again."""
+    shown = _Shown(
+        order={**new.order, "refunded_micros": 0},
+        program=new.program.slug,
+        decision=new.decision,
+        model=new.version.terms.attribution.model.value,
+        rule_version=new.version.number,
+        earned=new.earned,
+    )
+    return _document(shown, now, in_words=False)
 
 
 def find_order_json(
@@ -68,7 +93,7 @@ def find_order_json(
 ) -> dict[str, Any]:
     """The order by the shop's id, the trace in words too; NotFound where there is none."""
     mine = (Order.program_id == program_id) & (Order.order_id == order_id)
-    return _order(session, mine, now, in_words=True)
+    return _document(_read(session, mine), now, in_words=True)
 
 
 def refund_json(refund: Refund, order_id: str, currency: str) -> dict[str, Any]:
@@ -93,41 +118,45 @@ def find_refund_json(session: Session, *, refund_row_id: int) -> dict[str, Any]:
     return refund_json(refund, order_id, currency)
 
 
-def _order(
-    session: Session,
-    condition: sa.ColumnElement[bool],
-    now: datetime,
-    *,
-    in_words: bool,
-    earned: Sequence[CommissionRow] | None = None,
-) -> dict[str, Any]:
+def _read(session: Session, condition: sa.ColumnElement[bool]) -> _Shown:
     row = session.execute(_ORDER.where(condition)).one_or_none()
     if row is None:
         raise NotFound("No order with this id was reported in this program.")
     order: Order = row.Order
-    if earned is None:
-        earned = commissions_for(session, reference=reference_of(order.id))
-    refunds = refunds_of(session, order_row_id=order.id) if order.refunded_micros else ()
-    amounts = {name: getattr(order, f"{name}_micros") for name in _AMOUNTS}
+    return _Shown(
+        order={name: getattr(order, name) for name in _COLUMNS},
+        program=row.slug,
+        decision=dict(row._mapping),
+        model=row.model,
+        rule_version=row.rule_version,
+        earned=commissions_for(session, reference=reference_of(order.id)),
+        refunds=refunds_of(session, order_row_id=order.id) if order.refunded_micros else (),
+    )
+
+
+def _document(shown: _Shown, now: datetime, *, in_words: bool) -> dict[str, Any]:
+    order = shown.order
+    currency = order["currency"]
+    amounts = {name: order[f"{name}_micros"] for name in _AMOUNTS}
     return {
-        "order_id": order.order_id,
-        "status": order.status,
-        "program": row.slug,
-        "source": order.source,
-        "placed_at": moment_json(order.placed_at),
-        **{name: money_json(Money(micros, order.currency)) for name, micros in amounts.items()},
-        "tax_included": order.tax_included,
-        "items": [_item(item, order.currency) for item in order.items],
-        "coupon": order.coupon,
-        "subscription": order.subscription,
-        "metadata": order.details,
-        "attribution": _attribution(row, in_words=in_words),
+        "order_id": order["order_id"],
+        "status": order["status"],
+        "program": shown.program,
+        "source": order["source"],
+        "placed_at": moment_json(order["placed_at"]),
+        **{name: money_json(Money(micros, currency)) for name, micros in amounts.items()},
+        "tax_included": order["tax_included"],
+        "items": [_item(item, currency) for item in order["items"]],
+        "coupon": order["coupon"],
+        "subscription": order["subscription"],
+        "metadata": order["details"],
+        "attribution": _attribution(shown, in_words=in_words),
         "commissions": [
-            _commission(found, row.rule_version, now)
-            for found in earned
-            if found.decision == row.number
+            _commission(found, shown.rule_version, now)
+            for found in shown.earned
+            if found.decision == shown.decision["number"]
         ],
-        "refunds": [refund_json(refund, order.order_id, order.currency) for refund in refunds],
+        "refunds": [refund_json(refund, order["order_id"], currency) for refund in shown.refunds],
     }
 
 
@@ -136,14 +165,14 @@ def _item(item: Mapping[str, Any], currency: str) -> dict[str, Any]:
     return {**named, "price": money_json(Money(item["price_micros"], currency))}
 
 
-def _attribution(row: Any, *, in_words: bool) -> dict[str, Any]:
+def _attribution(shown: _Shown, *, in_words: bool) -> dict[str, Any]:
     found = {
-        "outcome": row.outcome,
-        "reason": row.reason,
-        "model": row.model,
-        "rule_version": row.rule_version,
-        "shares": [_share(share) for share in row.shares],
-        "trace": _trace(row.trace, in_words=in_words),
+        "outcome": shown.decision["outcome"],
+        "reason": shown.decision["reason"],
+        "model": shown.model,
+        "rule_version": shown.rule_version,
+        "shares": [_share(share) for share in shown.decision["shares"]],
+        "trace": _trace(shown.decision["trace"], in_words=in_words),
     }
     return {key: value for key, value in found.items() if value is not None}
 

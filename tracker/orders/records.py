@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from affiliate.core.db import UtcDateTime
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
+from affiliate.programs.rule_versions import VERSION_AT, RuleVersionInForce, read_terms
 from tracker.attribution.decide import Subject
+from tracker.orders.customers import MERGED
 from tracker.orders.keys import order_keys
 from tracker.orders.models import Order, OrderReport
 from tracker.orders.rules import OrderReportIn, Outcome, Source, net_of, report_document
@@ -30,36 +33,72 @@ _PROGRAM: Final = sa.text(
     sa.column("status", sa.Text),
     sa.column("closes_at", sa.DateTime(timezone=True)),
 )
-_JSON: Final = ("items", "subscription", "details", "evidence", "body")
+_PROGRAM_AND_RULES: Final = sa.text(
+    f"""
+    SELECT {_LOCK}, p.slug, p.currency, p.status, p.closes_at,
+           v.id, v.number, v.terms::text AS terms, v.effective_at
+    FROM programs p {VERSION_AT} WHERE p.id = :program_id
+    """  # noqa: S608 -- the parts are constants, every value is bound
+).columns(
+    sa.column("lock", sa.Text),
+    sa.column("slug", sa.Text),
+    sa.column("currency", sa.Text),
+    sa.column("status", sa.Text),
+    sa.column("closes_at", sa.DateTime(timezone=True)),
+    sa.column("id", sa.BigInteger),
+    sa.column("number", sa.Integer),
+    sa.column("terms", sa.Text),
+    sa.column("effective_at", UtcDateTime()),
+)
 _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
     "shipping_micros", "fees_micros", "credits_micros", "net_micros", "items", "coupon",
     "subscription", "details", "content_hash", "evidence",
 )  # fmt: skip
-# Order, its report and the question for parked calls in one round trip.
-_INSERT: Final = (
-    sa.text(
-        f"""
-    WITH made AS (
-        INSERT INTO orders ({", ".join(_COLUMNS)})
-        VALUES ({", ".join(":" + name for name in _COLUMNS)})
+_DECISION: Final = (
+    "number", "rule_version_id", "outcome", "reason", "shares", "trace", "snapshot",
+    "decided_at", "click_check_due_at",
+)  # fmt: skip
+# Order, buyer, report and decision, and the question for parked calls, in one round trip. Rows
+# come as JSON documents, because then the types of the parameters never vary (an amount is
+# now an int4, now an int8) and PostgreSQL plans the statement once a connection. The buyer of
+# a report that comes to nothing is left alone: the lock of the id lets us see its order.
+_INSERT: Final = sa.text(
+    f"""
+    WITH said AS MATERIALIZED (
+        SELECT * FROM jsonb_populate_record(NULL::orders, CAST(:order AS jsonb))
+    ), buyer AS (
+        INSERT INTO customers (program_id, shop_id, email_hash, first_ordered_at)
+        SELECT program_id, CAST(:shop_id AS text), CAST(:email_hash AS bytea), placed_at
+        FROM said
+        WHERE CAST(:shop_id AS text) IS NOT NULL AND NOT EXISTS (
+            SELECT FROM orders o
+            WHERE o.program_id = said.program_id AND o.order_id = said.order_id)
+        {MERGED}
+    ), made AS (
+        INSERT INTO orders ({", ".join(_COLUMNS)}, customer_id)
+        SELECT {", ".join(_COLUMNS)}, (SELECT id FROM buyer) FROM said
         ON CONFLICT (program_id, order_id) DO NOTHING RETURNING id
     ), report AS (
         INSERT INTO order_reports
             (order_id, source, reported_by, body, content_hash, received_at, outcome)
-        SELECT id, :source, :reported_by, :body, :content_hash, :received_at, 'created' FROM made
+        SELECT made.id, source, :reported_by, CAST(:body AS jsonb), content_hash, received_at,
+               'created'
+        FROM made, said
+    ), decided AS (
+        INSERT INTO decisions (order_id, {", ".join(_DECISION)})
+        SELECT made.id, {", ".join("d." + name for name in _DECISION)}
+        FROM made, jsonb_populate_record(NULL::decisions, CAST(:decision AS jsonb)) d
     )
-    SELECT id, EXISTS (
+    SELECT made.id, EXISTS (
         SELECT FROM parked_calls p
-        WHERE p.program_id = :program_id AND p.order_id = :order_id AND p.applied_at IS NULL
+        WHERE p.program_id = said.program_id AND p.order_id = said.order_id
+          AND p.applied_at IS NULL
     ) AS parked
-    FROM made
+    FROM made, said
     """  # noqa: S608 -- column names are constants of this module, every value is bound
-    )
-    .bindparams(*(sa.bindparam(name, type_=JSONB(none_as_null=True)) for name in _JSON))
-    .columns(sa.column("id", sa.BigInteger), sa.column("parked", sa.Boolean))
-)
+).columns(sa.column("id", sa.BigInteger), sa.column("parked", sa.Boolean))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +122,8 @@ class ProgramFacts:
 class Inserted:
     id: int
     has_parked: bool
+    order: Mapping[str, Any]
+    """The row's columns, as they were written."""
 
 
 def lock_order_id(session: Session, *, program_id: int, order_id: str) -> ProgramFacts:
@@ -91,6 +132,21 @@ def lock_order_id(session: Session, *, program_id: int, order_id: str) -> Progra
     if row is None:
         raise NotFound("There is no such program.")
     return ProgramFacts(program_id, row.slug, row.currency, row.status, row.closes_at)
+
+
+def lock_for_report(
+    session: Session, *, program_id: int, order_id: str, placed_at: datetime
+) -> tuple[ProgramFacts, RuleVersionInForce]:
+    """The same, and the rules that an order placed then is under."""
+    values = {"program_id": program_id, "order_id": order_id, "at": placed_at}
+    row = session.connection().execute(_PROGRAM_AND_RULES, values).one_or_none()
+    if row is None or row.id is None:
+        raise NotFound("There is no such program.")
+    terms = read_terms(row.terms, row.currency)
+    return (
+        ProgramFacts(program_id, row.slug, row.currency, row.status, row.closes_at),
+        RuleVersionInForce(row.id, row.number, terms, row.effective_at),
+    )
 
 
 def find_order(
@@ -114,11 +170,16 @@ def insert_order(
     reported_by: str,
     confirmed_by: str | None,
     evidence: Mapping[str, Any],
+    decision: Mapping[str, Any],
     content_hash: bytes,
     now: datetime,
 ) -> Inserted | None:
-    """Write the order and its report; None when the id is taken."""
-    values = {
+    """Write the order, its report and its first decision; None when the id is taken.
+
+    A confirmed order is tied to its buyer here if the shop gave their id; a guest with an
+    address alone is `remember_customer`'s.
+    """
+    order = {
         **order_values(report),
         "program_id": program_id,
         "order_id": report.order_id,
@@ -129,11 +190,26 @@ def insert_order(
         "confirmed_by": confirmed_by,
         "content_hash": content_hash,
         "evidence": dict(evidence),
+    }
+    body = stored_document(report)
+    buyer = (body["customer"] or {}) if confirmed_by else {}
+    values = {
+        "order": _json(order),
+        "body": _json(body),
+        "decision": _json(decision),
         "reported_by": reported_by,
-        "body": stored_document(report),
+        "shop_id": buyer.get("id"),
+        "email_hash": bytes.fromhex(buyer["email"]) if buyer.get("email") else None,
     }
     row = session.connection().execute(_INSERT, values).one_or_none()
-    return None if row is None else Inserted(row.id, row.parked)
+    return None if row is None else Inserted(row.id, row.parked, order)
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    """A row as jsonb_populate_record reads it: moments in ISO 8601, bytes as bytea's hex."""
+    return json.dumps(
+        row, default=lambda v: f"\\x{v.hex()}" if isinstance(v, bytes) else v.isoformat()
+    )
 
 
 def order_values(report: OrderReportIn) -> dict[str, Any]:
