@@ -164,3 +164,23 @@ class TestCheck:
         [commission] = world.get()["commissions"]
         # a tenth of 350 was refunded before the decision was made anew
         assert commission["reversed"] == {"amount": "35.00", "currency": "RUB"}
+
+
+def test_an_order_that_cannot_be_decided_does_not_stop_the_others(world: World, link: Link) -> None:
+    tokens = [world.click(link, loaded=False) for _ in range(2)]
+    for number, token in enumerate(tokens):
+        world.post(world.order(f"A-{number}", clicks=[token]))
+        world.load(token, link, reason=DropReason.BOT)
+    world.session.execute(
+        sa.text(
+            """
+            UPDATE orders SET evidence = '{"server": {"clicks": ["x"], "customer": {"email": "?"}}}'
+            WHERE order_id = 'A-0'
+            """
+        )
+    )
+    world.session.commit()
+    assert check(world) == 1
+    assert world.get("A-1")["attribution"]["reason"] == "not_a_person"
+    live = sa.select(sa.func.count()).where(Decision.voided_at.is_(None))
+    assert world.session.scalar(live) == 2, "what failed is as it was"

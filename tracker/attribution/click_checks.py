@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy.orm import Session
 
 from affiliate.core.money import Money
@@ -52,7 +53,8 @@ log = structlog.get_logger(__name__)
 def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_MAX) -> int:
     """Look up the verdicts that decisions wait for. Returns how many decisions moved.
 
-    Orders that somebody holds right now are left for the next run.
+    Orders that somebody holds right now, and those whose check raises, are left for the
+    next run; the others go on.
     """
     moved = 0
     due = session.execute(_DUE, {"now": now, "rows_max": rows_max}).all()
@@ -63,8 +65,15 @@ def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
         )
-        if order is not None and _settle(session, order, decision_id, now):
-            moved += 1
+        if order is None:
+            continue
+        try:
+            with session.begin_nested():
+                moved += _settle(session, order, decision_id, now)
+        except BaseTimeoutException:
+            raise
+        except Exception:
+            log.exception("decision.check_failed", order_id=order.order_id)
     return moved
 
 
