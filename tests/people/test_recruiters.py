@@ -111,6 +111,7 @@ def test_a_chain_of_five_hundred_is_walked(session: Session, four: list[int]) ->
         recruit(session, chain[0], chain[-1])
 
 
+@pytest.mark.abuse("A21")
 def test_the_database_itself_refuses_ones_own_recruiter(session: Session, four: list[int]) -> None:
     with pytest.raises(sa.exc.IntegrityError, match="not_own_recruiter"):
         session.execute(
