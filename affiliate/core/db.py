@@ -74,6 +74,8 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "max_overflow": settings.database_pool_size,
         "pool_events": [(_note_return, "checkin"), (_require_live, "checkout")],
         "pool_timeout": 10,
+        # An error's text goes into the log; addresses and names that were bound do not.
+        "hide_parameters": True,
         "connect_args": {
             "connect_timeout": 5,
             "application_name": "kopeck",

@@ -144,6 +144,12 @@ def _finish(response: Response) -> Response:
     return response
 
 
+def _path() -> str:
+    """The path for the log; of an address with a one-time link, the rule alone."""
+    rule = request.url_rule
+    return rule.rule if rule is not None and "<token>" in rule.rule else request.path
+
+
 def only_value(name: str) -> str:
     """A field of the form, "" without it; Malformed where it stands twice.
 
@@ -206,7 +212,7 @@ def answer(refusal: Refusal) -> Response:
 
 
 def _refused(refusal: Refusal) -> Response:
-    log.info("request.refused", code=refusal.code, status=refusal.status, path=request.path)
+    log.info("request.refused", code=refusal.code, status=refusal.status, path=_path())
     return answer(refusal)
 
 
@@ -216,7 +222,7 @@ def _csrf(error: CSRFError) -> Response:
         status = 400
         title = "This form is no longer valid; go back, reload the page and send it again."
 
-    log.info("request.csrf", reason=error.description, path=request.path)
+    log.info("request.csrf", reason=error.description, path=_path())
     return answer(FormExpired())
 
 
@@ -240,13 +246,13 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _database_away(error: Exception) -> Response:
-    log.error("database.unavailable", error=str(error), path=request.path)
+    log.error("database.unavailable", error=str(error), path=_path())
     return answer(Unavailable())
 
 
 def _database_refused_text(error: Exception) -> Response:
     """NUL, lone surrogates or a number beyond the column: the reader's input, not our fault."""
-    log.info("request.unstorable", error=type(error).__name__, path=request.path)
+    log.info("request.unstorable", error=type(error).__name__, path=_path())
     return answer(Malformed("A value holds characters or a size that cannot be stored."))
 
 
@@ -256,5 +262,5 @@ def _unexpected(error: Exception) -> Response:
         status = 500
         title = "Something went wrong on our side. It was recorded; nothing was half-written."
 
-    log.error("request.failed", path=request.path, exc_info=error)
+    log.error("request.failed", path=_path(), exc_info=error)
     return answer(Unexpected())
