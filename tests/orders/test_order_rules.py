@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from affiliate.core.money import Money
 from tracker.orders.rules import (
+    CustomerIn,
     Item,
     OrderReportIn,
     Refundable,
@@ -200,6 +201,7 @@ def test_net_is_between_zero_and_the_total(
 def test_the_same_content_is_what_was_parsed_not_how_it_was_spelt() -> None:
     spelt_out = replace(REPORT, fees=rub("0.00"), credits=rub("0"), metadata={})
     assert _hash(spelt_out) == _hash(REPORT)
+    assert _hash(replace(REPORT, customer=CustomerIn())) == _hash(replace(REPORT, customer=None))
 
 
 @pytest.mark.parametrize(
