@@ -25,6 +25,7 @@ from flask import Flask, Request, Response, current_app, json, render_template
 from flask_smorest import Api, Blueprint
 from flask_smorest.spec import prepare_response
 from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from affiliate.core import strict_json
 from affiliate.core.config import Settings
@@ -93,6 +94,9 @@ class StrictParser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body's object; an absent body is an empty one."""
         raw = req.get_data(cache=True)
+        if req.content_length is None and len(raw) >= (req.max_content_length or len(raw) + 1):
+            # Werkzeug cuts a chunked body at the limit where it refuses one with its length.
+            raise RequestEntityTooLarge
         if not raw:
             return {}
         if not req.is_json:
@@ -133,7 +137,8 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]
         return self._typed(super().delete(rule, **options))
 
     def arguments(self, schema: type[ma.Schema], **options: Any) -> Callable[[View], View]:
-        return self._typed(super().arguments(schema, **options))
+        # An instance, as webargs makes a new one of a class, fields and all, for each request.
+        return self._typed(super().arguments(schema(), **options))
 
     def response(
         self, status: int, schema: type[ma.Schema] | ma.Schema | None = None, **options: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
-from walk import address, faults
+from walk import Installation, address, faults
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
@@ -105,6 +106,23 @@ def test_a_form_has_so_many_fields_and_no_more(
 def test_an_address_has_so_many_parameters_and_no_more(client: FlaskClient, path: str) -> None:
     query = "&".join(f"p{number}=x" for number in range(1_000))
     assert client.get(f"{path}?{query}").status_code == 414
+
+
+@pytest.mark.abuse("A4")
+def test_a_chunked_body_over_the_limit_is_refused_and_not_cut(installation: Installation) -> None:
+    answers = [
+        installation.browsers["anonymous"].post(
+            "/api/v1/orders", content_type="application/json",
+            headers={"Authorization": f"Bearer {installation.api_key}"},
+            environ_overrides={
+                "wsgi.input": io.BytesIO(b"{" + b" " * spaces + b"}" + b" " * 10),
+                "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked",
+                "CONTENT_LENGTH": "",
+            },
+        ).status_code
+        for spaces in (10, 1_000_000)
+    ]  # fmt: skip
+    assert answers == [422, 413]
 
 
 @pytest.mark.abuse("A4")
