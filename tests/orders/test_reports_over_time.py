@@ -48,6 +48,17 @@ class TestAnOrderOfLongAgo:
         assert answer.status_code == 422
         assert answer.get_json()["errors"][0]["code"] == "too_old"
 
+    @pytest.mark.parametrize("day", ["0001-01-01", "0001-01-20", "1999-12-31"])
+    def test_is_refused_before_there_were_shops_whatever_the_scope(
+        self, world: World, day: str
+    ) -> None:
+        token = world.click(world.link(world.affiliate("anna")))
+        importer = world.key("orders:write", "orders:import")
+        body = world.order(placed_at=f"{day}T00:00:00Z", clicks=[token])
+        answer = world.post(body, headers=importer)
+        assert answer.status_code == 422, answer.text
+        assert answer.get_json()["errors"][0]["code"] == "too_old"
+
 
 @pytest.fixture
 def new_customers_only(

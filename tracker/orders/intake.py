@@ -206,7 +206,9 @@ def check_report(
 
 _TIMES = {
     "in_the_future": "The time lies more than 5 minutes ahead of ours.",
-    "too_old": "More than 30 days back; a key with the scope orders:import may send it.",
+    "too_old": (
+        "More than 30 days back; a key with the scope orders:import may send it, from 2000 on."
+    ),
 }
 
 

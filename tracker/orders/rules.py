@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from affiliate.core.money import Money, minor_unit_micros, total
 
 PLACED_AHEAD_MAX: Final = timedelta(minutes=5)
 PLACED_BACK_MAX: Final = timedelta(days=30)
+PLACED_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before it no import is believed; windows reach back from here without leaving the calendar."""
 
 
 class Source(StrEnum):
@@ -197,7 +199,8 @@ def placed_at_fits(placed_at: datetime, now: datetime, *, may_import: bool) -> s
     """None, or the code of what is wrong with the time: `in_the_future`, `too_old`."""
     if placed_at - now > PLACED_AHEAD_MAX:
         return "in_the_future"
-    if now - placed_at > PLACED_BACK_MAX and not may_import:
+    back = now - placed_at > PLACED_BACK_MAX
+    if (back and not may_import) or placed_at < PLACED_EARLIEST:
         return "too_old"
     return None
 
