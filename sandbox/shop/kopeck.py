@@ -99,15 +99,14 @@ class Kopeck:
         )
 
     def _request(self, method: str, path: str, body: str | None) -> tuple[int | None, str]:
+        headers = {"Authorization": f"Bearer {self._config.key()}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         request = urllib.request.Request(  # noqa: S310 - the address is the operator's own word
             f"{self._config.kopeck_url}{path}",
             data=body.encode() if body is not None else None,
             method=method,
-            headers={
-                "Authorization": f"Bearer {self._config.key()}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-            },
+            headers=headers,
         )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
