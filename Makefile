@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench demo-data screenshots clean
+.PHONY: help run test lint bench bench-orders demo-data screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 
 bench: $(INSTALLED) ## the click benchmark: the front against a bare Flask and a bare WSGI redirect
 	@$(BIN)/python -m bench.clicks $(ARGS)
+
+bench-orders: $(INSTALLED) ## the order benchmark: a complete order against a no-op Flask POST
+	@$(BIN)/python -m bench.orders $(ARGS)
 
 demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --orders 5000", see --help
 	@$(BIN)/kopeck local demo-data $(ARGS)

@@ -20,7 +20,6 @@ import platform
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -45,6 +44,7 @@ from affiliate.core.migrate import upgrade
 from affiliate.links.models import Link
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
+from bench.measuring import cpu_s, free_port, granian
 from tracker.clicks.database import libpq_url
 from tracker.clicks.front import ClickFront
 
@@ -54,7 +54,6 @@ AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/141.0.0.0 Safari/537.36"
 )
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 DRAIN_TIMEOUT_S = 120
 
 
@@ -147,18 +146,18 @@ def main() -> None:
 
 def _round(variant: Variant, arguments: argparse.Namespace, loader: int, postgres: int) -> Measured:
     """One measurement; the loader sleeps while it is not its variant's turn."""
-    before = _cpu_s(variant.pid)
-    loading_before = _cpu_s(loader) + _cpu_s(postgres)
+    before = cpu_s(variant.pid)
+    loading_before = cpu_s(loader) + cpu_s(postgres)
     if variant.loaded:
         os.kill(loader, signal.SIGCONT)
     measured = _load(variant.port, arguments)
-    measured.server_cpu_s = _cpu_s(variant.pid) - before
+    measured.server_cpu_s = cpu_s(variant.pid) - before
     if variant.loaded:
         began = time.monotonic()
         _drain(variant.environment)
         measured.drain_s = time.monotonic() - began
         os.kill(loader, signal.SIGSTOP)
-        measured.loading_cpu_s = _cpu_s(loader) + _cpu_s(postgres) - loading_before
+        measured.loading_cpu_s = cpu_s(loader) + cpu_s(postgres) - loading_before
     return measured
 
 
@@ -219,20 +218,17 @@ async def _load_by_ourselves(port: int, arguments: argparse.Namespace) -> Measur
 @contextmanager
 def _served(variant: Variant, threads: int) -> Iterator[None]:
     """The variant's granian, in a process group of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        variant.port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--workers", "1"]
-    command += ["--blocking-threads", str(threads), "--host", "127.0.0.1", "--no-log"]
-    command += ["--port", str(variant.port), *variant.options, variant.target]
-    process = subprocess.Popen(command, env=variant.environment, cwd=ROOT, start_new_session=True)
-    variant.pid = process.pid
-    try:
+    variant.port = free_port()
+    with granian(
+        variant.target,
+        *variant.options,
+        port=variant.port,
+        workers=1,
+        threads=threads,
+        environment=variant.environment,
+    ) as variant.pid:
         _wait_for(variant.port)
         yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _wait_for(port: int) -> None:
@@ -277,29 +273,6 @@ def _drain(environment: dict[str, str]) -> None:
                 return
             time.sleep(0.02)
     raise SystemExit("the loader did not come to the end of the journal")
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time of a process and all below it, in seconds (proc(5), /proc/pid/stat)."""
-    parents: dict[int, int] = {}
-    spent: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        number = int(path.parent.name)
-        parents[number] = int(fields[1])
-        # User and system time, and that of children which were waited for.
-        spent[number] = sum(int(fields[place]) for place in (11, 12, 13, 14))
-    ticks = 0
-    for number, own in spent.items():
-        above: int | None = number
-        while above is not None and above != pid:
-            above = parents.get(above)
-        if above == pid:
-            ticks += own
-    return ticks / TICKS_PER_S
 
 
 def _environment(servers: Servers, data_dir: Path) -> dict[str, str]:
