@@ -128,3 +128,28 @@ def test_a_new_recruiter_counts_from_the_next_order_not_from_the_next_report(wor
     assert affiliates_of(superseded.get_json()) == [of(anna), of(rita)]
     following = world.post(world.order("A-10043", clicks=[token]))
     assert affiliates_of(following.get_json()) == [of(anna), of(olga)]
+
+
+def test_a_refund_that_was_taken_does_not_stop_the_servers_report(world: World) -> None:
+    """Its parts fitted the claim, whose prices included the tax; the server's do not."""
+    token = world.click(world.link(world.affiliate("anna")))
+    world.event({"order_id": "A-10042", "total": rub("110.00")}, clicks=[token])
+    assert world.post({}, "/A-10042/confirmation").status_code == 200
+    part = {
+        "refund_id": "R-1",
+        "amount": rub("55.00"),
+        "tax": rub("5.00"),
+        "items": [{"sku": "LAMP-1", "amount": rub("55.00")}],
+    }
+    assert world.post(part, "/A-10042/refunds").status_code == 201
+    answer = world.post(
+        world.order(
+            total=rub("110.00"), tax=rub("10.00"), tax_included=False, discount=None,
+            shipping=None, items=None, clicks=[token],
+        )
+    )  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    body = answer.get_json()
+    assert body["refunds"][0]["net"] == rub("50.00")
+    assert earned(body)[0][2] == "10.00"
+    assert body["commissions"][0]["reversed"] == rub("5.00")

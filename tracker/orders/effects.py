@@ -40,6 +40,8 @@ def apply_refund(session: Session, *, order: Order, refund: RefundIn, now: datet
     """Write the refund of a locked order and take the commissions back. Returns its row's id."""
     before = refundable(order)
     amount, net = _measure(before, refund)
+    if not refund_parts_match(before, refund, amount):
+        raise RefundMismatch(f"The parts of the refund do not fit its amount of {amount}.")
     document = refund_document(refund)
     refund_row_id: int = session.execute(
         sa.insert(Refund)
@@ -115,7 +117,10 @@ def apply_cancellation(
 
 
 def recount(session: Session, *, order: Order) -> None:
-    """Measure the refunds so far by the order's new amounts, after these were superseded."""
+    """Measure the refunds so far by the order's new amounts, after these were superseded.
+
+    Their parts were judged when they came, by the amounts that were known then.
+    """
     if not order.refunded_micros:
         return
     order.refunded_micros = order.refunded_net_micros = 0
@@ -176,6 +181,4 @@ def _measure(order: Refundable, refund: RefundIn) -> tuple[Money, Money]:
             f"{left} of the order's {order.total} is left, the refund is {amount}.",
             errors=[FieldError("amount", "refund_exceeds_order", f"At most {left}.")],
         )
-    if not refund_parts_match(order, refund, amount):
-        raise RefundMismatch(f"The parts of the refund do not fit its amount of {amount}.")
     return amount, refunded_net_of(order, refund)
