@@ -7,19 +7,19 @@ it, `main()` is the command line `kopeck`. Importing this module opens nothing.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import click
 import sqlalchemy as sa
 from flask import Flask
 from flask.cli import FlaskGroup
 from flask_babel import Babel
 
 from affiliate.core import http, log, pages, queue
-from affiliate.core.config import ROOT, Settings
+from affiliate.core.config import ROOT, Settings, SettingsError
 from affiliate.core.db import db, engine_options
 from affiliate.core.periodic import Periodic
 
@@ -32,7 +32,6 @@ SET_UPS = (
     "affiliate.people.web",
     "affiliate.people.api",
     "affiliate.links.api",
-    "payouts.rails.web",
     "payouts.batches.api",
     "payouts.audit.checks",
     "tracker.attribution.checks",
@@ -68,7 +67,6 @@ PERIODIC = (
     ("payouts.batches.jobs", "sweep", 60),
     ("tracker.attribution.jobs", "check_clicks", 15),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
-    ("tracker.clicks.jobs", "ensure_partitions", 3_600),
     ("payouts.audit.jobs", "audit", 3_600),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""
@@ -108,7 +106,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["kopeck.periodic"] = [
         Periodic(getattr(importlib.import_module(module), name), every_s)
         for module, name, every_s in PERIODIC
-        if importlib.util.find_spec(module) is not None
     ]
     sa.orm.configure_mappers()
     return app
@@ -124,14 +121,20 @@ def make_application() -> Callable[..., Any]:
 
 
 def _each(modules: tuple[str, ...], name: str) -> list[Any]:
-    found = []
-    for module in modules:
-        if importlib.util.find_spec(module) is not None:
-            found.append(getattr(importlib.import_module(module), name, None))
-    return [each for each in found if each is not None]
+    return [getattr(importlib.import_module(module), name) for module in modules]
 
 
-cli = FlaskGroup(
+class _Commands(FlaskGroup):
+    """Our commands alone, listed without an application: help needs no settings."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return self.commands.get(name)
+
+
+cli = _Commands(
     name="kopeck",
     create_app=create_app,
     add_default_commands=False,
@@ -146,7 +149,11 @@ def main() -> None:
     for commands in _each(COMMANDS, "commands"):
         for command in commands:
             cli.add_command(command)
-    cli(prog_name=Path(os.environ.get("KOPECK_PROG", "kopeck")).name)
+    try:
+        cli(prog_name="kopeck")
+    except SettingsError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

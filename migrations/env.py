@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 import sqlalchemy as sa
 from alembic import context
@@ -29,8 +28,7 @@ ADVISORY_LOCK = 0x6B6F7065636B
 """`kopeck` in ASCII: two nodes that migrate at once take turns."""
 
 for name in MODELS:
-    if importlib.util.find_spec(name):
-        importlib.import_module(name)
+    importlib.import_module(name)
 
 
 def _ours(_obj: sa.schema.SchemaItem, name: str | None, kind: str, *_: object) -> bool:
