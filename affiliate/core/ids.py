@@ -20,8 +20,9 @@ def _codec(prefix: str, length: int) -> Hashids:
     return Hashids(salt=f"kopeck:{prefix}", min_length=length)
 
 
+@lru_cache(maxsize=4_096)
 def public_id(prefix: str, number: int) -> str:
-    """`aff_7Qk2` for ("aff", 17)."""
+    """`aff_7Qk2` for ("aff", 17); kept, as an answer names the same few many times."""
     return f"{prefix}_{_codec(prefix, ID_LENGTH_MIN).encode(number)}"
 
 

@@ -169,8 +169,7 @@ def add_new(
     if made is None:
         return None
     confirmed = confirmed_by is not None
-    subject = subject_of_report(made.id, report, program, evidence, confirmed=confirmed)
-    rows = let_earn(session, order=subject, number=1, judged=judged, now=now)
+    # Before the ledger, as every buyer's row is: two orders then wait in one order.
     if confirmed and report.customer is not None and report.customer.id is None:
         remember_customer(
             session,
@@ -179,6 +178,8 @@ def add_new(
             customer=customer_evidence(report),
             placed_at=report.placed_at,
         )
+    subject = subject_of_report(made.id, report, program, evidence, confirmed=confirmed)
+    rows = let_earn(session, order=subject, number=1, judged=judged, now=now)
     return NewOrder(made.id, made.has_parked, program, made.order, version, decision, rows)
 
 

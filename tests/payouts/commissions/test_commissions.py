@@ -19,7 +19,7 @@ from payouts.commissions.rows import Status, commissions_for, next_release, when
 from payouts.commissions.rules import Reason, VoidReason
 from payouts.commissions.void import take_back, void
 from payouts.ledger.balances import Balances, balances
-from payouts.ledger.models import LedgerEntry
+from payouts.ledger.models import LedgerAccount, LedgerEntry
 
 LATER = NOW + HOLD
 MICRO = timedelta(microseconds=1)
@@ -55,6 +55,15 @@ def test_the_same_decision_earns_once(session: Session, world: World) -> None:
     again = earn(session, sale=sale, waits_for=None, now=NOW)
     assert [row.id for row in first] == [row.id for row in again]
     assert of(session, world, "anna").pending == world.money("10")
+
+
+def test_first_earnings_make_their_accounts(session: Session, world: World) -> None:
+    accounts = sa.select(sa.func.count()).select_from(LedgerAccount)
+    assert session.scalar(accounts) == 0
+    rows = earn(session, sale=world.sale("anna", "100.00"), waits_for=None, now=NOW)
+    assert session.scalar(accounts) == 3  # the program's expense and two pending
+    assert list(rows) == commissions_for(session, reference=rows[0].reference)
+    assert books_balance(session)
 
 
 def test_what_waits_is_not_released_and_says_for_what(session: Session, world: World) -> None:
