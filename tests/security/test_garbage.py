@@ -180,7 +180,7 @@ def test_garbage_in_a_field_of_the_api_breaks_nothing(installation: Installation
 def test_garbage_in_a_header_breaks_no_route(installation: Installation) -> None:
     wrong: list[str] = []
     for rule, method, _ in installation.rules():
-        for headers in HEADERS:
+        for headers in HEADERS if method == "GET" else HEADERS[::4]:
             answer = installation.world.app.test_client().open(
                 address(rule.rule, "1"), method=method, headers=headers
             )
@@ -195,7 +195,7 @@ def test_an_odd_method_is_refused_everywhere(installation: Installation) -> None
     client = installation.browsers["owner"]
     wrong: list[str] = []
     for path in sorted({address(rule.rule, "1") for rule, _, _ in installation.rules()}):
-        for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "KPK"):
+        for method in ("PUT", "TRACE", "KPK"):
             answer = client.open(path, method=method)
             wrong += faults(answer, f"{method} {path}")
             if answer.status_code not in (404, 405):
