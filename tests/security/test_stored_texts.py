@@ -41,6 +41,8 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
+        if not re.fullmatch("[a-z][a-z0-9-]*", tag):
+            self.wrong.append(f"an element of a stranger: <{tag[:40]}>")
         self.wrong += [f"<{tag} {name}>" for name in values if name.startswith("on")]
         if tag == "script" and not values.get("src", "").startswith("/static/"):
             self.wrong.append("a script of a stranger")
