@@ -17,7 +17,7 @@ from typing import Any
 from affiliate.core.config import ROOT
 from affiliate.core.embedded.binaries import EmbeddedError
 from affiliate.core.embedded.folders import make_private
-from affiliate.core.embedded.servers import discard_data
+from affiliate.core.embedded.servers import GUARD, discard_data
 
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 120.0
@@ -99,6 +99,8 @@ def launch(
 ) -> Running:
     """Start `kopeck run` on the folder and return at once; see `Running.wait_until_ready`.
 
+    Call it from the main thread: on Linux all of it ends when the thread that started it does.
+
     :param port: None: any free ports for everything, kept in the folder.
     :param env: added to a clean environment; Kopeck's own settings are not inherited.
     """
@@ -110,6 +112,8 @@ def launch(
     with output.open("wb") as out:
         process = subprocess.Popen(
             [
+                # Whoever launches may be killed: then the whole of it ends too.
+                *(sys.executable, "-I", str(GUARD), "--death-signal", "SIGINT", "--"),
                 *(sys.executable, "-m", "wsgi", "run", "--no-browser"),
                 *("--data", str(data_dir), "--port", str(port or 0)),
             ],
