@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from affiliate.core.embedded import guard
-from affiliate.core.embedded.run import RUN_MARK
 from affiliate.core.embedded.servers import discard_data
+from affiliate.core.embedded.supervise import RUN_MARK
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = """
