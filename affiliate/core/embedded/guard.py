@@ -25,7 +25,11 @@ from pathlib import Path
 LOCK_WAIT_S = 60.0
 LOCK_POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
+ORPHAN_WAIT_S = 10.0
+"""For so long a holder of the lock that is nobody's child of ours may end by itself."""
 SWEEP_MARK = "KOPECK_SWEEP"
+PARENT_MARK = "KOPECK_GUARDED"
+"""Pid of the nearest guarded process above: the parent that a guard expects to have."""
 EX_TEMPFAIL = 75
 
 
@@ -36,12 +40,13 @@ class GuardError(RuntimeError):
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare as the arguments say, then become the command."""
     args = _arguments(argv)
+    expected = os.environ.get(PARENT_MARK, "")
     try:
         if args.bare:
             _forget_environment()
         if args.user:
             become(args.user)
-        die_with_parent(signal.Signals[args.death_signal])
+        die_with_parent(signal.Signals[args.death_signal], expected)
         if args.sweep:
             sweep(Path(args.sweep))
         for path in args.lock:
@@ -54,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"kopeck: {error}\n")
         raise SystemExit(EX_TEMPFAIL) from error
     os.umask(args.umask)
+    if not args.bare:
+        os.environ[PARENT_MARK] = str(os.getpid())
     os.execv(args.command[0], args.command)  # noqa: S606 - our own list of words, no shell
 
 
@@ -88,15 +95,20 @@ def become(user: str) -> None:
     os.environ["USER"] = os.environ["LOGNAME"] = user
 
 
-def die_with_parent(death_signal: signal.Signals) -> None:
+def die_with_parent(death_signal: signal.Signals, expected: str = "") -> None:
     """Have the kernel send `death_signal` when the parent ends, also by kill -9 (Linux only).
+
+    `expected` is the parent's pid, where it is known: a parent that ended before this line
+    would otherwise be mistaken for the process that adopts orphans, and nothing would ever
+    end the server.
 
     Source: prctl(2), PR_SET_PDEATHSIG. A change of user clears it, exec keeps it, so this
     comes after `become`. Other systems lack it; there the next start ends what was left.
     """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
+    known = expected not in ("", str(os.getpid()))  # Its own pid: a guard became this guard.
+    parent = int(expected) if known else os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
         raise GuardError(f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(ctypes.get_errno())}")
@@ -107,13 +119,32 @@ def die_with_parent(death_signal: signal.Signals) -> None:
 def hold(path: Path, *, shared: bool, wait_s: float = LOCK_WAIT_S) -> int:
     """Lock the file for as long as this process or any child of it lives; return its fd."""
     fd = _keep_open(path)
-    deadline = time.monotonic() + wait_s
+    begun = time.monotonic()
     while not try_lock(fd, shared=shared):
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - begun
+        if waited_s > ORPHAN_WAIT_S and not shared:
+            end_all(_orphans(holders(path)))
+        if waited_s > wait_s:
             pids = ", ".join(map(str, holders(path))) or "unknown"
             raise GuardError(f"{path} is still held after {wait_s:.0f} s, by pid {pids}.")
         time.sleep(LOCK_POLL_S)
     return fd
+
+
+def _orphans(pids: Sequence[int]) -> list[int]:
+    """Those that our own parent did not start: what a killed supervisor left behind.
+
+    The data folder's claim keeps a second supervisor away, so nobody else's server is met.
+    """
+    found = []
+    for pid in pids:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        if f"PPid:\t{os.getppid()}\n" not in status:
+            found.append(pid)
+    return found
 
 
 def try_lock(fd: int, *, shared: bool) -> bool:
