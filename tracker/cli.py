@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from affiliate.core import clock
+from affiliate.core import clock, migrate
 from affiliate.core.config import Settings
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
@@ -90,6 +90,9 @@ def demo_data_command(
     clicks by journal and loader, orders, refunds, releases, weekly batches, withdrawals. In
     demo and test mode alone, and while `kopeck run` is down.
     """
+    if not _settings().production:
+        # On a new clone this may well be the first command: there are no tables yet.
+        migrate.upgrade(_settings().database_url)
     sizes = Sizes(affiliates=affiliates, clicks=clicks, orders=orders, days=days)
     columns = (
         TextColumn("{task.description}"),

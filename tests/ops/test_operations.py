@@ -100,3 +100,17 @@ def test_a_backup_that_fails_leaves_no_file(database_url: str, tmp_path: Path) -
     with pytest.raises(BackupFailed, match="does_not_exist"):
         dump(database_url.replace("/kopeck_", "/does_not_exist_"), tmp_path / "no.dump")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_year_may_be_the_first_thing_in_an_empty_database(
+    production: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    demo = production | {"KOPECK_MODE": "demo", "KOPECK_PUBLIC_URL": "http://127.0.0.1:8000"}
+    command = "kopeck demo-data --affiliates 5 --clicks 60 --orders 12 --days 21 && kopeck audit"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=demo, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
