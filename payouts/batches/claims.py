@@ -209,24 +209,37 @@ def _not_payable(session: Session, item: PayoutItem, batch: PayoutBatch) -> Item
 
 
 def _new_attempt(session: Session, item: PayoutItem, real_now: datetime) -> PayoutAttempt:
+    installation = installation_key(session)
+    told = {
+        "group": f"kopeck_{installation}_batch_{item.batch_id}",
+        "installation": installation,
+    }
+    return add_attempt(session, item=item, key=f"po:{installation}", told=told, real_now=real_now)
+
+
+def add_attempt(
+    session: Session, *, item: PayoutItem, key: str, told: dict[str, Any], real_now: datetime
+) -> PayoutAttempt:
+    """Write the item's next attempt with its stored parameters; `told` is added to them.
+
+    Its idempotency key is `<key>:<item>:<number of the attempt>`.
+    """
     last = session.scalar(
         sa.select(sa.func.max(PayoutAttempt.number)).where(PayoutAttempt.item_id == item.id)
     )
     number = (last or 0) + 1
-    installation = installation_key(session)
     params = {
         "amount_micros": item.amount_micros,
         "currency": item.currency,
         "destination": item.destination,
-        "group": f"kopeck_{installation}_batch_{item.batch_id}",
         "item_id": item.id,
         "attempt": number,
-        "installation": installation,
+        **told,
     }
     attempt = PayoutAttempt(
         item_id=item.id,
         number=number,
-        idempotency_key=f"po:{installation}:{item.id}:{number}",
+        idempotency_key=f"{key}:{item.id}:{number}",
         params=params,
         request_hash=hash_of_params(params),
         amount_micros=item.amount_micros,

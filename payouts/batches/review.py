@@ -11,7 +11,7 @@ from affiliate.core import audit, clock
 from affiliate.core.errors import Conflict, Invalid, NotFound
 from payouts.batches.approve import require_finance
 from payouts.batches.cancel import finish_batch, lock_item
-from payouts.batches.claims import hash_of_params, succeed
+from payouts.batches.claims import add_attempt, succeed
 from payouts.batches.freeze import lock_batch
 from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
@@ -113,34 +113,5 @@ def _live(session: Session, item: PayoutItem) -> PayoutAttempt:
 
 
 def _typed(session: Session, item: PayoutItem, reference: str, by_user_id: int) -> PayoutAttempt:
-    real_now = clock.real_now()
-    last = session.scalar(
-        sa.select(sa.func.max(PayoutAttempt.number)).where(PayoutAttempt.item_id == item.id)
-    )
-    number = (last or 0) + 1
-    params = {
-        "amount_micros": item.amount_micros,
-        "currency": item.currency,
-        "destination": item.destination,
-        "item_id": item.id,
-        "attempt": number,
-        "reference": reference,
-        "by_user": by_user_id,
-    }
-    attempt = PayoutAttempt(
-        item_id=item.id,
-        number=number,
-        idempotency_key=f"manual:{item.id}:{number}",
-        params=params,
-        request_hash=hash_of_params(params),
-        amount_micros=item.amount_micros,
-        currency=item.currency,
-        destination=item.destination,
-        status="sent",
-        tries=1,
-        first_sent_at=real_now,
-        last_tried_at=real_now,
-    )
-    session.add(attempt)
-    session.flush()
-    return attempt
+    told = {"reference": reference, "by_user": by_user_id}
+    return add_attempt(session, item=item, key="manual", told=told, real_now=clock.real_now())
