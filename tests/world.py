@@ -175,7 +175,7 @@ class World:
             ms = int(at.timestamp() * 1000)
             click_id = tokens.new_click_id(ms, secrets.token_bytes(10))
             who = visitor or secrets.token_bytes(16)
-            texts = "\0".join((CHROME, referrer, "", *sub_ids)).encode()
+            texts = "\0".join((CHROME, referrer, "", *sub_ids, "", "")).encode()
             raw += encode(click_id, link.id, who, secrets.token_bytes(16), reason, 0, texts)
             made.append(tokens.mint(key, click_id, link.id, who))
         url = self.settings.database_url.replace("+psycopg", "")

@@ -20,7 +20,7 @@ from tracker.clicks.records import RejectReason, scan
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import new_click_id
 
-TEXTS = b"agent\0https://blog.example/\0\0one\0\0\0\0"
+TEXTS = b"agent\0https://blog.example/\0\0one\0\0\0\0\0banner-7\0RU"
 
 
 def record(number: int, texts: bytes = TEXTS) -> bytes:
@@ -43,7 +43,15 @@ class TestScan:
         assert (first.reason, first.flags) == (DropReason.BOT, 3)
         assert (first.agent, first.referrer) == (b"agent", b"https://blog.example/")
         assert (first.deep_link, first.sub_ids) == (b"", (b"one", b"", b"", b"", b""))
+        assert (first.creative, first.country) == (b"banner-7", b"RU")
         assert (first.offset, second.offset) == (0, len(raw))
+
+    def test_reads_a_segment_that_the_first_release_left(self) -> None:
+        body = record(7, TEXTS.removesuffix(b"\0banner-7\0RU"))
+        found = scan(body.replace(b"\xc7KPJ\x02", b"\xc7KPJ\x01"), ended=True)
+        (first,) = found.records
+        assert (first.link_id, first.sub_ids) == (7, (b"one", b"", b"", b"", b""))
+        assert (first.creative, first.country) == (b"", b"")
 
     def test_waits_for_the_rest_of_the_last_record(self) -> None:
         raw = record(1)
@@ -90,7 +98,7 @@ class TestScan:
     @pytest.mark.parametrize(
         ("raw", "reason"),
         [
-            (record(1).replace(b"\xc7KPJ\x01", b"\xc7KPJ\x02"), RejectReason.UNKNOWN_VERSION),
+            (record(1).replace(b"\xc7KPJ\x02", b"\xc7KPJ\x03"), RejectReason.UNKNOWN_VERSION),
             (record(1, b"too\0few"), RejectReason.UNREADABLE),
             (
                 records.encode(b"\0" * 16, 1, b"v" * 16, b"a" * 16, None, 0, TEXTS),

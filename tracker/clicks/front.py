@@ -303,7 +303,7 @@ def _texts(environ: Environ, asked: str, sub_ids: bytes) -> bytes:
     if environ.get("HTTP_REFERER"):
         page = environ["HTTP_REFERER"].partition("?")[0].partition("#")[0]
         referrer = _field(page[: records.REFERRER_CHARS_MAX])
-    return b"%b\0%b\0%b\0%b" % (agent, referrer, asked.encode("ascii", "replace"), sub_ids)
+    return b"%b\0%b\0%b\0%b\0\0" % (agent, referrer, asked.encode("ascii", "replace"), sub_ids)
 
 
 @lru_cache(maxsize=TEXTS_REMEMBERED_MAX)

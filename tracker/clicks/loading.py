@@ -66,18 +66,19 @@ ADD_DAYS = """
     SELECT * FROM unnest(%s::bigint[], %s::date[], %s::bigint[], %s::bigint[],
                          %s::bigint[], %s::bigint[], %s::bigint[]) AS batch
      ORDER BY 1, 2
-    ON CONFLICT (link_id, day) DO UPDATE
+    ON CONFLICT (enrollment_id, day, link_id) DO UPDATE
        SET clicks = days.clicks + excluded.clicks,
            uniques = days.uniques + excluded.uniques,
            duplicates = days.duplicates + excluded.duplicates
 """
 ADD_DROPS = """
     INSERT INTO link_day_drops AS drops
-           (link_id, day, reason, program_id, enrollment_id, clicks)
-    SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[], %s::bigint[], %s::bigint[],
+           (link_id, day, reason, enrollment_id, clicks)
+    SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[], %s::bigint[],
                          %s::bigint[]) AS batch
      ORDER BY 1, 2, 3
-    ON CONFLICT (link_id, day, reason) DO UPDATE SET clicks = drops.clicks + excluded.clicks
+    ON CONFLICT (enrollment_id, day, link_id, reason)
+    DO UPDATE SET clicks = drops.clicks + excluded.clicks
 """
 QUARANTINE = """
     INSERT INTO click_quarantine (segment, segment_offset, reason, size, content, found_at)
@@ -192,7 +193,7 @@ def _count(connection: psycopg.Connection, clicks: Sequence[Candidate]) -> None:
         ),
     )
     drops = [
-        (*key, reason, count.facts.program_id, count.facts.enrollment_id, number)
+        (*key, reason, count.facts.enrollment_id, number)
         for key, count in days.items()
         for reason, number in count.drops.items()
     ]

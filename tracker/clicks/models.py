@@ -7,6 +7,7 @@ carry no foreign keys: the loader checks each link once and a bulk load checks n
 from __future__ import annotations
 
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -15,10 +16,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from affiliate.core.db import Model
 from tracker.clicks.records import RejectReason
-from tracker.clicks.rules import DropReason
+from tracker.clicks.rules import CountedBy, DeviceClass, DropReason
 
 
-def _one_of(column: str, words: type[DropReason] | type[RejectReason]) -> str:
+def _one_of(column: str, words: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
 
 
@@ -28,6 +29,7 @@ class Click(Model):
     __tablename__ = "clicks"
     __table_args__ = (
         sa.CheckConstraint(_one_of("reason", DropReason), name="reason_known"),
+        sa.CheckConstraint(_one_of("device", DeviceClass), name="device_known"),
         sa.CheckConstraint("NOT (is_unique AND reason IS NOT NULL)", name="unique_counts"),
         sa.Index("ix_clicks_link_id_clicked_at", "link_id", "clicked_at"),
         sa.Index("ix_clicks_enrollment_id_clicked_at", "enrollment_id", "clicked_at"),
@@ -72,6 +74,12 @@ class Click(Model):
     s3: Mapped[str | None]
     s4: Mapped[str | None]
     s5: Mapped[str | None]
+    device: Mapped[str] = mapped_column(server_default=DeviceClass.OTHER.value)
+    """DeviceClass, by the agent."""
+    creative: Mapped[str | None]
+    """The promo material that was clicked, as the link's address named it."""
+    country: Mapped[str | None]
+    """ISO 3166-1, two letters; known where a proxy of ours says so."""
 
 
 class ClickSegment(Model):
@@ -128,26 +136,60 @@ class ClickQuarantine(Model):
     """Real time."""
 
 
-class LinkDay(Model):
-    """A link's clicks of one day in its program's time zone."""
+class CountedClicks:
+    """Columns that every counter has. A click is in exactly one of clicks, duplicates, dropped."""
+
+    clicks: Mapped[int] = mapped_column(server_default="0")
+    """Clicks that count: no reason against them, repeats within seconds left out."""
+    uniques: Mapped[int] = mapped_column(server_default="0")
+    """Different visitors of a link on a day among them."""
+    duplicates: Mapped[int] = mapped_column(server_default="0")
+    """Repeats within seconds: they credit, and are not counted as clicks."""
+    dropped: Mapped[int] = mapped_column(server_default="0")
+    """Clicks with any other reason against them; `…_day_drops` says which."""
+
+
+class CountedDevices:
+    """The counted clicks of a day once more, by DeviceClass; they sum to `clicks`."""
+
+    desktop: Mapped[int] = mapped_column(server_default="0")
+    mobile: Mapped[int] = mapped_column(server_default="0")
+    tablet: Mapped[int] = mapped_column(server_default="0")
+    other: Mapped[int] = mapped_column(server_default="0")
+
+
+def _counted() -> sa.CheckConstraint:
+    return sa.CheckConstraint("uniques <= clicks AND uniques >= 0", name="uniques_within_clicks")
+
+
+class LinkDay(CountedClicks, CountedDevices, Model):
+    """A link's clicks of one day in its program's time zone.
+
+    The key begins with the affiliate, so that a month of theirs lies together.
+    """
 
     __tablename__ = "link_days"
     __table_args__ = (
-        sa.CheckConstraint("uniques <= clicks AND uniques >= 0", name="uniques_within_clicks"),
-        sa.Index("ix_link_days_enrollment_id_day", "enrollment_id", "day"),
+        _counted(),
         sa.Index("ix_link_days_program_id_day", "program_id", "day"),
     )
 
-    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    enrollment_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     day: Mapped[date] = mapped_column(primary_key=True)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     program_id: Mapped[int]
-    enrollment_id: Mapped[int]
-    clicks: Mapped[int]
-    """Clicks that count: no reason against them, repeats within seconds left out."""
-    uniques: Mapped[int]
-    """Different visitors among them."""
-    duplicates: Mapped[int]
-    """Repeats within seconds: they credit, and are not counted as clicks."""
+
+
+class LinkHour(CountedClicks, Model):
+    """A link's clicks of one hour."""
+
+    __tablename__ = "link_hours"
+    __table_args__ = (_counted(),)
+
+    enrollment_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    """Its first instant: UTC hours, or those of the program's zone where it is half an hour off."""
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class LinkDayDrop(Model):
@@ -156,12 +198,76 @@ class LinkDayDrop(Model):
     __tablename__ = "link_day_drops"
     __table_args__ = (sa.CheckConstraint(_one_of("reason", DropReason), name="reason_known"),)
 
+    enrollment_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
     link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    reason: Mapped[str] = mapped_column(primary_key=True)
+    clicks: Mapped[int]
+
+
+class LinkDayValue(Model):
+    """A link's counted clicks of one day by a value that came with them.
+
+    At most `VALUES_PER_LINK_DAY_MAX` values of a kind; the rest lies in `OTHER_VALUES`.
+    """
+
+    __tablename__ = "link_day_values"
+    __table_args__ = (sa.CheckConstraint(_one_of("kind", CountedBy), name="kind_known"),)
+
+    enrollment_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    """CountedBy."""
+    value: Mapped[str] = mapped_column(primary_key=True)
+    clicks: Mapped[int]
+    uniques: Mapped[int]
+
+
+class ProgramDay(CountedClicks, CountedDevices, Model):
+    """All clicks of a program on one of its days: what makes a quarter instant."""
+
+    __tablename__ = "program_days"
+    __table_args__ = (_counted(),)
+
+    program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+
+
+class ProgramHour(CountedClicks, Model):
+    """All clicks of a program in one hour; `hour` as in link_hours."""
+
+    __tablename__ = "program_hours"
+    __table_args__ = (_counted(),)
+
+    program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+
+
+class ProgramDayDrop(Model):
+    """How many clicks of a program and day were dropped, by reason."""
+
+    __tablename__ = "program_day_drops"
+    __table_args__ = (sa.CheckConstraint(_one_of("reason", DropReason), name="reason_known"),)
+
+    program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     day: Mapped[date] = mapped_column(primary_key=True)
     reason: Mapped[str] = mapped_column(primary_key=True)
-    program_id: Mapped[int]
-    enrollment_id: Mapped[int]
     clicks: Mapped[int]
+
+
+class ProgramDayValue(Model):
+    """A program's counted clicks of one day by country or creative; capped like link_day_values."""
+
+    __tablename__ = "program_day_values"
+    __table_args__ = (sa.CheckConstraint(_one_of("kind", CountedBy), name="kind_known"),)
+
+    program_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    clicks: Mapped[int]
+    uniques: Mapped[int]
 
 
 class LinkDayVisitor(Model):

@@ -52,6 +52,8 @@ class ClickRecorder:
         visitor_known: bool = False,
         referrer: str = "",
         sub_ids: Sequence[str | None] = (),
+        creative: str = "",
+        country: str = "",
         random80: bytes | None = None,
     ) -> str:
         """Record one click and return its token; `visitor_known`: the cookie came back.
@@ -64,7 +66,14 @@ class ClickRecorder:
         visitor = NO_VISITOR if visitor_id is None else visitor_id.bytes
         salt = address_salt(self._address_key, clicked_ms // DAY_MS)
         given = [*sub_ids, *[None] * len(SUB_IDS)][: len(SUB_IDS)]
-        texts = [agent[:AGENT_CHARS_MAX], referrer[: records.REFERRER_CHARS_MAX], "", *given]
+        texts = [
+            agent[:AGENT_CHARS_MAX],
+            referrer[: records.REFERRER_CHARS_MAX],
+            "",
+            *given,
+            creative,
+            country,
+        ]
         self._journal.append(
             records.encode(
                 click_id,

@@ -1,8 +1,9 @@
 """The journal's record: one click as bytes, and how to find records in a file (pure).
 
 ``magic(4) version(1) reserved(1) length(2) crc32(4)`` and ``length`` bytes of body, little
-endian. The checksum covers the body. Body of version 1: fixed part, then text fields
-separated by NUL. A reader that meets anything else looks for the next magic.
+endian. The checksum covers the body: a fixed part, then text fields separated by NUL, eight
+in version 1 (of releases before creatives and countries), ten in version 2. A reader that
+meets anything else looks for the next magic.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from zlib import crc32
 from tracker.clicks.rules import REASON_NUMBERS, REASON_OF_NUMBER, DropReason
 
 MAGIC: Final = b"\xc7KPJ"
-VERSION: Final = 1
+VERSION: Final = 2
 RECORD_BYTES_MAX: Final = 16_384
 REFERRER_CHARS_MAX: Final = 500
 
@@ -27,8 +28,10 @@ FLAG_DEEP_LINK_REFUSED: Final = 0x02
 
 HEAD: Final = Struct("<4sBBHI")
 BODY: Final = Struct("<16sq16s16sBB")
-TEXT_FIELDS: Final = 8
-"""agent, referrer, deep link, s1 … s5; an absent one is empty."""
+TEXT_FIELDS: Final = {1: 8, 2: 10}
+"""How many texts each version has: agent, referrer, deep link, s1 … s5, then creative and
+country (ISO 3166-1, two letters); an absent one is empty."""
+SUB_ID_FIELDS: Final = slice(3, 8)
 
 
 class RejectReason(StrEnum):
@@ -62,6 +65,8 @@ class ClickRecord:
     referrer: bytes
     deep_link: bytes
     sub_ids: tuple[bytes, ...]
+    creative: bytes
+    country: bytes
     raw: bytes
     offset: int
     """Where it began in the bytes that were scanned."""
@@ -94,7 +99,7 @@ def encode(
     flags: int,
     texts: bytes,
 ) -> bytes:
-    """One record. ``texts`` are the eight text fields joined by NUL, none containing one."""
+    """One record. ``texts`` are the ten text fields joined by NUL, none containing one."""
     number = 0 if reason is None else REASON_NUMBERS[reason]
     body = BODY.pack(click_id, link_id, visitor_id, address_hash, number, flags) + texts
     return HEAD.pack(MAGIC, VERSION, 0, len(body), crc32(body)) + body
@@ -126,11 +131,11 @@ def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
             continue
         end, version = found
         raw = data[position:end]
-        record = _decode(raw, position) if version == VERSION else None
+        record = _decode(raw, version, position)
         if record is not None:
             records.append(record)
         else:
-            unread = version == VERSION
+            unread = version in TEXT_FIELDS
             reason = RejectReason.UNREADABLE if unread else RejectReason.UNKNOWN_VERSION
             rejects.append(Reject(position, raw, reason))
         position = end
@@ -180,10 +185,10 @@ def _before_partial_magic(data: bytes, position: int) -> int:
     return len(data)
 
 
-def _decode(raw: bytes, offset: int) -> ClickRecord | None:
+def _decode(raw: bytes, version: int, offset: int) -> ClickRecord | None:
     click_id, link_id, visitor_id, address_hash, number, flags = BODY.unpack_from(raw, HEAD.size)
     texts = raw[HEAD.size + BODY.size :].split(b"\0")
-    if len(texts) != TEXT_FIELDS or (number and number not in REASON_OF_NUMBER):
+    if len(texts) != TEXT_FIELDS.get(version) or (number and number not in REASON_OF_NUMBER):
         return None
     # A click id is a UUID of version 7; anything else would name an absurd instant.
     if click_id[6] >> 4 != 7:
@@ -198,7 +203,9 @@ def _decode(raw: bytes, offset: int) -> ClickRecord | None:
         texts[0],
         texts[1],
         texts[2],
-        tuple(texts[3:]),
+        tuple(texts[SUB_ID_FIELDS]),
+        texts[8] if version > 1 else b"",
+        texts[9] if version > 1 else b"",
         raw,
         offset,
     )

@@ -40,7 +40,36 @@ class DropReason(StrEnum):
     """A crawler or a tool, by the name that it gives itself."""
     DUPLICATE = "duplicate"
     """A repeat within seconds: it credits like its original and is not counted again."""
+    FLOOD = "flood"
+    """More from one address or on one affiliate than people click: not counted, and its
+    orders wait for a person."""
 
+
+class DeviceClass(StrEnum):
+    """What kind of device a click's agent names; closed, a column of the counters each."""
+
+    DESKTOP = "desktop"
+    MOBILE = "mobile"
+    TABLET = "tablet"
+    OTHER = "other"
+    """Televisions, consoles, and whatever names itself in no known way."""
+
+
+class CountedBy(StrEnum):
+    """By which values of a click the counters of a day are kept; closed."""
+
+    S1 = "s1"
+    S2 = "s2"
+    S3 = "s3"
+    S4 = "s4"
+    S5 = "s5"
+    CREATIVE = "creative"
+    COUNTRY = "country"
+
+
+VALUES_PER_LINK_DAY_MAX: Final = 1_000
+"""More values of one kind on one link and day are counted together, as OTHER_VALUES."""
+OTHER_VALUES: Final = "(other)"
 
 REASON_NUMBERS: Final = {
     reason: number
@@ -57,6 +86,7 @@ REASON_NUMBERS: Final = {
             DropReason.LINK_PREVIEW,
             DropReason.BOT,
             DropReason.DUPLICATE,
+            DropReason.FLOOD,
         ),
         start=1,
     )
