@@ -63,9 +63,8 @@ def list_command(reason: str | None, after: int, limit: int) -> None:
     wanted = RejectReason(reason) if reason else None
     with unit_of_work() as session:
         numbers = quarantine.counts_by_reason(session)
-        found = quarantine.pieces(session, reason=wanted, after=after, limit=limit)
-    for each in found:
-        click.echo(_line(each))
+        for each in quarantine.pieces(session, reason=wanted, after=after, limit=limit):
+            click.echo(_line(each))
     if not numbers:
         click.echo("The quarantine is empty.")
     for name, number in sorted(numbers.items()):
@@ -80,7 +79,8 @@ def show_command(piece_id: int) -> None:
     with _work() as session:
         found = quarantine.piece(session, piece_id=piece_id)
         read = quarantine.read_piece(found)
-    click.echo(_line(found))
+        click.echo(_line(found))
+        shown, size = found.content[:BYTES_SHOWN_MAX], found.size
     if isinstance(read, Outcome):
         click.echo(f"It {read.sentence}.")
     else:
@@ -91,11 +91,10 @@ def show_command(piece_id: int) -> None:
         click.echo(f"referrer {_shown(read.referrer)}")
         click.echo(f"sub-ids  {', '.join(map(_shown, read.sub_ids))}")
         click.echo(f"A whole record. To load it: kopeck quarantine replay {piece_id}")
-    shown = found.content[:BYTES_SHOWN_MAX]
     for start in range(0, len(shown), 32):
         click.echo(f"{start:6} {shown[start : start + 32].hex(' ', 4)}")
-    if found.size > len(shown):
-        click.echo(f"       … {found.size - len(shown):,} more bytes")
+    if size > len(shown):
+        click.echo(f"       … {size - len(shown):,} more bytes")
 
 
 @quarantine_group.command("replay")
@@ -168,8 +167,8 @@ def _work() -> Iterator[Session]:
 
 def _line(each: ClickQuarantine) -> str:
     return (
-        f"{each.id:>8}  {each.found_at:%Y-%m-%d %H:%M:%S}  {each.reason:15}  {each.size:>7,} bytes  "
-        f"{each.segment} at {each.segment_offset:,}"
+        f"{each.id:>8}  {each.found_at:%Y-%m-%d %H:%M:%S}  {each.reason:15}  "
+        f"{each.size:>7,} bytes  {each.segment} at {each.segment_offset:,}"
     )
 
 
