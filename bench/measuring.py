@@ -54,12 +54,17 @@ def granian(
     workers: int,
     threads: int,
     environment: Mapping[str, str],
+    python: str = sys.executable,
+    folder: Path = ROOT,
 ) -> Iterator[int]:
-    """A granian in a process group of its own; its pid. It may not listen yet."""
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-log"]
+    """A granian in a process group of its own; its pid. It may not listen yet.
+
+    `python` and `folder` are for applications that have an environment of their own.
+    """
+    command = [python, "-m", "granian", "--interface", "wsgi", "--no-log"]
     command += ["--workers", str(workers), "--blocking-threads", str(threads)]
     command += ["--host", "127.0.0.1", "--port", str(port), *options, target]
-    process = subprocess.Popen(command, env=dict(environment), cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen(command, env=dict(environment), cwd=folder, start_new_session=True)
     try:
         yield process.pid
     finally:

@@ -1,0 +1,158 @@
+"""Load on a server and what it answered: wrk where it is on PATH, else a generator of our own.
+
+Our generator is slower than the servers, so that ratios come out too small; `generator()`
+says which one it was. Both keep their connections and ask again as soon as they are answered;
+an answer that is neither 2xx nor 3xx ends the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked over and over: GET, or POST of a new body each time."""
+
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Callable[[int], str] | None = None
+    """The body of the n-th request; None: it is a GET. The script must send the same."""
+    script: Path | None = None
+    """wrk's Lua file that makes the bodies."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the script reads with os.getenv."""
+
+    def text(self, number: int, port: int) -> bytes:
+        """The n-th request as it goes over the wire."""
+        body = self.body(number) if self.body else ""
+        lines = [
+            f"{'POST' if self.body else 'GET'} {self.path} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+            *([f"Content-Length: {len(body)}"] if self.body else []),
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+@dataclass
+class Measured:
+    """One round of one variant."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    server_cpu_s: float = 0.0
+    loader_cpu_s: float = 0.0
+    postgres_cpu_s: float = 0.0
+    drain_s: float = 0.0
+
+    @property
+    def rps(self) -> float:
+        return self.requests / self.seconds
+
+    @property
+    def loading_cpu_s(self) -> float:
+        """What works behind the server: loader and database."""
+        return self.loader_cpu_s + self.postgres_cpu_s
+
+
+def generator() -> str:
+    """Which generator the load comes from, in words for the table."""
+    return "wrk" if shutil.which("wrk") else "our own load generator (slower than the servers)"
+
+
+def load(port: int, request: Request, *, connections: int, seconds: int) -> Measured:
+    """Ask for that long; SystemExit if anything but success was answered."""
+    if shutil.which("wrk"):
+        return _by_wrk(port, request, connections, seconds)
+    return asyncio.run(_by_ourselves(port, request, connections, seconds))
+
+
+def wait_for(port: int, request: Request) -> None:
+    """Until the server answers this request with success; SystemExit if it refuses it."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    body = request.body(1) if request.body else None
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            method = "POST" if request.body else "GET"
+            connection.request(method, request.path, body, dict(request.headers))
+            answer = connection.getresponse()
+            if answer.status < 400:
+                return
+            raise SystemExit(f"{request.path}: {answer.status} {answer.read()[:2000].decode()}")
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise SystemExit(f"nothing answers {request.path} on port {port}")
+
+
+def _by_wrk(port: int, request: Request, connections: int, seconds: int) -> Measured:
+    headers = [
+        word for name, value in request.headers.items() for word in ("-H", f"{name}: {value}")
+    ]
+    said = subprocess.run(
+        [
+            *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *headers),
+            *(("-s", str(request.script)) if request.script else ()),
+            f"http://127.0.0.1:{port}{request.path}",
+        ],
+        env={**os.environ, **request.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise SystemExit(f"{request.path}: not every answer was a success\n{said}")
+    counted = re.search(r"(\d+) requests in ([\d.]+)(m?s|m),", said)
+    if counted is None:
+        raise SystemExit(f"wrk said something else:\n{said}")
+    taken_s = float(counted[2]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[counted[3]]
+    return Measured(int(counted[1]), taken_s, _latency_ms(said, 50), _latency_ms(said, 99))
+
+
+def _latency_ms(text: str, percentile: int) -> float:
+    said = re.search(rf"^\s*{percentile}%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
+    if said is None:
+        raise SystemExit(f"wrk did not say its latency:\n{text}")
+    return float(said[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[said[2]]
+
+
+async def _by_ourselves(port: int, request: Request, connections: int, seconds: int) -> Measured:
+    times_s: list[float] = []
+    numbers = itertools.count(1)
+    end = time.perf_counter() + seconds
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (began := time.perf_counter()) < end:
+            writer.write(request.text(next(numbers), port))
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head[9:10] not in (b"2", b"3"):
+                raise SystemExit(f"{request.path}: {head.decode()}")
+            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            await reader.readexactly(int(length[1]) if length else 0)
+            times_s.append(time.perf_counter() - began)
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(connections)))
+    taken_s = time.perf_counter() - began
+    hundredths = statistics.quantiles(times_s, n=100)
+    return Measured(len(times_s), taken_s, hundredths[49] * 1000, hundredths[98] * 1000)
