@@ -70,6 +70,80 @@ BACKFILL = (
     """,
 )
 
+# Orders by day. What happens to a commission after its order was written is noted by triggers
+# as a difference, for a decision is voided, released and refunded in many places.
+SUMS = (
+    "orders, released_orders, refused_orders, value_micros, earned_micros, reversed_micros, "
+    "released_micros, earned_2_micros, reversed_2_micros, released_2_micros"
+)
+LIVE = "c.voided_at IS NULL"
+REFUSED = "c.void_reason IN ('order_cancelled', 'click_invalid', 'review_rejected')"
+LEFT = "c.amount_micros - c.reversed_micros"
+DIFFERENCES = f"""
+    coalesce(sum(c.sign) FILTER (WHERE c.level = 1 AND {LIVE}), 0),
+    coalesce(sum(c.sign) FILTER (WHERE c.level = 1 AND {LIVE} AND c.released_at IS NOT NULL), 0),
+    coalesce(sum(c.sign) FILTER (WHERE c.level = 1 AND {REFUSED}), 0),
+    coalesce(sum(c.sign * c.base_micros) FILTER (WHERE c.level = 1 AND {LIVE}), 0),
+    coalesce(sum(c.sign * c.amount_micros) FILTER (WHERE c.level = 1 AND {LIVE}), 0),
+    coalesce(sum(c.sign * c.reversed_micros) FILTER (WHERE c.level = 1 AND {LIVE}), 0),
+    coalesce(sum(c.sign * ({LEFT})) FILTER (
+        WHERE c.level = 1 AND {LIVE} AND c.released_at IS NOT NULL), 0),
+    coalesce(sum(c.sign * c.amount_micros) FILTER (WHERE c.level = 2 AND {LIVE}), 0),
+    coalesce(sum(c.sign * c.reversed_micros) FILTER (WHERE c.level = 2 AND {LIVE}), 0),
+    coalesce(sum(c.sign * ({LEFT})) FILTER (
+        WHERE c.level = 2 AND {LIVE} AND c.released_at IS NOT NULL), 0)
+"""
+ORDER_CHANGES = (
+    f"""
+    CREATE FUNCTION note_commission_change() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.reference !~ '^order:[0-9]+$' THEN
+            RETURN NULL;
+        END IF;
+        INSERT INTO order_changes (order_id, program_id, enrollment_id, day, {SUMS})
+        SELECT o.id, o.program_id, NEW.enrollment_id,
+               CAST(o.placed_at AT TIME ZONE p.time_zone AS date), {DIFFERENCES}
+        FROM (SELECT 1 AS sign, NEW.* UNION ALL SELECT -1, OLD.* WHERE tg_op = 'UPDATE') AS c
+        CROSS JOIN orders o
+        JOIN programs p ON p.id = o.program_id
+        WHERE o.id = CAST(substr(NEW.reference, 7) AS bigint)
+        GROUP BY 1, 2, 3, 4;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER commissions_note_change AFTER UPDATE ON commissions FOR EACH ROW
+    WHEN (OLD.voided_at IS DISTINCT FROM NEW.voided_at
+          OR OLD.released_at IS DISTINCT FROM NEW.released_at
+          OR OLD.reversed_micros IS DISTINCT FROM NEW.reversed_micros)
+    EXECUTE FUNCTION note_commission_change()
+    """,
+    # The first decision is written with its order and read with it.
+    """
+    CREATE TRIGGER commissions_note_later AFTER INSERT ON commissions FOR EACH ROW
+    WHEN (NEW.decision > 1) EXECUTE FUNCTION note_commission_change()
+    """,
+    f"""
+    CREATE FUNCTION note_order_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO order_changes (order_id, program_id, enrollment_id, day, {SUMS})
+        SELECT NEW.id, NEW.program_id, c.enrollment_id, c.day, {DIFFERENCES}
+        FROM (SELECT d.sign, CAST(d.placed_at AT TIME ZONE p.time_zone AS date) AS day, e.*
+              FROM (VALUES (-1, OLD.placed_at), (1, NEW.placed_at)) AS d(sign, placed_at)
+              CROSS JOIN commissions e
+              JOIN programs p ON p.id = e.program_id
+              WHERE e.reference = 'order:' || NEW.id) AS c
+        GROUP BY 1, 2, 3, 4;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER orders_note_moved AFTER UPDATE OF placed_at ON orders FOR EACH ROW
+    WHEN (OLD.placed_at IS DISTINCT FROM NEW.placed_at) EXECUTE FUNCTION note_order_moved()
+    """,
+    "INSERT INTO order_sums_marks (id) VALUES (1)",
+)
+
 
 def counted() -> list[sa.Column]:
     return [
@@ -112,6 +186,45 @@ def table(name: str, *parts: sa.Column, key: tuple[str, ...], check: tuple[str, 
         sa.CheckConstraint(check[1], name=f"ck_{name}_{check[0]}"),
         sa.PrimaryKeyConstraint(*key, name=f"pk_{name}"),
     )
+
+
+def sums() -> list[sa.Column]:
+    return [
+        sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
+        for name in SUMS.split(", ")
+    ]
+
+
+def add_order_days() -> None:
+    program = "program_id"
+    op.create_table(
+        "order_days",
+        *(big("enrollment_id"), day(), number(program), *sums()),
+        sa.PrimaryKeyConstraint("enrollment_id", "day", name="pk_order_days"),
+    )
+    op.create_index("ix_order_days_program_id_day", "order_days", [program, "day"])
+    op.create_table(
+        "program_order_days",
+        *(big(program), day(), *sums()),
+        sa.PrimaryKeyConstraint(program, "day", name="pk_program_order_days"),
+    )
+    op.create_table(
+        "order_changes",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        *(number("order_id"), number(program), number("enrollment_id"), day(), *sums()),
+        sa.PrimaryKeyConstraint("id", name="pk_order_changes"),
+    )
+    op.create_table(
+        "order_sums_marks",
+        big("id"),
+        sa.Column("added_order_id", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("next_order_id", sa.BigInteger()),
+        sa.Column("next_xid", sa.BigInteger()),
+        sa.CheckConstraint("id = 1", name="ck_order_sums_marks_one_row"),
+        sa.PrimaryKeyConstraint("id", name="pk_order_sums_marks"),
+    )
+    for statement in ORDER_CHANGES:
+        op.execute(statement)
 
 
 def upgrade() -> None:
@@ -179,3 +292,4 @@ def upgrade() -> None:
     )
     for statement in BACKFILL:
         op.execute(statement)
+    add_order_days()
