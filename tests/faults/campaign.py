@@ -42,7 +42,8 @@ class Campaign:
     workers: int = 2
     client_processes: int = 1
     connections: int = 16
-    rate_max: float = 0.0
+    rate_max: float = 4_000.0
+    """Clicks a second: what the loader of a small machine keeps up with between two kills."""
     journal_disk_mb: int = 1024
     journal_mb_max: int = 256
     may_mount: bool = True
@@ -69,7 +70,7 @@ def run(campaign: Campaign, folder: Path, say: Callable[[str], None]) -> checker
         hurts.kills += 2
         say("all processes killed; a last loader loads what they left")
         drained_s = checker.drain(at)
-        verdict = checker.check(at, client_count=campaign.client_processes, nowhere=hurts.nowhere)
+        verdict = checker.check(at, client_count=campaign.client_processes, hurts=hurts)
     verdict.violations += hurts.violations
     if drained_s == float("inf"):
         verdict.violations.append("the journal was not drained")
@@ -215,7 +216,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=full.workers, help="web processes")
     parser.add_argument("--clients", type=int, default=full.client_processes, help="processes")
     parser.add_argument("--connections", type=int, default=full.connections, help="a client")
-    parser.add_argument("--rate", type=float, default=0, help="clicks a second; 0: all it takes")
+    parser.add_argument(
+        "--rate", type=float, default=full.rate_max, help="clicks a second; 0: all it takes"
+    )
     parser.add_argument("--no-mount", action="store_true", help="fill the disk without a tmpfs")
     return parser.parse_args()
 

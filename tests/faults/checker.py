@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import psycopg
 
 from affiliate.core.config import ROOT
 from tests.faults import clients
+from tests.faults.nemesis import Nemesis
 from tests.faults.stage import Process, Stage
 
 DRAIN_WAIT_S = 900.0
@@ -72,13 +74,13 @@ def drain(stage: Stage) -> float:
     return time.monotonic() - began
 
 
-def check(stage: Stage, *, client_count: int, nowhere: list[tuple[float, float]]) -> Verdict:
-    """Read everything back and compare; `nowhere`: when a click may have been unrecorded."""
+def check(stage: Stage, *, client_count: int, hurts: Nemesis) -> Verdict:
+    """Read everything back and compare."""
     verdict = Verdict()
     folder = stage.folder
     with stage.connect() as connection:
         _check_acked(connection, folder, client_count, verdict)
-        _check_unrecorded(connection, folder, client_count, nowhere, verdict)
+        _check_unrecorded(folder, client_count, hurts, verdict)
         _check_quarantine(connection, verdict)
         wrong = _one(connection, COUNTED_WRONG)
         verdict.must_be_zero("links and days counted wrong", wrong)
@@ -111,24 +113,21 @@ def _check_acked(
     verdict.must_be_zero("ids given to two clicks", acked - distinct)
 
 
-def _check_unrecorded(
-    connection: psycopg.Connection,
-    folder: Path,
-    client_count: int,
-    nowhere: list[tuple[float, float]],
-    verdict: Verdict,
-) -> None:
-    inside: list[bytes] = []
-    outside = 0
+def _check_unrecorded(folder: Path, client_count: int, hurts: Nemesis, verdict: Verdict) -> None:
+    """Only while neither disk nor database could take a click may a token say so."""
+    inside = 0
+    outside: Counter[str] = Counter()
     for number in range(client_count):
         data = clients.unrecorded_file(folder, number).read_bytes()
-        for click_id, at in clients.UNRECORDED.iter_unpack(data):
-            if any(began <= at <= ended for began, ended in nowhere):
-                inside.append(click_id)
+        for _, at in clients.UNRECORDED.iter_unpack(data):
+            if any(began <= at <= ended for began, ended in hurts.nowhere):
+                inside += 1
             else:
-                outside += 1
-    verdict.note("told to be unrecorded, disk and database away", len(inside))
-    verdict.must_be_zero("told to be unrecorded at other times", outside)
+                outside[hurts.during(at)] += 1
+    verdict.note("told to be unrecorded, disk and database away", inside)
+    verdict.must_be_zero(
+        "told to be unrecorded at other times", outside.total(), dict(outside) or ""
+    )
 
 
 def _check_quarantine(connection: psycopg.Connection, verdict: Verdict) -> None:

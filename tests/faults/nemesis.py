@@ -26,6 +26,7 @@ OUTAGE_WAIT_S = 30.0
 AFTER_NOWHERE_S = 5.0
 """For so long after disk and database are back a front may still believe them away: it asks
 again every second, and a database that recovers from a crash is slow at first."""
+SETTLE_S = 1.0
 FILL_BYTES = 1 << 20
 
 
@@ -158,11 +159,22 @@ class Nemesis:
     restarts: int = 0
     nowhere: list[tuple[float, float]] = field(default_factory=list)
     """When (monotonic) neither journal nor database could take a click."""
+    dealt_at: list[tuple[Blow, float, float]] = field(default_factory=list)
+    """Each blow, when (monotonic) it fell and when all was back."""
     violations: list[str] = field(default_factory=list)
+
+    def during(self, at: float) -> str:
+        """What was going on at an instant, for whoever reads a violation."""
+        for blow, began, ended in self.dealt_at:
+            if began <= at <= ended:
+                return f"{at - began:.2f} s into '{blow.value}'"
+        before = [(blow, ended) for blow, _, ended in self.dealt_at if ended < at]
+        return f"{at - before[-1][1]:.2f} s after '{before[-1][0].value}'" if before else "early"
 
     def deal(self, blow: Blow) -> None:
         """One blow; returns when everything that it took away is back."""
         self.dealt[blow] += 1
+        began = time.monotonic()
         {
             Blow.WORKER: self._kill_worker,
             Blow.LOADER: self._kill_loader,
@@ -179,6 +191,7 @@ class Nemesis:
         self.stage.supervise()
         # The clock of the next blow runs only while somebody answers.
         self.stage.wait_for(f"the web after: {blow}", self.stage.answers)
+        self.dealt_at.append((blow, began, time.monotonic()))
 
     def _kill(self, process: Process) -> None:
         process.kill()
@@ -234,6 +247,8 @@ class Nemesis:
             self._outage("the journal's disk full", self.disk.press)
         finally:
             self.disk.release()
+        # Who was on the way to the database may still arrive there.
+        time.sleep(SETTLE_S)
 
     def _nowhere(self) -> None:
         began = time.monotonic()
