@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-orders demo-data screenshots clean
+.PHONY: help run test lint bench bench-orders bench-peers demo-data screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,14 +32,17 @@ bench: $(INSTALLED) ## the click benchmark: the front against a bare Flask and a
 bench-orders: $(INSTALLED) ## the order benchmark: a complete order against a no-op Flask POST
 	@$(BIN)/python -m bench.orders $(ARGS)
 
+bench-peers: $(INSTALLED) ## clicks and orders beside two Django packages; the first run installs them
+	@$(BIN)/python -m bench.peers $(ARGS)
+
 demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --orders 5000", see --help
 	@$(BIN)/kopeck local demo-data $(ARGS)
 
 screenshots: $(INSTALLED) ## pictures of the pages of a running `make run`, into screenshots/
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
-clean: ## forget the environment (.venv), not the data
-	rm -rf .venv
+clean: ## forget the environments (.venv, .bench), not the data
+	rm -rf .venv .bench
 
 # Installed again whenever what is required has changed.
 $(INSTALLED): setup.cfg pyproject.toml

@@ -8,6 +8,7 @@ an answer that is neither 2xx nor 3xx ends the run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import itertools
 import os
@@ -139,20 +140,24 @@ async def _by_ourselves(port: int, request: Request, connections: int, seconds: 
     numbers = itertools.count(1)
     end = time.perf_counter() + seconds
 
-    async def ask() -> None:
+    async def ask() -> str:
+        """Until the end, or until a refusal, which is returned."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (began := time.perf_counter()) < end:
-            writer.write(request.text(next(numbers), port))
-            head = await reader.readuntil(b"\r\n\r\n")
-            if head[9:10] not in (b"2", b"3"):
-                raise SystemExit(f"{request.path}: {head.decode()}")
-            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-            await reader.readexactly(int(length[1]) if length else 0)
-            times_s.append(time.perf_counter() - began)
-        writer.close()
+        with contextlib.closing(writer):
+            while (began := time.perf_counter()) < end:
+                writer.write(request.text(next(numbers), port))
+                head = await reader.readuntil(b"\r\n\r\n")
+                if head[9:10] not in (b"2", b"3"):
+                    return head.decode()
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                await reader.readexactly(int(length[1]) if length else 0)
+                times_s.append(time.perf_counter() - began)
+        return ""
 
     began = time.perf_counter()
-    await asyncio.gather(*(ask() for _ in range(connections)))
+    refused = max(await asyncio.gather(*(ask() for _ in range(connections))))
+    if refused:
+        raise SystemExit(f"{request.path}: {refused}")
     taken_s = time.perf_counter() - began
     hundredths = statistics.quantiles(times_s, n=100)
     return Measured(len(times_s), taken_s, hundredths[49] * 1000, hundredths[98] * 1000)
