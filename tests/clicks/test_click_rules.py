@@ -196,7 +196,7 @@ class TestFrontFilters:
             ({"HTTP_SEC_FETCH_DEST": "object"}, DropReason.FRAMED),
             ({"HTTP_SEC_FETCH_DEST": "image"}, DropReason.SUBRESOURCE),
             ({"HTTP_SEC_FETCH_DEST": "empty"}, DropReason.SUBRESOURCE),
-            ({"HTTP_SEC_FETCH_DEST": ""}, DropReason.SUBRESOURCE),
+            ({"HTTP_SEC_FETCH_DEST": ""}, None),
             ({"HTTP_USER_AGENT": ""}, DropReason.EMPTY_AGENT),
             ({"HTTP_USER_AGENT": "  "}, DropReason.EMPTY_AGENT),
             ({"HTTP_USER_AGENT": "WhatsApp/2.23.20.0 A"}, DropReason.LINK_PREVIEW),

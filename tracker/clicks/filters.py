@@ -22,6 +22,10 @@ HEADER_CHARS_MAX: Final = 60
 remembered stays small."""
 
 
+PURPOSE_HEADERS: Final = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+"""Sec-Purpose and what Chrome, Safari and Firefox said before it was agreed upon."""
+
+
 class Asked(NamedTuple):
     """What the checks look at in a request."""
 
@@ -37,17 +41,24 @@ Check = Callable[[Asked], DropReason | None]
 
 _FRAMES = frozenset(("iframe", "frame", "fencedframe", "embed", "object"))
 
+# Messengers and networks that fetch a link to show what is behind it; their makers' own
+# documentation names them. iMessage has none of its own: it says facebookexternalhit and
+# Twitterbot. Instagram's FBAN and FBAV are no fetchers but people in an app.
 _PREVIEWS = re.compile(
     r"facebookexternalhit|facebookcatalog|Twitterbot|Slackbot|Slack-ImgProxy|TelegramBot|"
     r"^WhatsApp/|Discordbot|LinkedInBot|SkypeUriPreview|MicrosoftPreview|vkShare|"
     r"Pinterestbot|redditbot|Embedly|Iframely|BingPreview|Google-PageRenderer|"
-    r"GoogleMessages|Mastodon/|Bluesky Cardyb|OdklBot",
+    r"GoogleMessages|Mastodon/|Bluesky Cardyb|OdklBot|^Viber\b|SnapURLPreview|"
+    r"Snap URL Preview|meta-externalagent|meta-externalfetcher|ClickUpLinkUnfurler|"
+    r"SteamChatURLLookup|Lemmy/|Friendica|Misskey/|"
+    r"Pleroma|Akkoma",
     re.IGNORECASE,
 )
 
 # Only names that no browser and no phone carries: "bot" alone would drop Cubot phones.
 _BOTS = re.compile(
-    r"Googlebot|AdsBot-Google|Mediapartners-Google|Google-InspectionTool|APIs-Google|"
+    r"Googlebot|AdsBot-Google|Storebot-Google|Mediapartners-Google|Google-InspectionTool|"
+    r"APIs-Google|"
     r"bingbot|YandexBot|YandexMobileBot|YandexImages|Baiduspider|DuckDuckBot|Applebot|"
     r"AhrefsBot|SemrushBot|MJ12bot|DotBot|PetalBot|Bytespider|GPTBot|ClaudeBot|CCBot|"
     r"PerplexityBot|Amazonbot|UptimeRobot|Pingdom|HeadlessChrome|PhantomJS|"
@@ -70,7 +81,13 @@ def by_purpose(asked: Asked) -> DropReason | None:
 
 
 def by_destination(asked: Asked) -> DropReason | None:
-    """Only a page of its own is a visit."""
+    """Only a page of its own is a visit.
+
+    `Sec-Fetch-Mode` and `-Site` say nothing beyond that. `-User` would: it is left out where
+    no finger was on the link. But a page that sends people on by itself leaves it out too,
+    and whoever stuffs visits can touch. Web views and older Safari send none of them, and
+    silence is never held against a click.
+    """
     if asked.destination == "document":
         return None
     return DropReason.FRAMED if asked.destination in _FRAMES else DropReason.SUBRESOURCE
@@ -84,20 +101,30 @@ def by_agent(asked: Asked) -> DropReason | None:
 FRONT_CHECKS: Final[tuple[Check, ...]] = (by_method, by_purpose, by_destination, by_agent)
 
 
+def is_plain(environ: Mapping[str, Any]) -> bool:
+    """Whether nothing but the agent can speak against the request: what most clicks are.
+
+    Exactly the requests for which `front_reason` comes down to `agent_reason`; a check that
+    looks at one more header names it here too.
+    """
+    return (
+        environ["REQUEST_METHOD"] == "GET"
+        and environ.get("HTTP_SEC_FETCH_DEST", "document") == "document"
+        and "HTTP_SEC_PURPOSE" not in environ
+        and "HTTP_PURPOSE" not in environ
+        and "HTTP_X_PURPOSE" not in environ
+        and "HTTP_X_MOZ" not in environ
+    )
+
+
 def front_reason(environ: Mapping[str, Any]) -> DropReason | None:
     """The first reason that a request gives against itself, or None. Never raises."""
     get = environ.get
-    purpose = (
-        get("HTTP_SEC_PURPOSE")
-        or get("HTTP_PURPOSE")
-        or get("HTTP_X_PURPOSE")
-        or get("HTTP_X_MOZ")
-        or ""
-    )
+    purpose = " ".join(get(name, "")[:HEADER_CHARS_MAX] for name in PURPOSE_HEADERS)
     return _first_reason(
         environ["REQUEST_METHOD"],
-        purpose[:HEADER_CHARS_MAX],
-        get("HTTP_SEC_FETCH_DEST", "document")[:HEADER_CHARS_MAX],
+        purpose,
+        get("HTTP_SEC_FETCH_DEST", "")[:HEADER_CHARS_MAX] or "document",
         get("HTTP_USER_AGENT", "")[:AGENT_CHARS_MAX],
     )
 
