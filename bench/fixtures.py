@@ -60,7 +60,7 @@ def loader(environment: dict[str, str]) -> Iterator[int]:
     program = "from tracker.clicks.cli import loader; loader()"
     process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=ROOT)
     try:
-        drain(environment)
+        drain(environment, process)
         process.send_signal(signal.SIGSTOP)
         yield process.pid
     finally:
@@ -68,8 +68,11 @@ def loader(environment: dict[str, str]) -> Iterator[int]:
         process.wait()
 
 
-def drain(environment: dict[str, str]) -> None:
-    """Wait until the loader has everything that the journal has."""
+def drain(environment: dict[str, str], process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until the loader has everything that the journal has; SystemExit if it cannot.
+
+    :param process: the loader, to notice at once that it has ended.
+    """
     url = libpq_url(environment["DATABASE_URL"])
     journal = Path(environment["KOPECK_DATA_DIR"]) / "journal"
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
@@ -79,6 +82,8 @@ def drain(environment: dict[str, str]) -> None:
             row = connection.execute("SELECT sum(loaded_offset) FROM click_segments").fetchone()
             if row and row[0] == written:
                 return
+            if process and process.poll() is not None:
+                raise SystemExit("the loader has ended")
             time.sleep(0.02)
     raise SystemExit("the loader did not come to the end of the journal")
 
