@@ -66,6 +66,7 @@ PERIODIC = (
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),
     ("tracker.attribution.jobs", "check_clicks", 15),
+    ("tracker.stats.jobs", "add_up_orders", 10),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
     ("payouts.audit.jobs", "audit", 3_600),
 )

@@ -13,6 +13,7 @@ from world import DAY, World
 from affiliate.core.money import Money
 from affiliate.people import api_keys, ids
 from tracker.clicks.rules import DropReason
+from tracker.stats.figures import Earned
 from tracker.stats.questions import (
     Figures,
     Period,
@@ -60,9 +61,19 @@ def test_a_period_counts_both_ends_and_knows_its_instants() -> None:
 def test_nothing_to_divide_by_has_no_rate() -> None:
     none = Figures.none("RUB")
     assert (none.conversion_ppm, none.epc) == (None, None)
-    some = Figures(4, 3, 1, rub("10.00"), rub("2.00"))
-    assert (some.conversion_ppm, some.epc) == (250_000, rub("2.50"))
-    assert some.earned_together == rub("12.00")
+    assert (none.average_order, none.reversal_ppm, none.approval_ppm) == (None, None, None)
+
+
+def test_every_figure_follows_from_its_counts() -> None:
+    first = Earned(rub("12.50"), rub("2.50"), rub("4.00"))
+    second = Earned(rub("2.00"), rub("0.00"), rub("0.00"))
+    some = Figures(4, 3, 1, 2, 2, 1, 3, rub("125.00"), first, second)
+    assert (some.conversion_ppm, some.epc) == (500_000, rub("2.50"))
+    assert (some.earned, some.earned_together) == (rub("10.00"), rub("12.00"))
+    assert (first.left, first.pending) == (rub("10.00"), rub("6.00"))
+    # 125.00 over two orders; 2.50 of 12.50 taken back; one released of four decided.
+    assert some.average_order == rub("62.50")
+    assert (some.reversal_ppm, some.approval_ppm) == (200_000, 250_000)
 
 
 def test_clicks_and_orders_stand_on_their_day(world: World, session: Session) -> None:
