@@ -237,6 +237,16 @@ def upgrade() -> None:
 
     op.drop_table("link_days")
     op.drop_table("link_day_drops")
+    # Marks lie in a table for each day now; the loader makes them, out of the rows where
+    # there are some already.
+    op.drop_table("link_day_visitors")
+    op.create_table(
+        "detached_months",
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("detached_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("dropped_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("month", name="pk_detached_months"),
+    )
     counts = ("uniques_within_clicks", "uniques <= clicks AND uniques >= 0")
     reason, kind = ("reason_known", REASONS), ("kind_known", KINDS)
     program = "program_id"
@@ -293,3 +303,21 @@ def upgrade() -> None:
     for statement in BACKFILL:
         op.execute(statement)
     add_order_days()
+    add_reviews()
+
+
+def add_reviews() -> None:
+    """An order whose click came in a flood waits for a person; what they said is the order's."""
+    op.add_column("decisions", sa.Column("review_reason", sa.Text()))
+    op.create_index(
+        "ix_decisions_review",
+        "decisions",
+        ["order_id"],
+        postgresql_where=sa.text("review_reason IS NOT NULL AND voided_at IS NULL"),
+    )
+    op.add_column("orders", sa.Column("review_outcome", sa.Text()))
+    op.add_column("orders", sa.Column("reviewed_at", sa.DateTime(timezone=True)))
+    op.add_column("orders", sa.Column("reviewed_by", sa.Text()))
+    op.create_check_constraint(
+        "ck_orders_review_outcome_known", "orders", "review_outcome IN ('released', 'declined')"
+    )

@@ -290,7 +290,7 @@ class TestOnce:
         with pytest.raises(psycopg.errors.UndefinedTable):
             loader.round()
         assert rows(session, "SELECT count(*) FROM clicks") == [(0,)]
-        assert rows(session, "SELECT count(*) FROM link_day_visitors") == [(0,)]
+        assert rows(session, "SELECT count(*) FROM clicks_seen_2026_11_21") == [(0,)]
         session.execute(sa.text("ALTER TABLE away RENAME TO link_days"))
         session.commit()
         assert loader.round() == 1
@@ -324,7 +324,7 @@ class TestOnce:
             "click_segments",
             "link_days",
             "link_day_drops",
-            "link_day_visitors",
+            "clicks_seen_2026_11_21",
         ):
             session.execute(sa.text(f"TRUNCATE {table}"))
         session.commit()

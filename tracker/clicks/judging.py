@@ -1,32 +1,32 @@
-"""The loader's judgement of a batch of clicks: bots, duplicates, uniques (pure).
+"""The loader's judgement of a batch of clicks: crawlers, duplicates, uniques (pure).
 
-The caller reads the visitors' marks of the batch from the database and passes them in; the
-order of the batch is the order in which its clicks are judged.
+The caller reads the marks that the batch's visitors left before and passes them in. A mark
+is 64 bits that name a visitor on a link and a day: of the cookie that came back, else of
+address and agent. Rule: docs/rules.md, "Which clicks count".
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from crawlerdetect import CrawlerDetect
-
+from tracker.clicks.crawlers import is_crawler
+from tracker.clicks.devices import device_class
 from tracker.clicks.records import FLAG_KNOWN_VISITOR, ClickRecord
-from tracker.clicks.rules import DropReason, is_duplicate
-from tracker.clicks.tokens import NO_VISITOR, clicked_ms_of
-from tracker.clicks.visitors import hash_device
+from tracker.clicks.rules import DeviceClass, DropReason, is_duplicate
+from tracker.clicks.tokens import NO_VISITOR
 
 QUARTER_MS: Final = 900_000
 """No time zone changes its offset within a quarter of an hour of UTC."""
-AGENTS_REMEMBERED_MAX: Final = 20_000
+REMEMBERED_MAX: Final = 100_000
 
-Mark = tuple[int, date, bytes]
-"""Link, day, visitor key: where a visitor leaves a mark."""
+Mark = int
+"""Signed, as a bigint is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,118 +38,166 @@ class LinkFacts:
     time_zone: str
 
 
-@dataclass(slots=True)
+class Slot:
+    """A quarter of an hour as a program's time zone sees it; one object for each."""
+
+    __slots__ = ("day", "hour")
+
+    def __init__(self, day: date, hour: datetime) -> None:
+        self.day: Final = day
+        self.hour: Final = hour
+        """The first instant of the hour, UTC."""
+
+
 class Candidate:
     """A click on its way to a verdict."""
 
-    record: ClickRecord
-    facts: LinkFacts
-    clicked_ms: int
-    day: date
-    """In the program's time zone."""
-    reason: DropReason | None
-    marks: tuple[Mark, ...]
-    """The visitor's mark first; behind it that of the cookie which was handed out."""
-    is_unique: bool = False
+    __slots__ = (
+        "clicked_ms",
+        "device",
+        "facts",
+        "handed_out",
+        "is_unique",
+        "mark",
+        "reason",
+        "record",
+        "slot",
+    )
+
+    def __init__(self, record: ClickRecord, facts: LinkFacts, clicked_ms: int, slot: Slot) -> None:
+        self.record = record
+        self.facts = facts
+        self.clicked_ms = clicked_ms
+        self.slot = slot
+        self.reason = record.reason
+        self.device = DeviceClass.OTHER.value
+        """A DeviceClass's value: plain, because an Enum's hash costs more than all its uses."""
+        self.is_unique = False
+        self.mark: Mark = 0
+        """The visitor's; only of clicks without a reason."""
+        self.handed_out: Mark | None = None
+        """That of the cookie which was given with this click: its return is no new visitor."""
 
 
-@dataclass(slots=True)
-class DayCount:
-    """What a batch adds to one link and day."""
+def candidates(
+    records: Iterable[ClickRecord], facts_of: Mapping[int, LinkFacts]
+) -> list[Candidate]:
+    """Place clicks in their day and look at their agents again, with the long list.
 
-    facts: LinkFacts
-    clicks: int = 0
-    uniques: int = 0
-    duplicates: int = 0
-    drops: Counter[str] = field(default_factory=Counter)
-
-
-def candidate(record: ClickRecord, facts: LinkFacts) -> Candidate:
-    """Place a click in its day and look at its agent again, with the long list."""
-    clicked_ms = clicked_ms_of(record.click_id)
-    day = _day(facts.time_zone, clicked_ms // QUARTER_MS)
-    reason = record.reason
-    if reason is None and is_crawler(record.agent):
-        reason = DropReason.BOT
-    if reason is not None:
-        return Candidate(record, facts, clicked_ms, day, reason, ())
-    keys = visitor_keys(record)
-    marks = tuple((record.link_id, day, key) for key in keys)
-    return Candidate(record, facts, clicked_ms, day, None, marks)
+    Every record's link must be in ``facts_of``.
+    """
+    found = []
+    for record in records:
+        facts = facts_of[record.link_id]
+        clicked_ms = int.from_bytes(record.click_id[:6], "big")
+        slot = slot_of(facts.time_zone, clicked_ms // QUARTER_MS)
+        click = Candidate(record, facts, clicked_ms, slot)
+        click.device, crawls = _agent_says(record.agent)
+        if crawls and click.reason is None:
+            click.reason = DropReason.BOT
+        found.append(click)
+    return found
 
 
-def visitor_keys(record: ClickRecord) -> tuple[bytes, ...]:
-    """Under which keys a visitor is remembered.
+def leave_marks(clicks: Iterable[Candidate]) -> list[Candidate]:
+    """Name the visitor of every click that nothing speaks against so far; returns those.
 
     A cookie that came back is the visitor. Without one, address and agent are; the cookie
-    that was handed out is marked too, so that its return is not a second visitor.
+    that was handed out is named too, so that its return is not a second visitor.
     """
-    if record.flags & FLAG_KNOWN_VISITOR:
-        return (record.visitor_id,)
-    device = hash_device(record.address_hash, record.agent)
-    if record.visitor_id == NO_VISITOR:
-        return (device,)
-    return (device, record.visitor_id)
+    open_clicks = [click for click in clicks if click.reason is None]
+    for click in open_clicks:
+        record = click.record
+        salt = _salt(record.link_id, click.slot.day)
+        if record.flags & FLAG_KNOWN_VISITOR:
+            click.mark = visitor_mark(salt, record.visitor_id)
+            continue
+        click.mark = device_mark(salt, record.address_hash, record.agent)
+        if record.visitor_id != NO_VISITOR:
+            click.handed_out = visitor_mark(salt, record.visitor_id)
+    return open_clicks
 
 
-def latest_marks(candidates: Iterable[Candidate]) -> dict[Mark, int]:
-    """The marks that a batch leaves, each with the latest instant (ms) at which it does."""
-    latest: dict[Mark, int] = {}
-    for click in candidates:
-        for mark in click.marks:
-            if latest.get(mark, -1) < click.clicked_ms:
-                latest[mark] = click.clicked_ms
-    return latest
-
-
-def judge(candidates: Iterable[Candidate], before: Mapping[Mark, int]) -> None:
+def judge(open_clicks: Iterable[Candidate], seen: dict[Mark, int]) -> dict[Mark, int]:
     """Decide which clicks repeat another and which are the first of their visitor.
 
-    ``before`` has the instant (ms) of each mark that stood before this batch.
+    ``seen`` has the latest instant (ms) of each mark that stood before this batch, and is
+    added to. Returns the marks that are new or were moved, for the table: those of cookies
+    that were only handed out are not among them, the clicks' own rows remember those.
     """
-    seen = dict(before)
-    for click in candidates:
-        if not click.marks:
-            continue
-        previous = seen.get(click.marks[0])
-        if is_duplicate(click.clicked_ms, previous):
-            click.reason = DropReason.DUPLICATE
+    touched: dict[Mark, int] = {}
+    for click in open_clicks:
+        mark, at = click.mark, click.clicked_ms
+        previous = seen.get(mark)
+        if previous is None:
+            # Another node may have loaded the cookie's return before its handing out.
+            back = click.handed_out is not None and click.handed_out in seen
+            click.is_unique = not back
+            latest = at
         else:
-            click.is_unique = previous is None
-        for mark in click.marks:
-            seen[mark] = click.clicked_ms
+            if is_duplicate(at, previous):
+                click.reason = DropReason.DUPLICATE
+            latest = max(at, previous)
+        seen[mark] = touched[mark] = latest
+        if click.handed_out is not None:
+            seen[click.handed_out] = at
+    return touched
 
 
-def count_days(candidates: Iterable[Candidate]) -> dict[tuple[int, date], DayCount]:
-    """What the batch adds to the roll-up."""
-    days: dict[tuple[int, date], DayCount] = {}
-    for click in candidates:
-        key = (click.record.link_id, click.day)
-        count = days.get(key)
-        if count is None:
-            count = days[key] = DayCount(click.facts)
-        if click.reason is None:
-            count.clicks += 1
-            count.uniques += click.is_unique
-        elif click.reason is DropReason.DUPLICATE:
-            count.duplicates += 1
-        else:
-            count.drops[click.reason.value] += 1
-    return days
+def visitor_mark(salt: int, visitor_id: bytes) -> Mark:
+    """The mark of a cookie. Its id is random, so eight bytes of it are as good as a hash."""
+    return salt ^ int.from_bytes(visitor_id[8:], "little", signed=True)
 
 
-@lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
-def is_crawler(agent: bytes) -> bool:
-    """Whether the maintained list of crawlerdetect knows the agent as a bot."""
-    return bool(_detector().isCrawler(agent.decode("utf-8", "replace")))
+def device_mark(salt: int, address_hash: bytes, agent: bytes) -> Mark:
+    """The mark of an address and an agent; the address's hash is keyed already."""
+    return salt ^ int.from_bytes(address_hash[8:], "little", signed=True) ^ _agent_bits(agent)
 
 
-@lru_cache(maxsize=1)
-def _detector() -> CrawlerDetect:
-    return CrawlerDetect()
+def salt_of(link_id: int, day: date) -> int:
+    """What makes a visitor's mark another one on each link and day."""
+    return _salt(link_id, day)
 
 
-@lru_cache(maxsize=10_000)
-def _day(time_zone: str, quarter: int) -> date:
+@lru_cache(maxsize=REMEMBERED_MAX)
+def slot_of(time_zone: str, quarter: int) -> Slot:
+    """The day and hour of a program in which a quarter (since the epoch) of UTC lies."""
     instant = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, UTC)
-    return instant.astimezone(ZoneInfo(time_zone)).date()
+    local = instant.astimezone(ZoneInfo(time_zone))
+    # As PostgreSQL's date_trunc does: the offset of the instant itself holds for its hour.
+    hour = instant - timedelta(minutes=local.minute, seconds=local.second)
+    return Slot(local.date(), hour)
+
+
+def day_bounds(time_zone: str, day: date) -> tuple[datetime, datetime]:
+    """The first instant of a program's day and the first after it."""
+    zone = ZoneInfo(time_zone)
+    begin = datetime.combine(day, time(0), tzinfo=zone)
+    end = datetime.combine(day + timedelta(days=1), time(0), tzinfo=zone)
+    return begin.astimezone(UTC), end.astimezone(UTC)
+
+
+def known_days(clicks: Sequence[Candidate]) -> set[date]:
+    """The days on which a batch's clicks lie; most often one."""
+    return {slot.day for slot in {click.slot for click in clicks}}
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _agent_says(agent: bytes) -> tuple[str, bool]:
+    return device_class(agent).value, is_crawler(agent)
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _salt(link_id: int, day: date) -> int:
+    return _bits(b"%d:%d" % (link_id, day.toordinal()))
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _agent_bits(agent: bytes) -> int:
+    # As its row has it, so that the row can tell the mark as well.
+    return _bits(agent.decode("utf-8", "replace").encode())
+
+
+def _bits(text: bytes) -> int:
+    digest = blake2b(text, digest_size=8, person=b"kopeck-mark").digest()
+    return int.from_bytes(digest, "little", signed=True)

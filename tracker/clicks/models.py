@@ -270,20 +270,21 @@ class ProgramDayValue(Model):
     uniques: Mapped[int]
 
 
-class LinkDayVisitor(Model):
-    """A visitor's mark on a link and day: makes uniques exact, also between nodes."""
+class DetachedMonth(Model):
+    """A month of raw clicks that was taken out of the table; its counters stay as they are."""
 
-    __tablename__ = "link_day_visitors"
+    __tablename__ = "detached_months"
 
-    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    day: Mapped[date] = mapped_column(primary_key=True)
-    visitor_key: Mapped[UUID] = mapped_column(primary_key=True)
-    """The visitor id, or a keyed hash of address and agent for whom no cookie is known."""
-    last_ms: Mapped[int]
-    """Business time of the latest click that counted or repeated one; ms since the epoch."""
-    previous_ms: Mapped[int | None]
-    """`last_ms` before the last load that touched the mark; the loader's own memory."""
+    month: Mapped[date] = mapped_column(primary_key=True)
+    """Its first day, UTC."""
+    detached_at: Mapped[datetime]
+    """Business time."""
+    dropped_at: Mapped[datetime | None]
+    """Business time at which its rows were given up for good."""
 
+
+# Visitors' marks, which make uniques exact, lie in a table for each day (`clicks_seen_<day>`)
+# that tracker.clicks.marks makes and drops.
 
 PARTITION_DDL: Final = ("CREATE TABLE clicks_default PARTITION OF clicks DEFAULT",)
 """What SQLAlchemy cannot express, to be run after the tables. Months are made ahead by

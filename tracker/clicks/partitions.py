@@ -1,12 +1,15 @@
-"""Monthly partitions of the clicks table, made ahead of time."""
+"""Monthly partitions of the clicks table and daily tables of marks, made ahead of time."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+
+from tracker.clicks.marks import keep_tables
 
 MONTHS_BEHIND: Final = 1
 MONTHS_AHEAD: Final = 3
@@ -26,7 +29,8 @@ def ensure_partitions(session: Session, *, now: datetime) -> list[str]:
     journal) are moved into their month in the same transaction.
     """
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-    made = []
+    # Before any lock on clicks, as the loaders do, so that nobody waits in a circle.
+    made = keep_tables(_driver(session), now=now)
     for distance in range(-MONTHS_BEHIND, MONTHS_AHEAD + 1):
         begin, end = month_at(now, distance), month_at(now, distance + 1)
         name = f"clicks_{begin:%Y_%m}"
@@ -60,3 +64,10 @@ def _make(session: Session, name: str, begin: datetime, end: datetime) -> None:
         {"begin": begin, "end": end},
     )
     session.execute(sa.text(f"ALTER TABLE clicks ATTACH PARTITION {name} FOR VALUES {bounds}"))
+
+
+def _driver(session: Session) -> psycopg.Connection:
+    """psycopg's connection under the session, inside the session's transaction."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection

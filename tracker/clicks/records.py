@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from tracker.clicks.rules import REASON_NUMBERS, REASON_OF_NUMBER, DropReason
@@ -49,9 +49,11 @@ class RejectReason(StrEnum):
     """A sound record of a link that the database does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClickRecord:
-    """One click as the front saw it. ``raw`` is the whole record, for quarantine."""
+class ClickRecord(NamedTuple):
+    """One click as the front saw it. ``raw`` is the whole record, for quarantine.
+
+    A named tuple because a frozen dataclass of this size takes four times as long to make.
+    """
 
     click_id: bytes
     link_id: int
@@ -115,6 +117,9 @@ def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
     rejects: list[Reject] = []
     position = 0
     while position < len(data) and len(records) < records_max:
+        position = _read_sound(data, position, records, records_max)
+        if position == len(data) or len(records) == records_max:
+            break
         found = _record_at(data, position)
         if isinstance(found, int):
             if found == _INCOMPLETE and not ended:
@@ -142,6 +147,57 @@ def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
     return Scan(records, rejects, position)
 
 
+def _read_sound(data: bytes, position: int, records: list[ClickRecord], records_max: int) -> int:
+    """Read sound records of this version up to the first thing that needs a closer look.
+
+    All but a few records pass here, so the checks of the closer look stand once more, inline.
+    """
+    head, body, add = HEAD.unpack_from, BODY.unpack_from, records.append
+    last = len(data) - HEAD.size - BODY.size
+    wanted = records_max - len(records)
+    while wanted > 0 and position <= last:
+        magic, version, _, length, checksum = head(data, position)
+        start = position + HEAD.size
+        end = start + length
+        content = data[start:end]
+        if (
+            magic != MAGIC
+            or version != VERSION
+            or not BODY.size <= length <= RECORD_BYTES_MAX
+            or len(content) != length
+            or crc32(content) != checksum
+        ):
+            break
+        click_id, link_id, visitor_id, address_hash, number, flags = body(content)
+        texts = content[BODY.size :].split(b"\0")
+        if len(texts) != _TEXTS or number not in _REASONS or click_id[6] >> 4 != 7:
+            break
+        agent, referrer, deep_link, s1, s2, s3, s4, s5, creative, country = texts
+        add(
+            ClickRecord(
+                click_id,
+                link_id,
+                visitor_id,
+                address_hash,
+                _REASONS[number],
+                flags,
+                agent,
+                referrer,
+                deep_link,
+                (s1, s2, s3, s4, s5),
+                creative,
+                country,
+                data[position:end],
+                position,
+            )
+        )
+        position = end
+        wanted -= 1
+    return position
+
+
+_TEXTS = TEXT_FIELDS[VERSION]
+_REASONS: Final[dict[int, DropReason | None]] = {0: None, **REASON_OF_NUMBER}
 _INCOMPLETE = -1
 _NO_RECORD = -2
 

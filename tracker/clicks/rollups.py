@@ -1,0 +1,323 @@
+"""The counters of a batch of clicks, one upsert a table, in the transaction of their rows.
+
+The caller holds the lock of the programs (`marks.lock_programs`): nobody else counts the
+same links meanwhile, so that the cap on values is exact. What each table counts:
+docs/statistics.md, "How counters are kept".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import psycopg
+
+from tracker.clicks.judging import Candidate, LinkFacts, Slot
+from tracker.clicks.rows import values_of
+from tracker.clicks.rules import (
+    OTHER_VALUES,
+    VALUES_PER_LINK_DAY_MAX,
+    CountedBy,
+    DeviceClass,
+    DropReason,
+)
+
+FULL_REMEMBERED_MAX: Final = 100_000
+KINDS: Final = tuple(CountedBy)
+"""In the order of `rows.values_of`."""
+PROGRAM_KINDS: Final = frozenset((CountedBy.CREATIVE, CountedBy.COUNTRY))
+
+CLICKS, UNIQUES, DUPLICATES, DROPPED = range(4)
+DEVICE_PLACES: Final = {device.value: 4 + place for place, device in enumerate(DeviceClass)}
+COUNTS: Final = ("clicks", "uniques", "duplicates", "dropped")
+DEVICES: Final = tuple(device.value for device in DeviceClass)
+_PLAIN_TEXTS: Final = (b"",) * 5
+
+Key = tuple[Any, ...]
+"""The values of a counter's primary key, in the order of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of counters: its key's columns and what is added up."""
+
+    name: str
+    key: Mapping[str, str]
+    """Column and type, in the order of the primary key."""
+    counts: tuple[str, ...]
+    carried: Mapping[str, str] = field(default_factory=dict)
+    """Columns that depend on the key and are written with it."""
+
+    def upsert(self) -> str:
+        """Adds a batch, whose rows come in the order of the key, to what is there."""
+        columns = {**self.key, **self.carried, **dict.fromkeys(self.counts, "bigint")}
+        added = ", ".join(f"{name} = counted.{name} + excluded.{name}" for name in self.counts)
+        given = ", ".join(f"%b::{kind}[]" for kind in columns.values())
+        return (
+            f"INSERT INTO {self.name} AS counted ({', '.join(columns)}) "  # noqa: S608
+            f"SELECT * FROM unnest({given}) AS batch "
+            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
+        )
+
+
+_LINK_DAY: Final = {"enrollment_id": "bigint", "day": "date", "link_id": "bigint"}
+_PROGRAM_DAY: Final = {"program_id": "bigint", "day": "date"}
+LINK_DAYS: Final = Table("link_days", _LINK_DAY, COUNTS + DEVICES, {"program_id": "bigint"})
+LINK_HOURS: Final = Table(
+    "link_hours", {"enrollment_id": "bigint", "hour": "timestamptz", "link_id": "bigint"}, COUNTS
+)
+LINK_DROPS: Final = Table("link_day_drops", {**_LINK_DAY, "reason": "text"}, ("clicks",))
+LINK_VALUES: Final = Table(
+    "link_day_values", {**_LINK_DAY, "kind": "text", "value": "text"}, ("clicks", "uniques")
+)
+PROGRAM_DAYS: Final = Table("program_days", _PROGRAM_DAY, COUNTS + DEVICES)
+PROGRAM_HOURS: Final = Table(
+    "program_hours", {"program_id": "bigint", "hour": "timestamptz"}, COUNTS
+)
+PROGRAM_DROPS: Final = Table("program_day_drops", {**_PROGRAM_DAY, "reason": "text"}, ("clicks",))
+PROGRAM_VALUES: Final = Table(
+    "program_day_values",
+    {**_PROGRAM_DAY, "kind": "text", "value": "text"},
+    ("clicks", "uniques"),
+)
+TABLES: Final = (
+    LINK_DAYS,
+    LINK_HOURS,
+    LINK_DROPS,
+    LINK_VALUES,
+    PROGRAM_DAYS,
+    PROGRAM_HOURS,
+    PROGRAM_DROPS,
+    PROGRAM_VALUES,
+)
+_UPSERTS: Final = {table.name: table.upsert() for table in TABLES}
+
+Counts = dict[Key, list[int]]
+
+
+@dataclass
+class Batch:
+    """What a batch adds, by table; keys as the tables have them."""
+
+    link_days: Counts = field(default_factory=dict)
+    link_hours: Counts = field(default_factory=dict)
+    link_drops: Counts = field(default_factory=dict)
+    link_values: Counts = field(default_factory=dict)
+    program_days: Counts = field(default_factory=dict)
+    program_hours: Counts = field(default_factory=dict)
+    program_drops: Counts = field(default_factory=dict)
+    program_values: Counts = field(default_factory=dict)
+    program_of: dict[Key, int] = field(default_factory=dict)
+    """The program of each key of `link_days`."""
+
+
+def count(clicks: Sequence[Candidate]) -> Batch:
+    """Add up judged clicks (pure).
+
+    They are counted by everything that tells them apart at once, in C; only the few
+    different sorts that a batch has are then taken apart.
+    """
+    # A slot is one object for each quarter of an hour and hashed by its identity; reasons are
+    # named by their values, because an Enum hashes in Python.
+    sorts = Counter(
+        [
+            (
+                click.record.link_id,
+                click.slot,
+                click.is_unique if click.reason is None else click.reason.value,
+                click.device,
+            )
+            for click in clicks
+        ]
+    )
+    facts_of = {click.record.link_id: click.facts for click in clicks}
+    batch = Batch()
+    for (link_id, slot, outcome, device), number in sorts.items():
+        _add_sort(batch, link_id, facts_of[link_id], slot, outcome, device, number)
+    _sum_programs(batch)
+    _count_values(batch, clicks)
+    return batch
+
+
+def _add_sort(
+    batch: Batch,
+    link_id: int,
+    facts: LinkFacts,
+    slot: Slot,
+    outcome: bool | str,
+    device: str,
+    number: int,
+) -> None:
+    """Clicks of one sort; ``outcome`` is whether they are unique, or the reason against them."""
+    day_key = (facts.enrollment_id, slot.day, link_id)
+    hour_key = (facts.enrollment_id, slot.hour, link_id)
+    of_day, of_hour = batch.link_days.get(day_key), batch.link_hours.get(hour_key)
+    if of_day is None:
+        of_day = batch.link_days[day_key] = [0] * 8
+        batch.program_of[day_key] = facts.program_id
+    if of_hour is None:
+        of_hour = batch.link_hours[hour_key] = [0] * 4
+        batch.program_of[hour_key] = facts.program_id
+    if isinstance(outcome, bool):
+        place = CLICKS
+        of_day[DEVICE_PLACES[device]] += number
+        of_day[UNIQUES] += number * outcome
+        of_hour[UNIQUES] += number * outcome
+    elif outcome == DropReason.DUPLICATE:
+        place = DUPLICATES
+    else:
+        place = DROPPED
+        _add(batch.link_drops, (*day_key, outcome), number)
+        _add(batch.program_drops, (facts.program_id, slot.day, outcome), number)
+    of_day[place] += number
+    of_hour[place] += number
+
+
+def _sum_programs(batch: Batch) -> None:
+    for links, programs in (
+        (batch.link_days, batch.program_days),
+        (batch.link_hours, batch.program_hours),
+    ):
+        for key, counts in links.items():
+            _add(programs, (batch.program_of[key], key[1]), *counts)
+
+
+def _count_values(batch: Batch, clicks: Sequence[Candidate]) -> None:
+    """By the values that came with counted clicks; most come without any."""
+    for click in clicks:
+        record = click.record
+        if click.reason is not None or not (
+            record.creative or record.country or record.sub_ids != _PLAIN_TEXTS
+        ):
+            continue
+        day, facts, unique = click.slot.day, click.facts, int(click.is_unique)
+        for kind, value in zip(KINDS, values_of(record), strict=True):
+            if value is None:
+                continue
+            key = (facts.enrollment_id, day, record.link_id, kind.value, value)
+            _add(batch.link_values, key, 1, unique)
+            if kind in PROGRAM_KINDS:
+                _add(batch.program_values, (facts.program_id, day, kind.value, value), 1, unique)
+
+
+def _add(counts: Counts, key: Key, *numbers: int) -> None:
+    there = counts.get(key)
+    if there is None:
+        counts[key] = list(numbers)
+    else:
+        for place, number in enumerate(numbers):
+            there[place] += number
+
+
+def write(connection: psycopg.Connection, batch: Batch) -> None:
+    """Add a batch to every table that it touches."""
+    carried = batch.program_of
+    _upsert(connection, LINK_DAYS, batch.link_days, carried)
+    _upsert(connection, LINK_HOURS, batch.link_hours)
+    _upsert(connection, LINK_DROPS, batch.link_drops)
+    _write_values(connection, LINK_VALUES, batch.link_values)
+    _upsert(connection, PROGRAM_DAYS, batch.program_days)
+    _upsert(connection, PROGRAM_HOURS, batch.program_hours)
+    _upsert(connection, PROGRAM_DROPS, batch.program_drops)
+    _write_values(connection, PROGRAM_VALUES, batch.program_values)
+
+
+def _upsert(
+    connection: psycopg.Connection,
+    table: Table,
+    counts: Counts,
+    carried: Mapping[Key, int] | None = None,
+) -> None:
+    if not counts:
+        return
+    # In the order of the key: rows of neighbours lie on the same pages.
+    keys = sorted(counts)
+    columns: list[Sequence[Any]] = [list(column) for column in zip(*keys, strict=True)]
+    if table.carried:
+        assert carried is not None
+        columns.append([carried[key] for key in keys])
+    columns += [list(column) for column in zip(*(counts[key] for key in keys), strict=True)]
+    connection.execute(_UPSERTS[table.name], columns)
+
+
+_full: WeakKeyDictionary[psycopg.Connection, set[tuple[str, Key]]] = WeakKeyDictionary()
+"""Groups that have all the values they may have, by the connection that saw it."""
+
+
+def _write_values(connection: psycopg.Connection, table: Table, counts: Counts) -> None:
+    """Add values; those beyond the cap of their group into OTHER_VALUES."""
+    if not counts:
+        return
+    rest = _add_known(connection, table, counts)
+    if not rest:
+        return
+    room = _room(connection, table, {key[:-1] for key in rest})
+    new: Counts = {}
+    # In the order of the clicks: the first values of a day are those that are admitted.
+    for key, numbers in rest.items():
+        group = key[:-1]
+        if key[-1] != OTHER_VALUES and room[group] > 0:
+            room[group] -= 1
+            new[key] = numbers
+        else:
+            _add(new, (*group, OTHER_VALUES), *numbers)
+    _upsert(connection, table, new)
+
+
+def _add_known(connection: psycopg.Connection, table: Table, counts: Counts) -> Counts:
+    """Add to the rows that are there; returns the others, in the order of the clicks."""
+    keys = sorted(counts)
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    columns += [list(column) for column in zip(*(counts[key] for key in keys), strict=True)]
+    updated = connection.execute(_ADD_KNOWN[table.name], [list(range(len(keys))), *columns])
+    there = {keys[number] for (number,) in updated}
+    return {key: numbers for key, numbers in counts.items() if key not in there}
+
+
+def _add_known_sql(table: Table) -> str:
+    columns = {**table.key, **dict.fromkeys(table.counts, "bigint")}
+    given = ", ".join(f"%b::{kind}[]" for kind in columns.values())
+    names = ", ".join(f"b_{name}" for name in columns)
+    added = ", ".join(f"{name} = counted.{name} + b_{name}" for name in table.counts)
+    same = " AND ".join(f"counted.{name} = b_{name}" for name in table.key)
+    return (
+        f"UPDATE {table.name} AS counted SET {added} "  # noqa: S608
+        f"FROM unnest(%b::int[], {given}) AS batch (number, {names}) WHERE {same} RETURNING number"
+    )
+
+
+_ADD_KNOWN: Final = {table.name: _add_known_sql(table) for table in (LINK_VALUES, PROGRAM_VALUES)}
+
+
+def _room(connection: psycopg.Connection, table: Table, groups: set[Key]) -> dict[Key, int]:
+    """How many new values each group may still take."""
+    room = dict.fromkeys(groups, 0)
+    full = _full.setdefault(connection, set())
+    asked = sorted(group for group in groups if (table.name, group) not in full)
+    if asked:
+        columns = [list(range(len(asked))), *(list(c) for c in zip(*asked, strict=True))]
+        for number, values in connection.execute(_VALUES[table.name], columns):
+            room[asked[number]] = VALUES_PER_LINK_DAY_MAX - values
+            if values >= VALUES_PER_LINK_DAY_MAX:
+                if len(full) >= FULL_REMEMBERED_MAX:
+                    full.clear()
+                full.add((table.name, asked[number]))
+    return room
+
+
+def _values_sql(table: Table) -> str:
+    group = dict(list(table.key.items())[:-1])
+    given = ", ".join(f"%b::{kind}[]" for kind in group.values())
+    names = ", ".join(f"b_{name}" for name in group)
+    same = " AND ".join(f"there.{name} = b_{name}" for name in group)
+    return (
+        f"SELECT number, (SELECT count(*) FROM {table.name} AS there "  # noqa: S608
+        f"WHERE {same} AND value <> '{OTHER_VALUES}') "
+        f"FROM unnest(%b::int[], {given}) AS batch (number, {names})"
+    )
+
+
+_VALUES: Final = {table.name: _values_sql(table) for table in (LINK_VALUES, PROGRAM_VALUES)}
