@@ -15,13 +15,16 @@ that nothing of a request is read before the key is known:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from functools import wraps
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 
 import marshmallow as ma
 from flask import Blueprint as PlainBlueprint
-from flask import Flask, Request, Response, current_app, json, render_template
+from flask import Flask, Request, Response, current_app, render_template, request
+from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api, Blueprint
 from flask_smorest.spec import prepare_response
 from webargs.flaskparser import FlaskParser
@@ -51,6 +54,9 @@ DESCRIPTION = (
 )
 
 pages = PlainBlueprint("api_pages", __name__)
+_JSON = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=DefaultJSONProvider.default
+)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -136,24 +142,57 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]
     def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
         return self._typed(super().delete(rule, **options))
 
-    def arguments(self, schema: type[ma.Schema], **options: Any) -> Callable[[View], View]:
+    def arguments(
+        self, schema: type[ma.Schema], *, location: str = "json", **options: Any
+    ) -> Callable[[View], View]:
+        """The view's first argument is what the schema reads there."""
         # An instance, as webargs makes a new one of a class, fields and all, for each request.
-        return self._typed(super().arguments(schema(), **options))
+        reader = schema()
+        documented = super().arguments(reader, location=location, **options)
+        parse = self.ARGUMENTS_PARSER.parse
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def reading(*values: Any, **named: Any) -> Any:
+                return view(*values, parse(reader, request, location=location), **named)
+
+            return _with_documentation(reading, documented(view))  # type: ignore[return-value]
+
+        return decorate
 
     def response(
         self, status: int, schema: type[ma.Schema] | ma.Schema | None = None, **options: Any
     ) -> Callable[[View], View]:
-        return self._typed(super().response(status, schema, **options))
+        """What the view answers when all is well: written by the schema, or by `answer`."""
+        documented = super().response(status, schema, **options)
+        written: Callable[[Any], Response] = documented(lambda result: result)
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def answering(*values: Any, **named: Any) -> Response:
+                result = view(*values, **named)
+                return result if isinstance(result, Response) else written(result)
+
+            return _with_documentation(answering, documented(view))  # type: ignore[return-value]
+
+        return decorate
 
     def alt_response(
         self, status: int, response: str | None = None, **options: Any
     ) -> Callable[[View], View]:
-        return self._typed(super().alt_response(status, response, **options))
+        documented = super().alt_response(status, response, **options)
+        return lambda view: _with_documentation(view, documented(view))
 
     @staticmethod
     def _typed(decorator: Any) -> Callable[[View], View]:
         typed: Callable[[View], View] = decorator
         return typed
+
+
+def _with_documentation(view: View, documented: Any) -> View:
+    """flask-smorest's description of a view, without its wrappers around every request."""
+    view._apidoc = documented._apidoc  # type: ignore[attr-defined]
+    return view
 
 
 class KopeckApi(Api):  # type: ignore[misc]
@@ -192,12 +231,9 @@ def answer(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A JSON answer as it is, without a schema's second pass over it."""
-    response = Response(
-        json.dumps(body, sort_keys=False, ensure_ascii=False, separators=(",", ":")),
-        status=status,
-        content_type="application/json",
-    )
-    response.headers.extend(headers or {})
+    response = Response(_JSON.encode(body), status=status, content_type="application/json")
+    if headers:
+        response.headers.extend(headers)
     return response
 
 

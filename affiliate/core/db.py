@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -119,6 +119,28 @@ def engine_for(settings: Settings) -> sa.Engine:
 def session_for(engine: sa.Engine) -> sessionmaker[Session]:
     """Sessions that behave as the web's do."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[Any]:
+    """The rows of a statement that psycopg gets as it stands, values as `%(name)s`.
+
+    For the statements of every order: SQLAlchemy's compilation, types and result objects
+    cost more than the server's own work on the smaller ones. It is the session's connection
+    and transaction, and errors are SQLAlchemy's, so that callers need not know. Rows are
+    tuples, moments have a zone; nothing is flushed before.
+    """
+    connection = session.connection()
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    try:
+        with driver.cursor() as cursor:
+            return cursor.execute(statement, values).fetchall()
+    except psycopg.Error as error:
+        gone = driver.closed
+        if gone:
+            connection.invalidate(error)
+        raise sa.exc.DBAPIError.instance(
+            statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone
+        ) from error
 
 
 @contextmanager

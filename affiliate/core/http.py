@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 import structlog
-from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from markupsafe import escape
 from werkzeug.datastructures import MultiDict
@@ -30,6 +31,18 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+SECURITY_HEADERS = tuple(
+    (name, name.lower(), value)
+    for name, value in (
+        ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Referrer-Policy", "strict-origin-when-cross-origin"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Permissions-Policy", "camera=(), microphone=(), geolocation=()"),
+    )
+)
+"""On every answer that does not say it itself: name, name in lower case, value."""
 FIELDS_MAX = 200
 """Names in one form or one address; the longest page of ours has some forty."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -67,6 +80,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
+    app.session_interface = _Cookies()
     app.before_request(_begin)  # first, so that a form refused for its token has an id too
     csrf.init_app(app)
     app.after_request(_finish)
@@ -78,6 +92,15 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.register_error_handler(sa.exc.DataError, _database_refused_text)
     app.register_error_handler(UnicodeEncodeError, _database_refused_text)
     app.register_error_handler(Exception, _unexpected)
+
+
+class _Cookies(SecureCookieSessionInterface):
+    """Flask's own; a request without the cookie does not pay for a signature's set-up."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
 
 def _begin() -> None:
@@ -128,19 +151,18 @@ def _host_name(address: str) -> str:
 
 def _finish(response: Response) -> Response:
     headers = response.headers
-    headers.setdefault("X-Request-Id", getattr(g, "request_id", ""))
-    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("X-Frame-Options", "DENY")
-    headers.setdefault("Referrer-Policy", "strict-origin-when-cross-origin")
-    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    given = {name.lower() for name in headers.keys()}  # noqa: SIM118 -- pairs are iterated
+    for name, lower, value in SECURITY_HEADERS:
+        if lower not in given:
+            headers.add(name, value)
+    if "x-request-id" not in given:
+        headers.add("X-Request-Id", getattr(g, "request_id", ""))
     kept = request.endpoint == "static" and response.status_code < HTTPStatus.BAD_REQUEST
-    if not kept and "Cache-Control" not in headers:
-        headers["Cache-Control"] = "no-store"
+    if not kept and "cache-control" not in given:
+        headers.add("Cache-Control", "no-store")
     settings: Settings = current_app.extensions["kopeck.settings"]
-    if settings.https:
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if settings.https and "strict-transport-security" not in given:
+        headers.add("Strict-Transport-Security", "max-age=31536000")
     return response
 
 

@@ -18,13 +18,7 @@ def loads(raw: bytes) -> Any:
     because two readers that choose differently would see two amounts.
     """
     try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_integer,
-        )
+        value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise Malformed("The body is not valid UTF-8.") from None
     except RecursionError:
@@ -72,3 +66,9 @@ def _check_text(value: Any) -> None:
         raise Malformed("A text in the JSON holds half a surrogate pair.") from None
     if "\\u0000" in text:
         raise Malformed("A text in the JSON holds a NUL character.")
+
+
+# Made once: json.loads would build a decoder with these hooks for every document.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
+)

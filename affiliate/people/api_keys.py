@@ -13,11 +13,13 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
+from affiliate.core.db import rows
 from affiliate.core.errors import Invalid, NotFound, Unauthenticated
 from affiliate.people.models import ApiKey
 
@@ -152,15 +154,10 @@ def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKe
     ).all()
 
 
-_BY_PREFIX = sa.select(
-    ApiKey.id,
-    ApiKey.program_id,
-    ApiKey.secret_hash,
-    ApiKey.scopes,
-    ApiKey.revoked_at,
-    ApiKey.expires_at,
-    ApiKey.last_used_at,
-).where(ApiKey.prefix == sa.bindparam("prefix"))
+_BY_PREFIX: Final = """
+    SELECT id, program_id, secret_hash, scopes, revoked_at, expires_at, last_used_at
+    FROM api_keys WHERE prefix = %(prefix)s
+"""
 
 
 def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiKeyIdentity:
@@ -174,14 +171,15 @@ def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiK
     if scheme.lower() != "bearer" or shape is None:
         raise KeyRefused
     prefix, secret = shape.groups()
-    key = session.connection().execute(_BY_PREFIX, {"prefix": prefix}).one_or_none()
-    stored = _NOBODYS_HASH if key is None else key.secret_hash
+    found = rows(session, _BY_PREFIX, {"prefix": prefix})
+    stored = found[0][2] if found else _NOBODYS_HASH
     matches = hmac.compare_digest(stored, _hash(secret))
-    if key is None or not matches or key.revoked_at is not None:
+    if not found or not matches:
         raise KeyRefused
-    if key.expires_at is not None and key.expires_at <= now:
+    id_, program_id, _, scopes, revoked_at, expires_at, last_used_at = found[0]
+    if revoked_at is not None or (expires_at is not None and expires_at <= now):
         raise KeyRefused
-    return ApiKeyIdentity(key.id, key.program_id, prefix, frozenset(key.scopes), key.last_used_at)
+    return ApiKeyIdentity(id_, program_id, prefix, frozenset(scopes), last_used_at)
 
 
 def use_is_news(identity: ApiKeyIdentity, *, now: datetime) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from marshmallow import EXCLUDE, Schema, fields, post_load, validate
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 from affiliate.core.fields import (
     Flag,
@@ -17,6 +17,7 @@ from affiliate.core.fields import (
     Text,
     refuse,
 )
+from affiliate.core.quick_schema import QuickSchema
 from tracker.attribution.evidence import TOKENS_MAX
 from tracker.clicks.tokens import TOKEN_CHARS_MAX as CLICK_TOKEN_CHARS_MAX
 from tracker.orders.order_tokens import TOKEN_CHARS_MAX
@@ -62,7 +63,7 @@ class Metadata(fields.Field[dict[str, Any]]):
         return dict(value)
 
 
-class ItemSchema(Schema):
+class ItemSchema(QuickSchema):
     """One line; `price` is of one piece, before the order's discount."""
 
     sku = Text(load_default="")
@@ -73,24 +74,22 @@ class ItemSchema(Schema):
     )
     price = MoneyField(required=True)
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> Item:
-        return Item(**data)
+    def make(self, values: dict[str, Any]) -> Item:
+        return Item(**values)
 
 
-class CustomerSchema(Schema):
+class CustomerSchema(QuickSchema):
     """The buyer; the address only as SHA-256 of its trimmed lower-case form."""
 
     id = ShopId(load_default=None)
     email_sha256 = Sha256(load_default=None)
     is_new = Flag(load_default=None)
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> CustomerIn:
-        return CustomerIn(**data)
+    def make(self, values: dict[str, Any]) -> CustomerIn:
+        return CustomerIn(**values)
 
 
-class SubscriptionSchema(Schema):
+class SubscriptionSchema(QuickSchema):
     """Which payment of a subscription it is; 1 is the first."""
 
     id = ShopId(required=True)
@@ -98,12 +97,11 @@ class SubscriptionSchema(Schema):
         strict=True, required=True, validate=validate.Range(min=1, max=SEQUENCE_MAX)
     )
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> SubscriptionIn:
-        return SubscriptionIn(**data)
+    def make(self, values: dict[str, Any]) -> SubscriptionIn:
+        return SubscriptionIn(**values)
 
 
-class OrderIn(Schema):
+class OrderIn(QuickSchema):
     """An order as a shop's server reports it."""
 
     order_id = ShopId(required=True)
@@ -125,12 +123,11 @@ class OrderIn(Schema):
     coupon = Text(chars_max=COUPON_CHARS_MAX)
     metadata = Metadata()
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> OrderReportIn:
+    def make(self, values: dict[str, Any]) -> OrderReportIn | dict[str, Any]:
         for name in ("items", "clicks"):
-            if name in data:
-                data[name] = tuple(data[name])
-        return OrderReportIn(**data)
+            if name in values:
+                values[name] = tuple(values[name])
+        return OrderReportIn(**values)
 
 
 class BrowserOrder(OrderIn):
@@ -142,12 +139,11 @@ class BrowserOrder(OrderIn):
     placed_at = MomentField()
     token = Text(chars_max=TOKEN_CHARS_MAX)
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return data
+    def make(self, values: dict[str, Any]) -> dict[str, Any]:
+        return values
 
 
-class RefundItemSchema(Schema):
+class RefundItemSchema(QuickSchema):
     """A line given back."""
 
     sku = Text(load_default="")
@@ -156,12 +152,11 @@ class RefundItemSchema(Schema):
     )
     amount = MoneyField(required=True)
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> RefundItem:
-        return RefundItem(**data)
+    def make(self, values: dict[str, Any]) -> RefundItem:
+        return RefundItem(**values)
 
 
-class RefundInSchema(Schema):
+class RefundInSchema(QuickSchema):
     """A refund; without an amount all that is left of the order."""
 
     refund_id = ShopId(required=True)
@@ -171,10 +166,9 @@ class RefundInSchema(Schema):
     shipping = MoneyField()
     reason = Text(chars_max=REASON_CHARS_MAX)
 
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> RefundIn:
-        data["items"] = tuple(data.get("items", ()))
-        return RefundIn(**data)
+    def make(self, values: dict[str, Any]) -> RefundIn:
+        values["items"] = tuple(values.get("items", ()))
+        return RefundIn(**values)
 
 
 class ConfirmationIn(Schema):
