@@ -40,6 +40,7 @@ SET_UPS = (
     "tracker.orders.web",
     "tracker.stats.api",
     "tracker.clicks.api",
+    "tracker.clicks.metrics",
     "tracker.desks.home",
     "tracker.desks.account",
     "tracker.desks.finance",

@@ -42,10 +42,19 @@ class Settings:
     """Host names that are answered; any other is a 400."""
     proxy_hops: int = 0
     """How many proxies in front are ours; forwarded headers are believed for that many."""
+    country_header: str = ""
+    """Header in which a proxy of ours names the client's country; empty: none does."""
     data_dir: Path = field(default_factory=lambda: ROOT / "var")
     """Where this node keeps journals, the link snapshot and the payout fence."""
+    links_in_memory_max: int = 100_000
+    """Links that a web process keeps in memory; the rest it finds in the node's snapshot."""
     journal_sync: str = "background"
     """background: fdatasync every 10 ms unwaited; grouped: the reply waits for it."""
+    journal_mb_max: int = 8_192
+    """Megabytes that a node's journal may take. Beyond, loaded segments are given up, oldest
+    first, then an alarm is raised; a click is never refused for it."""
+    journal_free_mb_min: int = 512
+    """Megabytes that must stay free on the journal's file system; the same is done for it."""
     smtp_url: str = SMTP_URL
     mail_from: str = ""
     stripe_api_key: str = ""
@@ -107,8 +116,12 @@ class Settings:
             public_url=public_url,
             trusted_hosts=_words(environ.get("KOPECK_TRUSTED_HOSTS", "")) or (parts.hostname,),
             proxy_hops=_whole(environ, "KOPECK_PROXY_HOPS", 0),
+            country_header=environ.get("KOPECK_COUNTRY_HEADER", "").strip(),
             data_dir=Path(environ.get("KOPECK_DATA_DIR") or ROOT / "var"),
+            links_in_memory_max=_whole(environ, "KOPECK_LINKS_IN_MEMORY_MAX", 100_000),
             journal_sync=_choice(environ, "KOPECK_JOURNAL_SYNC", ("background", "grouped")),
+            journal_mb_max=_whole(environ, "KOPECK_JOURNAL_MB_MAX", 8_192),
+            journal_free_mb_min=_whole(environ, "KOPECK_JOURNAL_FREE_MB_MIN", 512),
             smtp_url=environ.get("KOPECK_SMTP_URL", SMTP_URL),
             mail_from=environ.get("KOPECK_MAIL_FROM") or f"Kopeck <kopeck@{parts.hostname}>",
             stripe_api_key=environ.get("KOPECK_STRIPE_API_KEY", ""),

@@ -194,6 +194,7 @@ def test_healthz_answers_while_the_database_is_away(
     assert ready.json == {
         "status": "not ready",
         "checks": {"database": False, "migrations": False},
+        "alarms": [],
     }
 
 

@@ -60,9 +60,9 @@ class Sizes:
 
 def schedule(sizes: Sizes, chance: random.Random) -> list[Blow]:
     """All blows of a campaign in their order."""
-    kills = chance.choices(
-        [Blow.WORKER, Blow.LOADER, Blow.WEB, Blow.EVERYTHING], [55, 35, 8, 2], k=sizes.kills
-    )
+    kinds = [Blow.WORKER, Blow.LOADER, Blow.WEB, Blow.EVERYTHING]
+    each = kinds[: sizes.kills]
+    kills = [*each, *chance.choices(kinds, [55, 35, 8, 2], k=sizes.kills - len(each))]
     blackouts = max(1, sizes.restarts // 5)
     blows = [
         *kills,

@@ -204,6 +204,7 @@ class Stage:
             "KOPECK_DATA_DIR": str(self.data_dir),
             "KOPECK_LOG_LEVEL": "INFO",
             "KOPECK_JOURNAL_MB_MAX": str(journal_mb_max),
+            "KOPECK_JOURNAL_FREE_MB_MIN": "32",
         }
 
     @contextmanager

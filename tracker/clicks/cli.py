@@ -14,7 +14,7 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy.orm import Session
 
-from affiliate.core import clock, log
+from affiliate.core import clock, log, metrics
 from affiliate.core.config import Settings
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
@@ -37,6 +37,7 @@ def loader() -> None:
     """
     settings = Settings.from_environ(os.environ)
     log.set_up(settings.log_level)
+    metrics.use(settings.data_dir)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

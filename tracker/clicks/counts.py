@@ -1,28 +1,25 @@
-"""What the front counts beside the clicks themselves, for /metrics.
-
-Made at the first count and not at import, because prometheus_client opens files then.
-"""
+"""What front and loader count beside the clicks themselves, for /metrics."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
-from prometheus_client import Counter
+from affiliate.core import metrics
 
 METRICS: Final = {
     "unrecorded": "Clicks that could be written nowhere; their tokens say so.",
     "spilled": "Clicks written to the database because the journal could not be.",
     "looked_up": "Codes asked of the database.",
     "unknown": "Clicks on codes that nobody has.",
+    "loaded": "Records that the loader carried into the database.",
+    "quarantined": "Pieces that the loader put into quarantine, by reason.",
+    "given_up": "Loaded segments removed before their time because the disk had no room.",
 }
 
-
-def count(name: str) -> None:
-    """Add one to ``kopeck_clicks_<name>_total``."""
-    _counter(name).inc()
+for _name, _text in METRICS.items():
+    metrics.declare(f"kopeck_clicks_{_name}", _text)
 
 
-@lru_cache(maxsize=len(METRICS))
-def _counter(name: str) -> Counter:
-    return Counter(f"kopeck_clicks_{name}", METRICS[name])
+def count(name: str, amount: int = 1, **labels: str) -> None:
+    """Add to ``kopeck_clicks_<name>_total``."""
+    metrics.count(f"kopeck_clicks_{name}", amount, **labels)

@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
 from flask import Blueprint, Flask, Response, current_app, request
-from prometheus_client import Counter
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from affiliate.core import clock, queue, strict_json
+from affiliate.core import clock, metrics, queue, strict_json
 from affiliate.core.config import Settings
 from affiliate.core.errors import Refusal
 from affiliate.core.fields import load
@@ -40,6 +38,7 @@ BODY_BYTES_MAX: Final = 16_384
 EXTENSION: Final = "kopeck.reports_pace"
 GIF: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PREFLIGHT_S: Final = "86400"
+REPORTS: Final = metrics.declare("kopeck_browser_reports", "Reports of shops' pages.")
 
 blueprint = Blueprint("events", __name__)
 csrf.exempt(blueprint)
@@ -154,9 +153,4 @@ def _address() -> str:
 
 
 def _count(outcome: str) -> None:
-    _counter().labels(outcome).inc()
-
-
-@lru_cache(maxsize=1)
-def _counter() -> Counter:
-    return Counter("kopeck_browser_reports", "Reports of shops' pages.", ["outcome"])
+    metrics.count(REPORTS, outcome=outcome)
