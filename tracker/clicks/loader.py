@@ -12,7 +12,6 @@ import os
 import socket
 import threading
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,9 +19,10 @@ from typing import BinaryIO, Final
 import psycopg
 import structlog
 
-from affiliate.core import clock
+from affiliate.core import clock, metrics
 from affiliate.core.config import Settings
 from affiliate.core.db import engine_for, session_for
+from tracker.clicks import counts
 from tracker.clicks.database import connect
 from tracker.clicks.freshness import LinkRefresher
 from tracker.clicks.journal import FOLDER, SUFFIX
@@ -31,8 +31,8 @@ from tracker.clicks.links import SNAPSHOT, LinkTable
 from tracker.clicks.loading import load_records, quarantine, rejected
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, Scan, scan
+from tracker.clicks.watch import LOADED, Watch
 
-LOADED: Final = "loaded"
 IDLE_WAIT_S: Final = 0.1
 AWAY_WAIT_S: Final = 1.0
 BATCH_ROWS_MAX: Final = 10_000
@@ -43,6 +43,7 @@ UPKEEP_INTERVAL_S: Final = 600
 FACTS_SECONDS: Final = 10
 SPILL: Final = "spill"
 
+AHEAD = "SELECT seconds FROM clock_offset WHERE id = 1"
 SEEN = "SELECT loaded_offset FROM click_segments WHERE segment = %s"
 ADOPT = """
     INSERT INTO click_segments (segment, node, loaded_offset, seen_at) VALUES (%s, %s, 0, %s)
@@ -77,6 +78,8 @@ class Loader:
         self._kept_up = -float(UPKEEP_INTERVAL_S)
         self._rows_max = BATCH_ROWS_MAX
         self._away = False
+        self._watch = Watch(settings)
+        self._ahead_ms = 0
 
     def run(self, stop: threading.Event) -> None:
         """Load until ``stop`` is set, whatever becomes of the database meanwhile."""
@@ -87,7 +90,9 @@ class Loader:
         refresher.start()
         try:
             while not stop.is_set():
-                stop.wait(self._round_or_wait())
+                wait_s = self._round_or_wait()
+                self._watch.look(self._offsets, ahead_ms=self._ahead_ms)
+                stop.wait(wait_s)
             self._round_or_wait()
         finally:
             refresher.stop()
@@ -134,7 +139,15 @@ class Loader:
         if time.monotonic() - self._facts_read > FACTS_SECONDS:
             self._facts.clear()
             self._facts_read = time.monotonic()
+            self._ahead_ms = self._read_ahead_ms(self._connection)
         return self._connection
+
+    def _read_ahead_ms(self, connection: psycopg.Connection) -> int:
+        """How far the demo clock runs ahead, by which the age of a click is too young."""
+        if self._settings.production:
+            return 0
+        row = connection.execute(AHEAD).fetchone()
+        return 0 if row is None else int(row[0]) * 1000
 
     def _segments(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{SUFFIX}"))
@@ -184,13 +197,19 @@ class Loader:
                 with connection.transaction():
                     if not self._lock(connection, segment, offset):
                         return False
-                    self._load(connection, segment, offset, records, rejects, check_present)
+                    lost = self._load(connection, segment, offset, records, rejects, check_present)
                     advanced = offset + found.consumed
                     values = (advanced, len(records), self._node, clock.real_now(), segment)
                     connection.execute(ADVANCE, values)
                 self._offsets[segment] = advanced
                 self._rows_max = min(BATCH_ROWS_MAX, self._rows_max * 2)
+                _count(len(records), lost)
                 return True
+            except psycopg.errors.QueryCanceled:
+                # A database so slow that a whole batch outlasts the time limit would cancel
+                # the same batch for ever.
+                self._rows_max = max(1, min(self._rows_max, len(records)) // 4)
+                raise
             except psycopg.errors.UniqueViolation:
                 if check_present:
                     raise
@@ -221,33 +240,47 @@ class Loader:
         records: list[ClickRecord],
         rejects: list[Reject],
         check_present: bool,
-    ) -> None:
+    ) -> list[Reject]:
+        """The batch into the open transaction; returns what went to quarantine."""
         homeless = load_records(connection, records, self._facts, check_present=check_present)
         lost = [*rejects, *rejected(homeless, offset, RejectReason.UNKNOWN_LINK)]
         if lost:
             log.error("a journal has bytes that are no click", source=source, pieces=len(lost))
             quarantine(connection, source, lost, found_at=clock.real_now())
+        return lost
 
     def _load_spill(self, connection: psycopg.Connection) -> int:
         """Load what the fronts wrote to the database because their journals failed."""
-        for check_present in (False, True):
+        rows_max, check_present = BATCH_ROWS_MAX, False
+        while True:
             try:
                 with connection.transaction():
-                    rows = connection.execute(TAKE_SPILL, (BATCH_ROWS_MAX,)).fetchall()
+                    rows = connection.execute(TAKE_SPILL, (rows_max,)).fetchall()
                     if not rows:
                         return 0
-                    records: list[ClickRecord] = []
-                    rejects: list[Reject] = []
-                    for number, raw in rows:
-                        found = scan(raw, ended=True)
-                        records += [replace(r, offset=number) for r in found.records]
-                        rejects += [Reject(number, r.raw, r.reason) for r in found.rejects]
-                    self._load(connection, SPILL, 0, records, rejects, check_present)
+                    records, rejects = _read_spilled(rows)
+                    lost = self._load(connection, SPILL, 0, records, rejects, check_present)
+                _count(len(records), lost)
                 return len(rows)
             except psycopg.errors.UniqueViolation:
                 if check_present:
                     raise
-        return 0
+                check_present = True
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                log.error("a batch of spilled clicks was refused", error=str(error))
+                if rows_max == 1:
+                    return self._reject_spilled(connection)
+                rows_max = max(1, min(rows_max, len(rows)) // 2)
+
+    def _reject_spilled(self, connection: psycopg.Connection) -> int:
+        """Put the first spilled record, which the table refuses, into quarantine."""
+        with connection.transaction():
+            rows = connection.execute(TAKE_SPILL, (1,)).fetchall()
+            records, rejects = _read_spilled(rows)
+            lost = [*rejects, *rejected(records, 0, RejectReason.UNREADABLE)]
+            quarantine(connection, SPILL, lost, found_at=clock.real_now())
+        _count(0, lost)
+        return len(rows)
 
     def _put_away(self, connection: psycopg.Connection, path: Path, size: int) -> None:
         """Keep a loaded segment for as long as a backup of the database may be old."""
@@ -257,8 +290,11 @@ class Loader:
         connection.execute(FINISH, (clock.real_now(), path.stem))
         kept = self._folder / LOADED
         kept.mkdir(exist_ok=True)
-        os.utime(path)
-        path.rename(kept / path.name)
+        try:
+            os.utime(path)
+            path.rename(kept / path.name)
+        except FileNotFoundError:
+            log.info("another loader has put the segment away", segment=path.stem)
         self._offsets.pop(path.stem, None)
 
     def _take_back(self, connection: psycopg.Connection) -> None:
@@ -285,7 +321,27 @@ class Loader:
         for path in (self._folder / LOADED).glob(f"*{SUFFIX}"):
             if path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
+        metrics.fold_dead(self._settings.data_dir)
         self._kept_up = time.monotonic()
+
+
+def _read_spilled(rows: list[tuple[int, bytes]]) -> tuple[list[ClickRecord], list[Reject]]:
+    """Spilled rows as records, each placed by its row's number."""
+    records: list[ClickRecord] = []
+    rejects: list[Reject] = []
+    for number, raw in rows:
+        found = scan(raw, ended=True)
+        records += [r._replace(offset=number) for r in found.records]
+        rejects += [Reject(number, r.raw, r.reason) for r in found.rejects]
+    return records, rejects
+
+
+def _count(loaded: int, lost: list[Reject]) -> None:
+    """For /metrics, once the transaction stands."""
+    if loaded:
+        counts.count("loaded", loaded)
+    for each in lost:
+        counts.count("quarantined", reason=each.reason.value)
 
 
 def _writer_is_gone(file: BinaryIO) -> bool:
