@@ -151,13 +151,19 @@ def test_the_api_answers_by_each_group(world: World, client: FlaskClient, by: st
     body: dict[str, Any] = answer.json or {}
     assert body["by"] == by
     assert body["time_zone"] == "Europe/Moscow"
-    assert body["total"] == {
-        "clicks": 1,
-        "uniques": 1,
-        "orders": 1,
-        "earned": {"amount": "350.00", "currency": "RUB"},
-        "earned_level_2": {"amount": "0.00", "currency": "RUB"},
-    }
+    whole = body["total"]
+    assert (whole["clicks"], whole["uniques"], whole["orders"]) == (1, 1, 1)
+    assert whole["earned"] == whole["pending"] == {"amount": "350.00", "currency": "RUB"}
+    assert whole["earned_level_2"] == {"amount": "0.00", "currency": "RUB"}
+    assert (
+        whole["order_value"] == whole["average_order"] == {"amount": "3500.00", "currency": "RUB"}
+    )
+    assert (whole["conversion_ppm"], whole["reversal_ppm"], whole["approval_ppm"]) == (
+        1_000_000,
+        0,
+        None,
+    )
+    assert (body["next"], body["compared"]) == (None, None)
     keys = [row["key"] for row in body["rows"] if row["orders"]]
     if by == "day":
         assert len(body["rows"]) == 30

@@ -28,10 +28,11 @@ from tracker.stats.figures import (
     today,
     total,
 )
-from tracker.stats.rules import By, Filter, Sort, require_answerable
+from tracker.stats.rules import EVERYTHING, By, Filter, Sort, require_answerable
 from tracker.stats.sql import After, Asked, statement
 
 __all__ = [
+    "EVERYTHING",
     "PERIOD_DAYS_MAX",
     "After",
     "Asked",
@@ -53,6 +54,7 @@ __all__ = [
     "rows",
     "today",
     "total",
+    "whole",
 ]
 
 ROWS_PER_FETCH: Final = 2_000
@@ -75,7 +77,7 @@ class PageOfRows:
 
 
 def by_day(
-    session: Session, *, scope: Scope, period: Period, only: Filter = Filter()
+    session: Session, *, scope: Scope, period: Period, only: Filter = EVERYTHING
 ) -> dict[date, Figures]:
     """The figures of every day of the period in order, also of days without any."""
     found = _all(session, Asked(scope, period, By.DAY, only))
@@ -83,8 +85,14 @@ def by_day(
     return {day: found.get(day, none) for day in period}
 
 
+def whole(session: Session, *, scope: Scope, period: Period, only: Filter = EVERYTHING) -> Figures:
+    """The figures of the period as a whole."""
+    found = _all(session, Asked(scope, period, By.DAY, only))
+    return total(found.values(), scope.currency)
+
+
 def by_hour(
-    session: Session, *, scope: Scope, period: Period, only: Filter = Filter()
+    session: Session, *, scope: Scope, period: Period, only: Filter = EVERYTHING
 ) -> dict[datetime, Figures]:
     """The figures of every hour on the program's clock, by its first instant in UTC."""
     found = _all(session, Asked(scope, period, By.HOUR, only))

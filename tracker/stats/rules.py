@@ -84,6 +84,9 @@ class Filter:
         return bool(self.link_id is not None or self.kind or self.device)
 
 
+EVERYTHING: Final = Filter()
+
+
 def require_answerable(by: By, wanted: Filter, *, one_affiliate: bool, days: int) -> None:
     """Refuse what no counter answers; CannotCombine names the field and what would do."""
     if by is By.HOUR and days > HOURS_DAYS_MAX:
