@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.core.db import rows
 from affiliate.core.money import Money
 from payouts.commissions.booking import EARN_REFERENCE, earned_lines
 from payouts.commissions.models import Commission
 from payouts.commissions.rows import CommissionRow, as_row, commissions_for
 from payouts.commissions.rules import Earned, NotEarned, Sale, commissions_of
 from payouts.ledger.accounts import account_ids
-from payouts.ledger.posting import BOOKED, LINES, Kind, lines_json
+from payouts.ledger.posting import BOOKED, LINES, Kind, Line, lines_json
 
-_COLUMNS: Final = (
-    "program_id, reference, decision, level, enrollment_id, via_enrollment_id, rule_version_id, "
-    "currency, base_micros, rate_ppm, amount_micros, rule, trace, earned_at, available_at, "
-    "waits_for"
-)
-# One round trip for all that an order earns. Values come as JSON documents, because then the
-# types of the parameters never vary and PostgreSQL plans the statement once a connection.
-_EARN: Final = sa.text(
-    f"""
-    WITH {LINES}, found AS (
-        SELECT e.position, c.*
-        FROM jsonb_array_elements(CAST(:found AS jsonb)) WITH ORDINALITY AS e(document, position)
-        CROSS JOIN LATERAL jsonb_populate_record(NULL::commissions, e.document) c
+_COLUMNS: Final = {
+    "program_id": "bigint", "decision": "integer", "level": "integer",
+    "enrollment_id": "bigint", "via_enrollment_id": "bigint", "rule_version_id": "bigint",
+    "currency": "text", "base_micros": "bigint", "rate_ppm": "bigint", "amount_micros": "bigint",
+    "rule": "text", "trace": "jsonb", "earned_at": "timestamptz", "available_at": "timestamptz",
+    "waits_for": "text",
+}  # fmt: skip
+# All that a sale earns, as named steps of whoever writes the sale itself: behind a step
+# `sale(reference)` of one row, or of none for a sale that was there already; bound are the
+# values of an `Earning`. Values come as JSON documents, because then the types of the
+# parameters never vary and PostgreSQL plans the statement once a connection.
+EARNED: Final = f"""
+    {LINES}, found AS (
+        SELECT f.*, sale.reference
+        FROM sale, jsonb_to_recordset(CAST(%(found)s AS jsonb)) AS f (
+            position bigint, {", ".join(f"{name} {type_}" for name, type_ in _COLUMNS.items())})
         WHERE NOT EXISTS (SELECT FROM line WHERE account_id IS NULL)
     ), earned AS (
-        INSERT INTO commissions ({_COLUMNS})
-        SELECT {_COLUMNS} FROM found ORDER BY position
+        INSERT INTO commissions (reference, {", ".join(_COLUMNS)})
+        SELECT reference, {", ".join(_COLUMNS)} FROM found ORDER BY position
         ON CONFLICT ON CONSTRAINT uq_commissions_once DO NOTHING
         RETURNING id, level, enrollment_id, via_enrollment_id
     ), fresh AS (
@@ -45,11 +51,50 @@ _EARN: Final = sa.text(
         SELECT position, '{Kind.EARN}' AS kind, '{EARN_REFERENCE}' || id AS reference,
                rule AS reason
         FROM fresh WHERE amount_micros > 0
-    ), {BOOKED}
-    SELECT EXISTS (SELECT FROM line WHERE account_id IS NULL) AS accounts_missing,
-           (SELECT array_agg(id ORDER BY position) FROM fresh) AS ids
-    """  # noqa: S608 -- the parts are constants, every value is bound
-).columns(sa.column("accounts_missing", sa.Boolean), sa.column("ids", sa.ARRAY(sa.BigInteger)))
+    ), {BOOKED}"""  # noqa: S608 -- the parts are constants, every value is bound
+ACCOUNTS_MISSING: Final = "EXISTS (SELECT FROM line WHERE account_id IS NULL)"
+"""Then nothing was earned: `earn` makes the accounts first."""
+EARNED_IDS: Final = "(SELECT array_agg(id ORDER BY position) FROM fresh)"
+_EARN: Final = f"""
+    WITH sale AS (SELECT CAST(%(reference)s AS text) AS reference), {EARNED}
+    SELECT {ACCOUNTS_MISSING}, {EARNED_IDS}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Earning:
+    """What a sale earns, decided and not written yet."""
+
+    sale: Sale
+    found: tuple[Earned | NotEarned, ...]
+    waits_for: str | None
+    now: datetime
+
+    def lines(self) -> dict[int, tuple[Line, ...]]:
+        """How it stands in the ledger: the lines of each commission by its position."""
+        return {
+            position: earned_lines(self.sale.program_id, each.enrollment_id, each.amount)
+            for position, each in enumerate(self.found, 1)
+            if isinstance(each, Earned)
+        }
+
+    def values(self) -> dict[str, Any]:
+        """What `EARNED` binds."""
+        found = [
+            {"position": position, **_values(self.sale, each, self.waits_for, self.now)}
+            for position, each in enumerate(self.found, 1)
+        ]
+        return {"found": _encode(found), "lines": lines_json(self.lines()), "now": self.now}
+
+    def written(self, ids: Sequence[int], *, reference: str) -> tuple[CommissionRow, ...]:
+        """The rows that have just been written under these ids, without reading them back."""
+        pairs = zip(self.found, ids, strict=True)
+        return tuple(_written(self, each, id_, reference) for each, id_ in pairs)
+
+
+def earning_of(sale: Sale, *, waits_for: str | None, now: datetime) -> Earning:
+    """Decide what a sale earns; `waits_for` is a code of the caller."""
+    return Earning(sale, commissions_of(sale), waits_for, now)
 
 
 def earn(
@@ -60,34 +105,21 @@ def earn(
     expense → pending. `waits_for` is a code of the caller: nothing is released while it is
     set. The same sale and decision a second time changes nothing and answers the same rows.
     """
-    found = commissions_of(sale)
-    if not found:
+    earning = earning_of(sale, waits_for=waits_for, now=now)
+    if not earning.found:
         return ()
-    lines = {
-        position: earned_lines(sale.program_id, each.enrollment_id, each.amount)
-        for position, each in enumerate(found, 1)
-        if isinstance(each, Earned)
-    }
-    rows = [_values(sale, each, waits_for, now) for each in found]
-    values = {
-        "found": json.dumps(rows, default=datetime.isoformat),
-        "lines": lines_json(lines),
-        "now": now,
-    }
-    connection = session.connection()
-    row = connection.execute(_EARN, values).one()
-    if row.accounts_missing:
-        account_ids(session, (line.account for pair in lines.values() for line in pair))
-        row = connection.execute(_EARN, values).one()
-    if row.ids is None or len(row.ids) < len(found):
+    values = {**earning.values(), "reference": sale.reference}
+    [(accounts_missing, ids)] = rows(session, _EARN, values)
+    if accounts_missing:
+        account_ids(session, (line.account for pair in earning.lines().values() for line in pair))
+        [(_, ids)] = rows(session, _EARN, values)
+    if ids is None or len(ids) < len(earning.found):
         return tuple(
             each
             for each in commissions_for(session, reference=sale.reference)
             if each.decision == sale.decision
         )
-    return tuple(
-        _written(sale, each, id_, waits_for, now) for each, id_ in zip(found, row.ids, strict=True)
-    )
+    return earning.written(ids, reference=sale.reference)
 
 
 def wait_for(
@@ -131,7 +163,6 @@ def _values(
 ) -> dict[str, Any]:
     return {
         "program_id": sale.program_id,
-        "reference": sale.reference,
         "decision": sale.decision,
         "level": found.level,
         "enrollment_id": found.enrollment_id,
@@ -150,14 +181,13 @@ def _values(
 
 
 def _written(
-    sale: Sale, found: Earned | NotEarned, row_id: int, waits_for: str | None, now: datetime
+    earning: Earning, found: Earned | NotEarned, row_id: int, reference: str
 ) -> CommissionRow:
-    """The row that has just been written, without reading it back."""
-    zero = Money.zero(found.base.currency)
+    sale, zero = earning.sale, Money.zero(found.base.currency)
     return CommissionRow(
         id=row_id,
         program_id=sale.program_id,
-        reference=sale.reference,
+        reference=reference,
         decision=sale.decision,
         level=found.level,
         enrollment_id=found.enrollment_id,
@@ -169,10 +199,13 @@ def _written(
         reversed=zero,
         rule=found.rule,
         trace=found.trace,
-        earned_at=now,
+        earned_at=earning.now,
         available_at=sale.placed_at + sale.hold,
-        waits_for=waits_for,
+        waits_for=earning.waits_for,
         released_at=None,
         voided_at=None,
         void_reason=None,
     )
+
+
+_encode = json.JSONEncoder(default=datetime.isoformat).encode

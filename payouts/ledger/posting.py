@@ -111,27 +111,28 @@ def post_many(session: Session, *, postings: Sequence[Posting], now: datetime) -
 # For facts whose rows a statement writes itself: the rows, the transactions and their entries
 # in one round trip. The statement puts these named steps behind a step `fact(position, kind,
 # reference, reason)`, whose references hold ids that it has just drawn, so that none can be
-# in the books already; it binds :lines (`lines_json`) and :now. It must write nothing while
+# in the books already; it binds lines (`lines_json`) and now. It must write nothing while
 # an account is missing: `line.account_id` is null then, and `account_ids` makes it. No
-# balance is moved, so accounts that have one (WITH_BALANCE) are refused.
+# balance is moved, so accounts that have one (WITH_BALANCE) are refused. Each account is
+# looked up by itself: a join would be planned for a hundred lines, by reading them all.
 LINES: Final = """
     line AS MATERIALIZED (
-        SELECT l.position, coalesce(own.id, shared.id) AS account_id, l.currency, l.amount_micros
-        FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS l (
+        SELECT l.position, l.currency, l.amount_micros, CASE WHEN l.enrollment_id IS NULL
+            THEN (SELECT id FROM ledger_accounts a
+                  WHERE a.program_id = l.program_id AND a.enrollment_id IS NULL
+                    AND a.kind = l.kind AND a.rail IS NULL AND a.currency = l.currency)
+            ELSE (SELECT id FROM ledger_accounts a
+                  WHERE a.program_id = l.program_id AND a.enrollment_id = l.enrollment_id
+                    AND a.kind = l.kind AND a.rail IS NULL AND a.currency = l.currency)
+            END AS account_id
+        FROM jsonb_to_recordset(CAST(%(lines)s AS jsonb)) AS l (
             position bigint, kind text, program_id bigint, enrollment_id bigint, currency text,
             amount_micros bigint)
-        LEFT JOIN ledger_accounts own
-          ON own.enrollment_id = l.enrollment_id AND own.program_id = l.program_id
-         AND own.kind = l.kind AND own.currency = l.currency
-        LEFT JOIN ledger_accounts shared
-          ON shared.enrollment_id IS NULL AND l.enrollment_id IS NULL
-         AND shared.program_id = l.program_id AND shared.kind = l.kind
-         AND shared.rail IS NULL AND shared.currency = l.currency
     )"""
 BOOKED: Final = """
     booked AS (
         INSERT INTO ledger_transactions (kind, reference, reason, occurred_at)
-        SELECT kind, reference, reason, :now FROM fact ORDER BY position
+        SELECT kind, reference, reason, CAST(%(now)s AS timestamptz) FROM fact ORDER BY position
         RETURNING id, reference
     ), entries AS (
         INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)
