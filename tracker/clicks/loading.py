@@ -15,7 +15,7 @@ import psycopg
 
 from tracker.clicks.judging import Candidate, LinkFacts, candidates, judge, leave_marks
 from tracker.clicks.marks import lock_programs, read_marks, write_marks
-from tracker.clicks.records import ClickRecord, Reject, RejectReason
+from tracker.clicks.records import ClickRecord, Reject, RejectReason, collector_paused
 from tracker.clicks.rollups import count, write
 from tracker.clicks.rows import COPY_CLICKS, blocks
 from tracker.clicks.tokens import clicked_ms_of
@@ -38,6 +38,7 @@ QUARANTINE = """
 """
 
 
+@collector_paused()
 def load_records(
     connection: psycopg.Connection,
     records: Sequence[ClickRecord],
