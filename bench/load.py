@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 30
+"""wrk's own two seconds are less than a busy machine needs for a slow server."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def _by_wrk(port: int, request: Request, connections: int, seconds: int) -> Meas
     said = subprocess.run(
         [
             *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *headers),
+            f"--timeout={ANSWER_TIMEOUT_S}s",
             *(("-s", str(request.script)) if request.script else ()),
             f"http://127.0.0.1:{port}{request.path}",
         ],
@@ -125,11 +128,13 @@ def _by_wrk(port: int, request: Request, connections: int, seconds: int) -> Meas
     if counted is None:
         raise SystemExit(f"wrk said something else:\n{said}")
     taken_s = float(counted[2]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[counted[3]]
-    return Measured(int(counted[1]), taken_s, _latency_ms(said, 50), _latency_ms(said, 99))
+    return Measured(int(counted[1]), taken_s, latency_ms(said, 50), latency_ms(said, 99))
 
 
-def _latency_ms(text: str, percentile: int) -> float:
-    said = re.search(rf"^\s*{percentile}%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
+def latency_ms(text: str, percentile: int) -> float:
+    """A percentile out of what wrk prints with --latency."""
+    # A figure in seconds has a space behind it.
+    said = re.search(rf"^\s*{percentile}%\s+([\d.]+)(us|ms|s)\s*$", text, re.MULTILINE)
     if said is None:
         raise SystemExit(f"wrk did not say its latency:\n{text}")
     return float(said[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[said[2]]

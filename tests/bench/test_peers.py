@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from affiliate.core.embedded.servers import Servers
-from bench.load import Request, load
+from bench.load import Request, latency_ms, load
 from bench.peers import __main__ as bench
 from bench.peers import environment, packages
 
@@ -117,6 +117,13 @@ def test_redirects_are_counted_and_an_error_ends_the_run(
     assert load(port, Request("/found"), connections=2, seconds=1).requests > 0
     with pytest.raises(SystemExit, match="/broken"):
         load(port, Request("/broken"), connections=2, seconds=1)
+
+
+def test_latencies_are_read_in_each_of_wrks_units() -> None:
+    said = "     50%  909.79us\n     75%    1.06s \n     90%    3.00ms\n     99%    1.11s \n"
+    assert [latency_ms(said, p) for p in (50, 75, 90, 99)] == [0.90979, 1060.0, 3.0, 1110.0]
+    with pytest.raises(SystemExit):
+        latency_ms("no such line", 50)
 
 
 def test_a_peer_that_recorded_less_than_it_answered_ends_the_run(
