@@ -1,66 +1,34 @@
-"""The links in a process's memory: read from PostgreSQL by change, kept in a snapshot file.
+"""The links in a process's memory: those that are clicked, ready to redirect.
 
-Every node's loader writes the snapshot; every process reads it at start, so that a
-restarted one redirects while PostgreSQL and Valkey are away.
+All others are found in the node's snapshot (tracker.clicks.snapshot) when they are first
+clicked, and in PostgreSQL when they are newer than that. docs/decisions/0006-links-in-memory.md
+has the reasons.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 import threading
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-import structlog
-from psycopg.rows import dict_row
 
+from tracker.clicks import link_rows
 from tracker.clicks.destinations import split_destination
+from tracker.clicks.link_rows import PAUSE_S, LinkRow, Overlap
+from tracker.clicks.link_rows import LinkProgram as LinkProgram  # noqa: PLC0414
 from tracker.clicks.rules import DropReason
+from tracker.clicks.snapshot import SNAPSHOT as SNAPSHOT  # noqa: PLC0414 -- the front's word too
+from tracker.clicks.snapshot import SnapshotReader
 
-SNAPSHOT: Final = "links.snapshot"
-SNAPSHOT_FORMAT: Final = "kopeck-links-1"
-OVERLAP_S: Final = 30
-"""A change is read again for this long, because a transaction that wrote its time early
-may commit late."""
-FULL_INTERVAL_S: Final = 600
-"""Everything is read anew this often, for what no change told of (a restored database)."""
-ROWS_PER_FETCH: Final = 10_000
-
-log = structlog.get_logger(__name__)
-
-LINK_COLUMNS = """
-    SELECT links.id, links.program_id, links.code, links.vanity, links.destination,
-           links.s1, links.s2, links.s3, links.s4, links.s5,
-           links.disabled_at IS NOT NULL AS disabled, enrollments.status AS enrollment,
-           links.updated_at
-      FROM links JOIN enrollments ON enrollments.id = links.enrollment_id
-"""
-ALL_LINKS = LINK_COLUMNS
-CHANGED_LINKS = LINK_COLUMNS + " WHERE links.updated_at > %(since)s"
-ONE_LINK = LINK_COLUMNS + " WHERE links.code = %(code)s OR (vanity AND lower(code) = %(folded)s)"
-PROGRAMS = "SELECT id, slug, status, landing_url, allowed_sites, closes_at FROM programs"
-CLOCK = "SELECT seconds FROM clock_offset WHERE id = 1"
-
-
-@dataclass(slots=True)
-class LinkProgram:
-    """What the front knows of a program. Shared by all its links, changed in place."""
-
-    program_id: int
-    slug: str
-    status: str
-    landing_url: str
-    allowed_sites: tuple[str, ...]
-    closes_ms: int | None
-    """The first millisecond that no longer credits; None: none is set."""
+LINKS_IN_MEMORY_MAX: Final = 100_000
+SHARED_MAX: Final = 4096
+"""Equal destinations and sub-ids are kept once, as far as this many go."""
+ANSWERING_S: Final = 5.0
+"""A database that answered this long ago or less is asked before an old snapshot is."""
 
 
 @dataclass(slots=True)
@@ -77,219 +45,210 @@ class MemoryLink:
     """The same as the journal wants them: joined by NUL."""
     barred: DropReason | None
     """Why its clicks never credit; None for a link in use."""
+    updated_us: int
+    """When it was last changed: of two readings of a link the younger holds."""
+
+
+def memory_link(row: LinkRow, program: LinkProgram) -> MemoryLink:
+    """The one place where a row becomes what a click needs."""
+    prefix, suffix = _halves(row.destination)
+    texts, texts_bytes = _sub_ids(row.s1, row.s2, row.s3, row.s4, row.s5)
+    return MemoryLink(
+        row.link_id, program, prefix, suffix, texts, texts_bytes, _barred(row), row.updated_us
+    )
 
 
 class LinkTable:
-    """Code → link, and the demo clock's offset. Readers take no lock: dict reads are atomic."""
+    """Code → link, and the demo clock's offset. A hit takes no lock: dict reads are atomic.
 
-    def __init__(self) -> None:
+    At most ``links_max`` links are kept, in two generations. ``links`` is the younger one;
+    when it has half of them it becomes the older one, whose links come back when they are
+    clicked and are forgotten with the next change of generations. A hit so costs nothing to
+    remember, and whatever was clicked lately stays.
+    """
+
+    def __init__(
+        self, snapshot: Path | None = None, *, links_max: int = LINKS_IN_MEMORY_MAX
+    ) -> None:
         self.links: dict[str, MemoryLink] = {}
         self.programs: dict[int, LinkProgram] = {}
         self.offset_ms = 0
-        self.loaded = False
-        """True as soon as a snapshot or the database was read whole."""
-        self.version = 0
-        """Grows with every change that a snapshot would show."""
+        self.snapshot = SnapshotReader(snapshot)
+        self._generation_max = max(1, links_max // 2)
+        self._older: dict[str, MemoryLink] = {}
         self._folded: dict[str, str] = {}
-        self._rows: dict[int, tuple[Any, ...]] = {}
-        self._watermark: datetime | None = None
-        self._read_whole = 0.0
+        self._watermark_us = 0
+        self._newest_us = 0
+        self._overlap = Overlap()
+        self._seen_generation: int | None = None
+        self._answered_at = float("-inf")
         self._lock = threading.Lock()
 
+    @property
+    def loaded(self) -> bool:
+        """True as soon as memory and snapshot together know all links."""
+        return self.snapshot.whole
+
+    @property
+    def answering(self) -> bool:
+        """Whether the database answered this process's thread within the last seconds."""
+        return time.monotonic() - self._answered_at < ANSWERING_S
+
     def find(self, code: str) -> MemoryLink | None:
-        """The link of a code; a vanity code in any case of letters."""
-        link = self.links.get(code)
-        if link is None:
-            spelled = self._folded.get(code.lower())
-            link = None if spelled is None else self.links.get(spelled)
+        """The link of a code, a vanity code in any case of letters; memory, then snapshot.
+
+        A snapshot that is not kept up to date is passed over while the database answers: then
+        a look-up there comes first (UnknownCodes), and ``find_in_snapshot`` last.
+        """
+        link = self._recall(code)
+        if link is None and (self.snapshot.fresh or not self.answering):
+            link = self.find_in_snapshot(code)
         return link
 
-    def refresh(self, connection: psycopg.Connection, *, demo_clock: bool) -> None:
-        """Read what changed since the last time; everything at first and now and then."""
-        with self._lock:
-            self._read_programs(connection)
-            offset_ms = self._read_offset(connection) if demo_clock else 0
-            whole = self._watermark is None or time.monotonic() - self._read_whole > FULL_INTERVAL_S
-            if whole:
-                self._read_all(connection)
-            else:
-                assert self._watermark is not None
-                since = self._watermark - timedelta(seconds=OVERLAP_S)
-                for row in _fetch(connection, CHANGED_LINKS, {"since": since}):
-                    self._put(row)
-            if offset_ms != self.offset_ms:
-                self.offset_ms = offset_ms
-                self.version += 1
-            self.loaded = True
+    def find_in_snapshot(self, code: str) -> MemoryLink | None:
+        """What the snapshot says of a code, however old it is."""
+        row = self.snapshot.find(code)
+        if row is None:
+            return None
+        if row.program_id not in self.programs:
+            self._learn(self.snapshot.programs())
+        return self._keep(row)
 
     def look_up(self, connection: psycopg.Connection, code: str) -> MemoryLink | None:
-        """Ask the database for one code that memory does not have.
+        """Ask the database for one code; nothing of it waits for the thread that refreshes."""
+        for row in link_rows.links_of_code(connection, code):
+            if row.program_id not in self.programs:
+                self._learn(link_rows.programs(connection))
+            self._keep(row)
+        return self._recall(code)
 
-        Takes no lock: a request must not wait for a thread that reads a million links, and
-        putting one more entry into a dictionary needs none.
+    def look_at_snapshot(self) -> None:
+        """Open the snapshot as soon as there is one; forget what it found out to be wrong."""
+        if not self.snapshot.look():
+            return
+        head = self.snapshot.head
+        if not self._watermark_us:
+            self._watermark_us, self._newest_us = head.watermark_us, head.newest_us
+        if self._answered_at == float("-inf"):
+            # Programs and clock come from here until the database has told of them.
+            self._learn(self.snapshot.programs())
+            self.offset_ms = head.offset_ms
+        if head.generation != self._seen_generation:
+            if self._seen_generation is not None:
+                self._forget_all()
+            self._seen_generation = head.generation
+
+    def refresh(self, connection: psycopg.Connection, *, demo_clock: bool) -> None:
+        """Read what changed since the last time. Raises psycopg.Error; one thread alone calls.
+
+        New and changed links are kept as if they had been clicked; of very many changes at
+        once only as many as take no room from others.
         """
-        values = {"code": code, "folded": code.lower()}
-        for row in list(_fetch(connection, ONE_LINK, values)):
-            if row["program_id"] not in self.programs:
-                self._read_programs(connection)
-            self._put(row, watermark=False)
-        return self.find(code)
+        self._learn(link_rows.programs(connection))
+        self.offset_ms = link_rows.clock_offset_ms(connection) if demo_clock else 0
+        moment = link_rows.moment(connection)
+        if moment.newest_us < self._newest_us:
+            # An older database answers: what is in memory is not its.
+            self._forget_all()
+        # At first nothing is in memory that could have changed; a clock may be put back.
+        self._watermark_us = min(self._watermark_us or moment.now_us, moment.now_us)
+        self._newest_us = moment.newest_us
+        self._answered_at = time.monotonic()
+        since_us = self._overlap.since_us(self._watermark_us)
+        for number, rows in enumerate(link_rows.changed_links(connection, since_us)):
+            for row in rows:
+                self._renew(row, always=number == 0)
+            self._answered_at = time.monotonic()
+            time.sleep(PAUSE_S)
+        self._watermark_us = moment.now_us
 
-    def write_snapshot(self, path: Path) -> None:
-        """Write all links beside the old snapshot, then put it in its place in one step."""
+    def _recall(self, code: str) -> MemoryLink | None:
+        link = self.links.get(code)
+        if link is not None:
+            return link
+        if code in self._older:
+            return self._rejuvenate(code)
+        spelled = self._folded.get(code.lower())
+        if spelled is None:
+            return None
+        return self.links.get(spelled) or self._rejuvenate(spelled)
+
+    def _rejuvenate(self, code: str) -> MemoryLink | None:
         with self._lock:
-            head = {
-                "offset_ms": self.offset_ms,
-                "programs": [
-                    [p.program_id, p.slug, p.status, p.landing_url, p.allowed_sites, p.closes_ms]
-                    for p in self.programs.values()
-                ],
+            link = self._older.pop(code, None)
+            if link is None:
+                return self.links.get(code)
+            self._put(code, link)
+            return link
+
+    def _renew(self, row: LinkRow, *, always: bool) -> None:
+        code = row.code
+        known = self.links.get(code) or self._older.get(code)
+        if known is not None:
+            if known.updated_us < row.updated_us:
+                self._keep(row)
+        elif always or len(self.links) < self._generation_max:
+            self._keep(row)
+
+    def _keep(self, row: LinkRow) -> MemoryLink | None:
+        """Put a row into memory, unless a younger reading of it is there already."""
+        program = self.programs.get(row.program_id)
+        if program is None:
+            # Made together with its program a moment after the programs were read: the next
+            # round reads the program first and, by the overlap, this link again.
+            return None
+        link = memory_link(row, program)
+        with self._lock:
+            known = self.links.get(row.code) or self._older.get(row.code)
+            if known is not None and known.updated_us > link.updated_us:
+                return known
+            self._older.pop(row.code, None)
+            if row.vanity:
+                self._folded[row.code.lower()] = row.code
+            self._put(row.code, link)
+        return link
+
+    def _put(self, code: str, link: MemoryLink) -> None:
+        """Under the lock. ``links`` stays the same object: the front holds on to it."""
+        if len(self.links) >= self._generation_max and code not in self.links:
+            self._older = self.links.copy()
+            self.links.clear()
+            self._folded = {
+                folded: spelled
+                for folded, spelled in self._folded.items()
+                if spelled in self._older or spelled == code
             }
-            rows = list(self._rows.values())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        digest = sha256()
-        try:
-            with hidden.open("wb") as file:
-                for value in _snapshot_lines(head, rows):
-                    line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
-                    digest.update(line)
-                    file.write(line)
-                file.write(json.dumps({"sha256": digest.hexdigest()}).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            hidden.replace(path)
-        finally:
-            hidden.unlink(missing_ok=True)
+        self.links[code] = link
 
-    def read_snapshot(self, path: Path) -> bool:
-        """Take over a snapshot; False when there is none or it is not whole."""
-        try:
-            lines = path.read_bytes().splitlines(keepends=True)
-            checksum = json.loads(lines.pop())["sha256"]
-            if sha256(b"".join(lines)).hexdigest() != checksum:
-                raise ValueError("checksum")
-            first = json.loads(lines[0])
-            if first["format"] != SNAPSHOT_FORMAT:
-                raise ValueError("format")
-            rows = [json.loads(line) for line in lines[1:]]
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            log.error("the link snapshot cannot be read", error=str(error))
-            return False
+    def _forget_all(self) -> None:
         with self._lock:
-            self.offset_ms = first["offset_ms"]
-            for fields in first["programs"]:
-                program = LinkProgram(*fields)
-                program.allowed_sites = tuple(program.allowed_sites)
-                self.programs[program.program_id] = program
-            for fields in rows:
-                self._place(tuple(fields))
-            self.loaded = True
-        return True
+            self._older = {}
+            self._folded = {}
+            self.links.clear()
 
-    def _read_programs(self, connection: psycopg.Connection) -> None:
-        for row in _fetch(connection, PROGRAMS, {}):
-            closes_at: datetime | None = row["closes_at"]
-            fresh = LinkProgram(
-                row["id"],
-                row["slug"],
-                row["status"],
-                row["landing_url"],
-                tuple(row["allowed_sites"]),
-                None if closes_at is None else int(closes_at.timestamp() * 1000),
-            )
+    def _learn(self, programs: list[LinkProgram]) -> None:
+        """Change the programs in place: links hold on to them."""
+        for fresh in programs:
             known = self.programs.get(fresh.program_id)
-            if known == fresh:
-                continue
-            self.version += 1
             if known is None:
                 self.programs[fresh.program_id] = fresh
-                continue
-            for name in LinkProgram.__slots__:
-                setattr(known, name, getattr(fresh, name))
-
-    def _read_offset(self, connection: psycopg.Connection) -> int:
-        row = connection.execute(CLOCK).fetchone()
-        return 0 if row is None else int(row[0]) * 1000
-
-    def _read_all(self, connection: psycopg.Connection) -> None:
-        self._watermark = self._watermark or datetime.fromtimestamp(0, UTC)
-        seen: set[int] = set()
-        for row in _fetch(connection, ALL_LINKS, {}):
-            seen.add(row["id"])
-            self._put(row)
-        for link_id in [link_id for link_id in self._rows if link_id not in seen]:
-            self._forget(link_id)
-        self._read_whole = time.monotonic()
-
-    def _put(self, row: dict[str, Any], *, watermark: bool = True) -> None:
-        if row["program_id"] not in self.programs:
-            # Made together with its program a moment after the programs were read: the
-            # next round reads the program first and, by the overlap, this link again.
-            return
-        if watermark and (self._watermark is None or row["updated_at"] > self._watermark):
-            self._watermark = row["updated_at"]
-        fields = (
-            row["id"],
-            row["program_id"],
-            row["code"],
-            row["vanity"],
-            row["destination"],
-            [row[name] or "" for name in ("s1", "s2", "s3", "s4", "s5")],
-            _barred(disabled=row["disabled"], enrollment=row["enrollment"]),
-        )
-        if self._rows.get(row["id"]) != fields:
-            self._place(fields)
-            self.version += 1
-
-    def _place(self, fields: tuple[Any, ...]) -> None:
-        link_id, program_id, code, vanity, destination, sub_ids, barred = fields
-        known = self._rows.get(link_id)
-        if known is not None and known[2] != code:
-            self._forget(link_id)
-        prefix, suffix = split_destination(destination)
-        texts = tuple(sub_ids)
-        self._rows[link_id] = fields
-        self.links[code] = MemoryLink(
-            link_id,
-            self.programs[program_id],
-            prefix,
-            suffix,
-            texts,
-            "\0".join(texts).encode("utf-8", "replace"),
-            None if barred is None else DropReason(barred),
-        )
-        if vanity:
-            self._folded[code.lower()] = code
-
-    def _forget(self, link_id: int) -> None:
-        fields = self._rows.pop(link_id, None)
-        if fields is None:
-            return
-        self.links.pop(fields[2], None)
-        if fields[3]:
-            self._folded.pop(fields[2].lower(), None)
-        self.version += 1
+            elif known != fresh:
+                for name in LinkProgram.__slots__:
+                    setattr(known, name, getattr(fresh, name))
 
 
-def _barred(*, disabled: bool, enrollment: str) -> str | None:
-    if enrollment != "active":
-        return DropReason.AFFILIATE_INACTIVE.value
-    return DropReason.LINK_DISABLED.value if disabled else None
+@lru_cache(maxsize=SHARED_MAX)
+def _halves(destination: str) -> tuple[str, str]:
+    return split_destination(destination)
 
 
-def _fetch(
-    connection: psycopg.Connection, statement: str, values: dict[str, Any]
-) -> Iterable[dict[str, Any]]:
-    """Rows as dictionaries, a few thousand at a time, so that a million does not pile up."""
-    with connection.transaction(), connection.cursor("links", row_factory=dict_row) as cursor:
-        cursor.itersize = ROWS_PER_FETCH
-        cursor.execute(statement, values)
-        yield from cursor
+@lru_cache(maxsize=SHARED_MAX)
+def _sub_ids(*texts: str | None) -> tuple[tuple[str, ...], bytes]:
+    whole = tuple(text or "" for text in texts)
+    return whole, "\0".join(whole).encode("utf-8", "replace")
 
 
-def _snapshot_lines(head: dict[str, Any], rows: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
-    yield {"format": SNAPSHOT_FORMAT, **head}
-    yield from rows
+def _barred(row: LinkRow) -> DropReason | None:
+    if not row.active:
+        return DropReason.AFFILIATE_INACTIVE
+    return DropReason.LINK_DISABLED if row.disabled else None
