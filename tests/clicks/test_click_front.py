@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +22,7 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from tracker.clicks import records, tokens
 from tracker.clicks.front import ClickFront
-from tracker.clicks.links import SNAPSHOT, LinkTable
+from tracker.clicks.links import SNAPSHOT
 from tracker.clicks.rules import DropReason
 
 AWAY = "postgresql+psycopg://nobody@127.0.0.1:9/none"
@@ -78,7 +77,9 @@ class TestRedirect:
             assert answer.headers["Cache-Control"] == "no-store"
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
+        for answer in (ask("/r/nobody"), ask(HTTP_SEC_FETCH_DEST="iframe")):
             assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+            assert "noindex" in answer.headers["X-Robots-Tag"]
 
     def test_everything_else_is_passed_on(self, ask: Ask) -> None:
         for path in ("/", "/r", "/rx/abcde", "/account", "/R/abcde"):
@@ -381,54 +382,6 @@ class TestLinks:
         session.commit()
         assert ask("/r/roast").location.startswith("https://coffee.example/?kpk=")
 
-    def test_a_deleted_link_is_forgotten_by_a_whole_reading(
-        self, session: Session, shop: Shop, settings: Settings
-    ) -> None:
-        import psycopg
-
-        table = LinkTable()
-        url = settings.database_url.replace("+psycopg", "")
-        with psycopg.connect(url, autocommit=True) as connection:
-            table.refresh(connection, demo_clock=True)
-            assert table.find("abcde")
-            session.execute(sa.delete(Link))
-            session.commit()
-            table._read_whole = float("-inf")
-            table.refresh(connection, demo_clock=True)
-        assert table.find("abcde") is None
-
-    def test_links_survive_a_snapshot(self, session: Session, shop: Shop, tmp_path: Path) -> None:
-        import psycopg
-
-        add_link(session, shop, "Vanity", vanity=True, disabled_at=datetime.now(UTC))
-        session.commit()
-        table, copy = LinkTable(), LinkTable()
-        url = session.get_bind().engine.url.render_as_string(hide_password=False)
-        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-            table.refresh(connection, demo_clock=True)
-        table.write_snapshot(tmp_path / SNAPSHOT)
-        assert copy.read_snapshot(tmp_path / SNAPSHOT)
-        assert copy.links == table.links
-        assert copy.programs == table.programs
-        assert copy.find("VANITY") == table.links["Vanity"]
-
-    @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "foreign"])
-    def test_a_damaged_snapshot_is_not_believed(self, tmp_path: Path, damage: str) -> None:
-        path = tmp_path / SNAPSHOT
-        LinkTable().write_snapshot(path)
-        whole = path.read_bytes()
-        path.write_bytes(
-            {
-                "cut": whole[: len(whole) // 2],
-                "changed": whole.replace(b"kopeck", b"Kopeck"),
-                "empty": b"",
-                "foreign": b"[1]\n{}\n",
-            }[damage]
-        )
-        table = LinkTable()
-        assert not table.read_snapshot(path)
-        assert not table.loaded
-
 
 class TestFailures:
     @pytest.mark.abuse("A49")
@@ -436,7 +389,6 @@ class TestFailures:
         self, settings: Settings, shop: Shop, front: ClickFront, ask: Ask
     ) -> None:
         assert ask().token
-        front.table.write_snapshot(settings.data_dir / SNAPSHOT)
         away = replace(settings, database_url=AWAY, redis_url="redis://127.0.0.1:9")
         restarted = ClickFront(flask_stand_in, away)
         try:
@@ -472,7 +424,7 @@ class TestFailures:
         self, settings: Settings, shop: Shop, front: ClickFront, ask: Ask
     ) -> None:
         assert ask().token
-        front.table.write_snapshot(settings.data_dir / SNAPSHOT)
+        front.stop()
         away = replace(settings, database_url=AWAY, data_dir=settings.data_dir / "other")
         away.data_dir.mkdir()
         (settings.data_dir / SNAPSHOT).rename(away.data_dir / SNAPSHOT)
