@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-orders bench-peers demo-data screenshots clean
+.PHONY: help run test lint bench bench-links bench-orders bench-peers demo-data screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 
 bench: $(INSTALLED) ## the click benchmark: the front against a bare Flask and a bare WSGI redirect
 	@$(BIN)/python -m bench.clicks $(ARGS)
+
+bench-links: $(INSTALLED) ## a million links: memory, restart, finding one, clicks while all are read
+	@$(BIN)/python -m bench.links $(ARGS)
 
 bench-orders: $(INSTALLED) ## the order benchmark: a complete order against a no-op Flask POST
 	@$(BIN)/python -m bench.orders $(ARGS)
