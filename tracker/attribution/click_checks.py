@@ -1,12 +1,14 @@
 """The loader's verdict on credited clicks: good clears the wait, bad decides anew.
 
 A decision is made on the signed token before the click's row is there. If no row came in
-time, the token stands. Rule: docs/rules.md, "When you get it".
+time, the token stands. A verdict of a flood neither voids nor clears: the order waits for a
+person. An order of nobody that names only its visitor is decided again when that visitor's
+clicks are loaded. Rule: docs/rules.md, "When you get it".
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,12 +19,17 @@ from sqlalchemy.orm import Session
 from affiliate.core.money import Money
 from affiliate.programs.models import Program
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import Subject, decide_again, update_wait
+from tracker.attribution.decide import ReviewOutcome, Subject, decide_again, update_wait
 from tracker.attribution.models import Decision
-from tracker.clicks.rules import DropReason, credits
+from tracker.attribution.rules import CLOCK_SKEW_MAX
+from tracker.clicks.rules import DropReason, credits, needs_review
 from tracker.orders.models import Order
 
 CHECK_ROWS_MAX: Final = 200
+VISITOR_CLICKS_BACK: Final = timedelta(days=1)
+"""How old a click may be that was not loaded when its visitor's order came."""
+UUID_FORM: Final = "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+"""A visitor of the shop's own is none of ours, and no reason for PostgreSQL to complain."""
 
 # Only what can be acted on: a click that has arrived, or a time that is over. So decisions
 # that still wait never stand before those that do not.
@@ -33,7 +40,18 @@ _DUE: Final = sa.text(
       AND (d.click_check_due_at <= :now OR EXISTS (
         SELECT FROM jsonb_array_elements(d.shares) s
         JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
-                     AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz)))
+                     AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz))
+        OR d.outcome = 'unattributed' AND EXISTS (
+        SELECT FROM orders o
+        JOIN clicks c ON c.program_id = o.program_id
+                     AND c.visitor_id = CAST(substring(coalesce(
+                            o.evidence #>> '{server,visitor}', o.evidence #>> '{browser,visitor}')
+                            FROM :visitor_id) AS uuid)
+                     AND c.clicked_at BETWEEN o.placed_at - CAST(:window AS interval)
+                                          AND o.placed_at + CAST(:skew AS interval)
+        WHERE o.id = d.order_id
+          AND NOT d.snapshot -> 'candidates' @> jsonb_build_array(
+                jsonb_build_object('click_id', CAST(c.click_id AS text)))))
     ORDER BY d.decided_at LIMIT :rows_max
     """
 ).columns(sa.column("id", sa.BigInteger), sa.column("order_id", sa.BigInteger))
@@ -57,7 +75,14 @@ def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_
     next run; the others go on.
     """
     moved = 0
-    due = session.execute(_DUE, {"now": now, "rows_max": rows_max}).all()
+    values = {
+        "now": now,
+        "rows_max": rows_max,
+        "visitor_id": UUID_FORM,
+        "window": VISITOR_CLICKS_BACK,
+        "skew": CLOCK_SKEW_MAX,
+    }
+    due = session.execute(_DUE, values).all()
     for decision_id, order_row_id in sorted(due, key=lambda row: row.order_id):
         order = session.scalar(
             sa.select(Order)
@@ -79,15 +104,19 @@ def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_
 
 def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> bool:
     """Act on one decision of a locked order, if it is still the live one."""
-    due_at = session.scalar(
-        sa.select(Decision.click_check_due_at).where(
+    live = session.execute(
+        sa.select(Decision.click_check_due_at, Decision.outcome).where(
             Decision.id == decision_id, Decision.voided_at.is_(None)
         )
-    )
-    if due_at is None:
+    ).one_or_none()
+    if live is None or live.click_check_due_at is None:
         return False
+    due_at = live.click_check_due_at
+    if live.outcome == "unattributed":
+        return _settle_visitor(session, order, due_at, now)
+    declined = order.review_outcome == ReviewOutcome.DECLINED
     verdicts = session.execute(_VERDICTS, {"decision_id": decision_id}).all()
-    if any(_bad(verdict) for verdict in verdicts):
+    if any(_bad(verdict, declined=declined) for verdict in verdicts):
         log.info("decision.click_invalid", order_id=order.order_id)
         decide_again(
             session, order=_subject(session, order), reason=VoidReason.CLICK_INVALID, now=now
@@ -95,15 +124,43 @@ def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> 
         return True
     if due_at > now and not all(verdict.loaded for verdict in verdicts):
         return False
+    reason = next(
+        (v.reason for v in verdicts if v.reason and needs_review(DropReason(v.reason))), None
+    )
+    if reason is not None:
+        log.info("decision.to_review", order_id=order.order_id, reason=reason)
     session.execute(
-        sa.update(Decision).where(Decision.id == decision_id).values(click_check_due_at=None)
+        sa.update(Decision)
+        .where(Decision.id == decision_id)
+        .values(click_check_due_at=None, review_reason=reason)
     )
     update_wait(session, order_row_id=order.id, confirmed=order.status != "unconfirmed", now=now)
     return True
 
 
-def _bad(verdict: Any) -> bool:
-    return verdict.reason is not None and not credits(DropReason(verdict.reason))
+def _settle_visitor(session: Session, order: Order, due_at: datetime, now: datetime) -> bool:
+    """Decide an order of nobody again, once, with what its visitor's clicks say by now."""
+    if due_at > now:
+        log.info("decision.visitor_loaded", order_id=order.order_id)
+        decide_again(
+            session, order=_subject(session, order), reason=VoidReason.DECISION_REPLACED, now=now
+        )
+    session.execute(
+        sa.update(Decision)
+        .where(
+            Decision.order_id == order.id,
+            Decision.voided_at.is_(None),
+            Decision.outcome == "unattributed",
+        )
+        .values(click_check_due_at=None)
+    )
+    return True
+
+
+def _bad(verdict: Any, *, declined: bool) -> bool:
+    if verdict.reason is None or credits(DropReason(verdict.reason)):
+        return False
+    return declined or not needs_review(DropReason(verdict.reason))
 
 
 def _subject(session: Session, order: Order) -> Subject:
@@ -124,4 +181,5 @@ def _subject(session: Session, order: Order) -> Subject:
         evidence=order.evidence,
         program_closed=closed,
         refunded_net=Money(order.refunded_net_micros, order.currency),
+        review_outcome=order.review_outcome,
     )

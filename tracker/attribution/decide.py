@@ -17,18 +17,27 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.money import Money
 from affiliate.programs.rule_versions import RuleVersionInForce, in_force
-from payouts.commissions.earn import earn, wait_for
+from payouts.commissions.earn import Earning, earn_decided, earning_of, wait_for
 from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
 from payouts.commissions.void import take_back, void
-from tracker.attribution.evidence import Gathered, gather
+from tracker.attribution.evidence import Gathered, gather, visitor_of
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import Attribution, Unattributed, attribute
 from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
+from tracker.clicks.rules import DropReason
 from tracker.orders.keys import order_keys
+from tracker.orders.models import Order
 
 CLICK_CHECK_HOURS: Final = 24
 """How long the loader's verdict on a credited click is awaited; then the token stands."""
+VISITOR_CHECK_HOURS: Final = 1
+"""How long an order of nobody that names its visitor is looked at again: their clicks may
+still lie in a journal. Shorter, because a shop may name a visitor with every order."""
+
+
+REFERENCE: Final = "order:"
+"""How payouts names an order, before its row's id."""
 
 
 class WaitsFor(StrEnum):
@@ -39,11 +48,19 @@ class WaitsFor(StrEnum):
     REVIEW = "review"
 
 
+class ReviewOutcome(StrEnum):
+    """What a person said of an order whose click came in a flood."""
+
+    RELEASED = "released"
+    DECLINED = "declined"
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The order as attribution reads it."""
 
     id: int
+    """Its row's; 0 while it is not written."""
     program_id: int
     placed_at: datetime
     net: Money
@@ -52,6 +69,8 @@ class Subject:
     """What servers and browsers brought, each under its name."""
     program_closed: bool
     refunded_net: Money | None = None
+    review_outcome: str | None = None
+    """What a person said of its suspicious clicks (ReviewOutcome)."""
 
     @property
     def reference(self) -> str:
@@ -60,7 +79,7 @@ class Subject:
 
 def reference_of(order_row_id: int) -> str:
     """How payouts names the order."""
-    return f"order:{order_row_id}"
+    return f"{REFERENCE}{order_row_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,7 @@ class Judged:
     gathered: Gathered
     verdict: Attribution | Unattributed
     click_check_due_at: datetime | None
+    review_reason: DropReason | None
 
 
 def judge(
@@ -82,6 +102,7 @@ def judge(
     program_closed: bool,
     version: RuleVersionInForce,
     now: datetime,
+    review_declined: bool = False,
 ) -> Judged:
     """Read the evidence and decide by the terms of `version`; writes nothing."""
     gathered = gather(
@@ -92,9 +113,11 @@ def judge(
         window=version.terms.attribution.window,
         program_closed=program_closed,
         keys=order_keys(),
+        review_declined=review_declined,
     )
     verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
-    return Judged(version, gathered, verdict, _click_check_due_at(verdict, now))
+    due_at = _click_check_due_at(verdict, evidence, now)
+    return Judged(version, gathered, verdict, due_at, _review_reason(verdict))
 
 
 def decide(
@@ -112,6 +135,7 @@ def decide(
         program_closed=order.program_closed,
         version=in_force(session, program_id=order.program_id, at=order.placed_at),
         now=now,
+        review_declined=order.review_outcome == ReviewOutcome.DECLINED,
     )
     if number > 1:
         judged = _as_recruited(judged, commissions_for(session, reference=order.reference))
@@ -124,16 +148,10 @@ def let_earn(
     session: Session, *, order: Subject, number: int, judged: Judged, now: datetime
 ) -> tuple[CommissionRow, ...]:
     """Earn what a written decision credits, less what was refunded already."""
-    if isinstance(judged.verdict, Unattributed):
+    earning = earning_by(order=order, number=number, judged=judged, now=now)
+    if earning is None:
         return ()
-    rows = earn(
-        session,
-        sale=_sale(order, number, judged, judged.verdict),
-        waits_for=waits_for(
-            confirmed=order.confirmed, click_check_due_at=judged.click_check_due_at
-        ),
-        now=now,
-    )
+    rows = earn_decided(session, earning=earning)
     if order.refunded_net:
         take_back(
             session,
@@ -145,6 +163,21 @@ def let_earn(
         )
         return tuple(commissions_for(session, reference=order.reference))
     return rows
+
+
+def earning_by(*, order: Subject, number: int, judged: Judged, now: datetime) -> Earning | None:
+    """What a decision credits, not written yet; None when it credits nobody."""
+    if isinstance(judged.verdict, Unattributed):
+        return None
+    return earning_of(
+        _sale(order, number, judged, judged.verdict),
+        waits_for=waits_for(
+            confirmed=order.confirmed,
+            click_check_due_at=judged.click_check_due_at,
+            to_review=judged.review_reason is not None and order.review_outcome is None,
+        ),
+        now=now,
+    )
 
 
 def _as_recruited(judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
@@ -171,6 +204,7 @@ def decision_values(judged: Judged, *, number: int, now: datetime) -> dict[str, 
         "snapshot": snapshot_of(judged.gathered.facts, judged.gathered.candidates),
         "decided_at": now,
         "click_check_due_at": judged.click_check_due_at,
+        "review_reason": judged.review_reason and judged.review_reason.value,
     }
 
 
@@ -206,30 +240,53 @@ def void_decision(session: Session, *, order_row_id: int, reason: VoidReason, no
 
 def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: datetime) -> None:
     """Recompute from the order's facts what its commissions wait for."""
-    due_at = session.scalar(
-        sa.select(Decision.click_check_due_at).where(
-            Decision.order_id == order_row_id, Decision.voided_at.is_(None)
-        )
-    )
+    live = session.execute(
+        sa.select(Decision.click_check_due_at, Decision.review_reason, Order.review_outcome)
+        .join(Order, Order.id == Decision.order_id)
+        .where(Decision.order_id == order_row_id, Decision.voided_at.is_(None))
+    ).one_or_none()
+    due_at, review_reason, outcome = live or (None, None, None)
     wait_for(
         session,
         reference=reference_of(order_row_id),
-        waits_for=waits_for(confirmed=confirmed, click_check_due_at=due_at),
+        waits_for=waits_for(
+            confirmed=confirmed,
+            click_check_due_at=due_at,
+            to_review=review_reason is not None and outcome is None,
+        ),
         now=now,
     )
 
 
-def waits_for(*, confirmed: bool, click_check_due_at: datetime | None) -> str | None:
+def waits_for(
+    *, confirmed: bool, click_check_due_at: datetime | None, to_review: bool
+) -> str | None:
     """The one thing to name; the confirmation first, as it may never come."""
     if not confirmed:
         return WaitsFor.CONFIRMATION.value
-    return WaitsFor.CLICK_CHECK.value if click_check_due_at is not None else None
+    if click_check_due_at is not None:
+        return WaitsFor.CLICK_CHECK.value
+    return WaitsFor.REVIEW.value if to_review else None
 
 
-def _click_check_due_at(verdict: Attribution | Unattributed, now: datetime) -> datetime | None:
-    if isinstance(verdict, Attribution) and any(s.awaits_click_check for s in verdict.shares):
-        return now + timedelta(hours=CLICK_CHECK_HOURS)
-    return None
+def _click_check_due_at(
+    verdict: Attribution | Unattributed, evidence: Mapping[str, Any], now: datetime
+) -> datetime | None:
+    """Until when to look again: for the verdict on a click, or for the click of a visitor.
+
+    An order that names only its visitor may come before the visitor's clicks are loaded.
+    """
+    if isinstance(verdict, Attribution):
+        waits = any(share.awaits_click_check for share in verdict.shares)
+        return now + timedelta(hours=CLICK_CHECK_HOURS) if waits else None
+    waits = visitor_of(evidence) is not None
+    return now + timedelta(hours=VISITOR_CHECK_HOURS) if waits else None
+
+
+def _review_reason(verdict: Attribution | Unattributed) -> DropReason | None:
+    if isinstance(verdict, Unattributed):
+        return None
+    return next((share.review_reason for share in verdict.shares if share.review_reason), None)
 
 
 _INSERT = sa.insert(Decision)

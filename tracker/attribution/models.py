@@ -25,6 +25,10 @@ class Decision(Model):
             "ix_decisions_click_check", "decided_at",
             postgresql_where=sa.text("click_check_due_at IS NOT NULL AND voided_at IS NULL"),
         ),
+        sa.Index(
+            "ix_decisions_review", "order_id",
+            postgresql_where=sa.text("review_reason IS NOT NULL AND voided_at IS NULL"),
+        ),
         sa.CheckConstraint("outcome IN ('attributed', 'unattributed')", name="outcome_known"),
     )  # fmt: skip
 
@@ -46,5 +50,8 @@ class Decision(Model):
     decided_at: Mapped[datetime]
     click_check_due_at: Mapped[datetime | None]
     """Until when the loader's verdict on the credited clicks is awaited; cleared by it."""
+    review_reason: Mapped[str | None]
+    """Why a person has to look before it is released (DropReason); none: nobody has to. What
+    they said stands in the order."""
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]

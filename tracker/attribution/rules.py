@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Final
 
 from affiliate.programs.terms import AttributionTerms, CouponPolicy, CustomerPolicy, Model
-from tracker.clicks.rules import DropReason, credits
+from tracker.clicks.rules import DropReason, credits, needs_review
 
 CLOCK_SKEW_MAX: Final = timedelta(minutes=5)
 """How far a click may lie after its order: two clocks, not a later click."""
@@ -74,6 +74,7 @@ class Reason(StrEnum):
     NOT_A_PERSON = "not_a_person"
     LATER_CLICK_WINS = "later_click_wins"
     EARLIER_CLICK_WINS = "earlier_click_wins"
+    REVIEW_DECLINED = "review_declined"
     CLICK_WINS = "click_wins"
     COUPON_WINS = "coupon_wins"
 
@@ -89,6 +90,7 @@ CLASS_OF_DROP: Final = {
     DropReason.EMPTY_AGENT: Reason.NOT_A_PERSON,
     DropReason.LINK_PREVIEW: Reason.NOT_A_PERSON,
     DropReason.BOT: Reason.NOT_A_PERSON,
+    DropReason.FLOOD: Reason.REVIEW_DECLINED,
 }
 """What people are told of a filter: its class, not how to get around it."""
 
@@ -133,6 +135,8 @@ class OrderFacts:
     """The shop's word, used where we have no record."""
     program_closed: bool = False
     """The program's notice period was over when the order was placed."""
+    review_declined: bool = False
+    """A person looked at the order and did not accept the clicks that came in a flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,8 @@ class Share:
     click_id: str | None
     clicked_at: datetime | None
     awaits_click_check: bool
+    review_reason: DropReason | None = None
+    """Why a person has to look at the order before this is paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +313,11 @@ def _new_customer(
     return Reason.EXISTING_CUSTOMER if existing else None
 
 
-def _click(candidate: Candidate, _order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
+def _click(candidate: Candidate, order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
+    """A click out of a flood credits until a person has said that it shall not."""
     if candidate.drop is None or credits(candidate.drop):
+        return None
+    if needs_review(candidate.drop) and not order.review_declined:
         return None
     return CLASS_OF_DROP[candidate.drop]
 
@@ -376,6 +385,7 @@ def _share(winner: Candidate) -> Share:
         click_id=winner.click_id,
         clicked_at=winner.at,
         awaits_click_check=winner.at is not None and not winner.loaded and not winner.unrecorded,
+        review_reason=winner.drop if winner.drop and needs_review(winner.drop) else None,
     )
 
 

@@ -22,6 +22,7 @@ def snapshot_of(order: OrderFacts, candidates: Sequence[Candidate]) -> dict[str,
             "customer_since": _text(order.customer_since),
             "says_new": order.says_new,
             "program_closed": order.program_closed,
+            "review_declined": order.review_declined,
         },
         "candidates": [_candidate(candidate) for candidate in candidates],
     }
@@ -35,6 +36,8 @@ def facts_from(document: Mapping[str, Any]) -> OrderFacts:
         customer_since=_moment(order["customer_since"]),
         says_new=order["says_new"],
         program_closed=order["program_closed"],
+        # Decisions of before there were reviews do not say.
+        review_declined=order.get("review_declined", False),
     )
 
 

@@ -97,6 +97,7 @@ _REASONS: Final = {
         "the click was not a visit of somebody who chose to go there."
     ),
     Reason.NOT_A_PERSON: lazy_gettext("the click was made by a program, not by a person."),
+    Reason.REVIEW_DECLINED: lazy_gettext("a person looked at the click and did not accept it."),
     Reason.LATER_CLICK_WINS: lazy_gettext("a later click wins by the rules."),
     Reason.EARLIER_CLICK_WINS: lazy_gettext("an earlier click wins by the rules."),
     Reason.CLICK_WINS: lazy_gettext("by the rules a click wins against a coupon."),

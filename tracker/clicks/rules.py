@@ -118,6 +118,11 @@ def credits(reason: DropReason | None) -> bool:
     return reason is None or reason is DropReason.DUPLICATE
 
 
+def needs_review(reason: DropReason | None) -> bool:
+    """Whether an order that such a click is credited with waits for a person's word."""
+    return reason is DropReason.FLOOD
+
+
 def is_duplicate(clicked_ms: int, previous_ms: int | None) -> bool:
     """Whether a click repeats one of the same visitor on the same link and day.
 

@@ -22,6 +22,9 @@ class Order(Model):
             "status IN ('unconfirmed', 'confirmed', 'cancelled')", name="status_known"
         ),
         sa.CheckConstraint(
+            "review_outcome IN ('released', 'declined')", name="review_outcome_known"
+        ),
+        sa.CheckConstraint(
             "total_micros >= 0 AND total_micros <= 1000000000000000000", name="total_in_range"
         ),
         sa.CheckConstraint("net_micros >= 0 AND net_micros <= total_micros", name="net_in_range"),
@@ -45,6 +48,11 @@ class Order(Model):
     confirmed_by: Mapped[str | None]
     """`api`, `user:4`, `token`."""
     cancelled_at: Mapped[datetime | None]
+    review_outcome: Mapped[str | None]
+    """What a person said of its suspicious click (ReviewOutcome); none: nobody has yet."""
+    reviewed_at: Mapped[datetime | None]
+    reviewed_by: Mapped[str | None]
+    """`user:4`."""
     currency: Mapped[str]
     total_micros: Mapped[int]
     discount_micros: Mapped[int]

@@ -11,11 +11,18 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from affiliate.core.db import UtcDateTime
+from affiliate.core.db import rows
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
-from affiliate.programs.rule_versions import VERSION_AT, RuleVersionInForce, read_terms
-from tracker.attribution.decide import Subject
+from affiliate.programs.rule_versions import (
+    VERSION,
+    VERSION_AT,
+    RuleVersionInForce,
+    version_of,
+)
+from payouts.commissions.earn import ACCOUNTS_MISSING, EARNED, EARNED_IDS, Earning
+from payouts.commissions.rows import CommissionRow
+from tracker.attribution.decide import REFERENCE, Subject, reference_of
 from tracker.orders.customers import MERGED
 from tracker.orders.keys import order_keys
 from tracker.orders.models import Order, OrderReport
@@ -23,33 +30,17 @@ from tracker.orders.rules import OrderReportIn, Outcome, Source, net_of, report_
 
 # The lock is taken before the order's row exists, so it cannot be a row lock: without it a
 # refund that finds no order and an order that finds no refund could pass each other.
-_LOCK: Final = "pg_advisory_xact_lock(hashtextextended(:order_id, :program_id))"
-_PROGRAM: Final = sa.text(
-    f"SELECT {_LOCK}, slug, currency, status, closes_at FROM programs WHERE id = :program_id"  # noqa: S608
-).columns(
-    sa.column("lock", sa.Text),
-    sa.column("slug", sa.Text),
-    sa.column("currency", sa.Text),
-    sa.column("status", sa.Text),
-    sa.column("closes_at", sa.DateTime(timezone=True)),
+_LOCK: Final = (
+    "pg_advisory_xact_lock(hashtextextended(%(order_id)s, CAST(%(program_id)s AS bigint)))"
 )
-_PROGRAM_AND_RULES: Final = sa.text(
-    f"""
-    SELECT {_LOCK}, p.slug, p.currency, p.status, p.closes_at,
-           v.id, v.number, v.terms::text AS terms, v.effective_at
-    FROM programs p {VERSION_AT} WHERE p.id = :program_id
-    """  # noqa: S608 -- the parts are constants, every value is bound
-).columns(
-    sa.column("lock", sa.Text),
-    sa.column("slug", sa.Text),
-    sa.column("currency", sa.Text),
-    sa.column("status", sa.Text),
-    sa.column("closes_at", sa.DateTime(timezone=True)),
-    sa.column("id", sa.BigInteger),
-    sa.column("number", sa.Integer),
-    sa.column("terms", sa.Text),
-    sa.column("effective_at", UtcDateTime()),
-)
+_PROGRAM: Final = f"""
+    SELECT {_LOCK}::text, slug, currency, status, closes_at
+    FROM programs WHERE id = CAST(%(program_id)s AS bigint)
+"""  # noqa: S608 -- the parts are constants, every value is bound
+_PROGRAM_AND_RULES: Final = f"""
+    SELECT {_LOCK}::text, p.slug, p.currency, p.status, p.closes_at, {VERSION}
+    FROM programs p {VERSION_AT} WHERE p.id = CAST(%(program_id)s AS bigint)
+"""  # noqa: S608 -- as above
 _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
@@ -58,21 +49,20 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _DECISION: Final = (
     "number", "rule_version_id", "outcome", "reason", "shares", "trace", "snapshot",
-    "decided_at", "click_check_due_at",
+    "decided_at", "click_check_due_at", "review_reason",
 )  # fmt: skip
-# Order, buyer, report and decision, and the question for parked calls, in one round trip. Rows
-# come as JSON documents, because then the types of the parameters never vary (an amount is
-# now an int4, now an int8) and PostgreSQL plans the statement once a connection. The buyer of
-# a report that comes to nothing is left alone: the lock of the id lets us see its order.
-_INSERT: Final = sa.text(
-    f"""
-    WITH said AS MATERIALIZED (
-        SELECT * FROM jsonb_populate_record(NULL::orders, CAST(:order AS jsonb))
+# Order, buyer, report and decision, and the question for parked calls. Rows come as JSON
+# documents, because then the types of the parameters never vary (an amount is now an int4,
+# now an int8) and PostgreSQL plans the statement once a connection. The buyer of a report
+# that comes to nothing is left alone: the lock of the id lets us see its order.
+_ORDER: Final = f"""
+    said AS MATERIALIZED (
+        SELECT * FROM jsonb_populate_record(NULL::orders, CAST(%(order)s AS jsonb))
     ), buyer AS (
         INSERT INTO customers (program_id, shop_id, email_hash, first_ordered_at)
-        SELECT program_id, CAST(:shop_id AS text), CAST(:email_hash AS bytea), placed_at
+        SELECT program_id, CAST(%(shop_id)s AS text), CAST(%(email_hash)s AS bytea), placed_at
         FROM said
-        WHERE CAST(:shop_id AS text) IS NOT NULL AND NOT EXISTS (
+        WHERE CAST(%(shop_id)s AS text) IS NOT NULL AND NOT EXISTS (
             SELECT FROM orders o
             WHERE o.program_id = said.program_id AND o.order_id = said.order_id)
         {MERGED}
@@ -83,22 +73,26 @@ _INSERT: Final = sa.text(
     ), report AS (
         INSERT INTO order_reports
             (order_id, source, reported_by, body, content_hash, received_at, outcome)
-        SELECT made.id, source, :reported_by, CAST(:body AS jsonb), content_hash, received_at,
-               'created'
+        SELECT made.id, source, %(reported_by)s, CAST(%(body)s AS jsonb), content_hash,
+               received_at, 'created'
         FROM made, said
     ), decided AS (
         INSERT INTO decisions (order_id, {", ".join(_DECISION)})
         SELECT made.id, {", ".join("d." + name for name in _DECISION)}
-        FROM made, jsonb_populate_record(NULL::decisions, CAST(:decision AS jsonb)) d
-    )
-    SELECT made.id, EXISTS (
+        FROM made, jsonb_populate_record(NULL::decisions, CAST(%(decision)s AS jsonb)) d
+    )"""  # noqa: S608 -- column names are constants of this module, every value is bound
+_PARKED: Final = """
+    EXISTS (
         SELECT FROM parked_calls p
         WHERE p.program_id = said.program_id AND p.order_id = said.order_id
           AND p.applied_at IS NULL
-    ) AS parked
-    FROM made, said
-    """  # noqa: S608 -- column names are constants of this module, every value is bound
-).columns(sa.column("id", sa.BigInteger), sa.column("parked", sa.Boolean))
+    )"""
+_INSERT: Final = f"WITH {_ORDER} SELECT made.id, {_PARKED} FROM made, said"  # noqa: S608
+# The same and what it earns: one round trip for all of an order.
+_INSERT_AND_EARN: Final = f"""
+    WITH {_ORDER}, sale AS (SELECT '{REFERENCE}' || id AS reference FROM made), {EARNED}
+    SELECT made.id, {_PARKED}, {ACCOUNTS_MISSING}, {EARNED_IDS} FROM made, said
+"""  # noqa: S608 -- as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +118,16 @@ class Inserted:
     has_parked: bool
     order: Mapping[str, Any]
     """The row's columns, as they were written."""
+    earned: tuple[CommissionRow, ...] | None
+    """What was earned with it; None: nothing was, `let_earn` has yet to be called."""
 
 
 def lock_order_id(session: Session, *, program_id: int, order_id: str) -> ProgramFacts:
     """Let nobody else work on this order id until the commit; the program's facts ride along."""
-    row = session.execute(_PROGRAM, {"program_id": program_id, "order_id": order_id}).one_or_none()
-    if row is None:
+    found = rows(session, _PROGRAM, {"program_id": program_id, "order_id": order_id})
+    if not found:
         raise NotFound("There is no such program.")
-    return ProgramFacts(program_id, row.slug, row.currency, row.status, row.closes_at)
+    return ProgramFacts(program_id, *found[0][1:])
 
 
 def lock_for_report(
@@ -139,14 +135,11 @@ def lock_for_report(
 ) -> tuple[ProgramFacts, RuleVersionInForce]:
     """The same, and the rules that an order placed then is under."""
     values = {"program_id": program_id, "order_id": order_id, "at": placed_at}
-    row = session.connection().execute(_PROGRAM_AND_RULES, values).one_or_none()
-    if row is None or row.id is None:
+    found = rows(session, _PROGRAM_AND_RULES, values)
+    if not found or found[0][5] is None:
         raise NotFound("There is no such program.")
-    terms = read_terms(row.terms, row.currency)
-    return (
-        ProgramFacts(program_id, row.slug, row.currency, row.status, row.closes_at),
-        RuleVersionInForce(row.id, row.number, terms, row.effective_at),
-    )
+    _, slug, currency, status, closes_at, *version = found[0]
+    return ProgramFacts(program_id, slug, currency, status, closes_at), version_of(*version)
 
 
 def find_order(
@@ -171,16 +164,18 @@ def insert_order(
     confirmed_by: str | None,
     evidence: Mapping[str, Any],
     decision: Mapping[str, Any],
+    earning: Earning | None,
     content_hash: bytes,
     now: datetime,
 ) -> Inserted | None:
-    """Write the order, its report and its first decision; None when the id is taken.
+    """Write the order, its report, its first decision and what that earns; None: the id is taken.
 
     A confirmed order is tied to its buyer here if the shop gave their id; a guest with an
     address alone is `remember_customer`'s.
     """
+    document = report_document(report)
     order = {
-        **order_values(report),
+        **order_values(report, document),
         "program_id": program_id,
         "order_id": report.order_id,
         "source": source.value,
@@ -191,30 +186,39 @@ def insert_order(
         "content_hash": content_hash,
         "evidence": dict(evidence),
     }
-    body = stored_document(report)
+    body = {**document, "customer": customer_evidence(report)}
     buyer = (body["customer"] or {}) if confirmed_by else {}
     values = {
-        "order": _json(order),
-        "body": _json(body),
-        "decision": _json(decision),
+        "order": _encode(order),
+        "body": _encode(body),
+        "decision": _encode(decision),
         "reported_by": reported_by,
         "shop_id": buyer.get("id"),
         "email_hash": bytes.fromhex(buyer["email"]) if buyer.get("email") else None,
     }
-    row = session.connection().execute(_INSERT, values).one_or_none()
-    return None if row is None else Inserted(row.id, row.parked, order)
+    if earning is None:
+        found = rows(session, _INSERT, values)
+        return Inserted(*found[0], order, None) if found else None
+    found = rows(session, _INSERT_AND_EARN, {**values, **earning.values()})
+    if not found:
+        return None
+    id_, parked, accounts_missing, ids = found[0]
+    written = None if accounts_missing else earning.written(ids or (), reference=reference_of(id_))
+    return Inserted(id_, parked, order, written)
 
 
-def _json(row: Mapping[str, Any]) -> str:
-    """A row as jsonb_populate_record reads it: moments in ISO 8601, bytes as bytea's hex."""
-    return json.dumps(
-        row, default=lambda v: f"\\x{v.hex()}" if isinstance(v, bytes) else v.isoformat()
-    )
+def _plain(value: Any) -> str:
+    """A value as jsonb_populate_record reads it: moments in ISO 8601, bytes as bytea's hex."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return datetime.isoformat(value)
 
 
-def order_values(report: OrderReportIn) -> dict[str, Any]:
-    """The columns that a report decides."""
-    document = report_document(report)
+_encode = json.JSONEncoder(default=_plain).encode
+
+
+def order_values(report: OrderReportIn, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a report decides; `document` is its `report_document`."""
     amounts = ("total", "discount", "tax", "shipping", "fees", "credits")
     return {
         **{f"{name}_micros": document[f"{name}_micros"] for name in amounts},
@@ -246,17 +250,13 @@ def add_report(
             order_id=order_row_id,
             source=source.value,
             reported_by=reported_by,
-            body=stored_document(report),
+            # The buyer's address is kept only as our own keyed hash.
+            body={**report_document(report), "customer": customer_evidence(report)},
             content_hash=content_hash,
             received_at=now,
             outcome=outcome.value,
         )
     )
-
-
-def stored_document(report: OrderReportIn) -> dict[str, Any]:
-    """The report as it is kept: the buyer's address only as our own keyed hash."""
-    return {**report_document(report), "customer": customer_evidence(report)}
 
 
 def customer_evidence(report: OrderReportIn) -> dict[str, Any] | None:
@@ -293,4 +293,5 @@ def subject_of(order: Order, program: ProgramFacts) -> Subject:
         evidence=order.evidence,
         program_closed=program.closed_at(order.placed_at),
         refunded_net=Money(order.refunded_net_micros, order.currency),
+        review_outcome=order.review_outcome,
     )

@@ -23,6 +23,11 @@ class OrderCancelled(Conflict):
     title = "The order is cancelled; it cannot be confirmed any more."
 
 
+class NothingToReview(Conflict):
+    code = "nothing_to_review"
+    title = "Nobody has to look at this order, or somebody has already."
+
+
 class TotalDiffers(Conflict):
     code = "total_differs"
     title = (

@@ -9,9 +9,17 @@ from affiliate.core.config import Settings
 
 def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages."""
-    from tracker.desks.manage import affiliates, audit_log, health, orders, programs, rules
+    from tracker.desks.manage import (
+        affiliates,
+        audit_log,
+        health,
+        orders,
+        programs,
+        rules,
+        statistics,
+    )
     from tracker.desks.manage.blueprint import manage
 
-    views = (health, affiliates, orders, rules, programs, audit_log)
+    views = (health, affiliates, orders, rules, programs, statistics, audit_log)
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)

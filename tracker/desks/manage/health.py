@@ -37,6 +37,7 @@ def overview_page() -> str:
         "overview",
         here,
         found=found,
+        to_review=numbers.to_review(session, program=program),
         waiting=waiting,
         top=[(people_ids.public(row_id), *rest) for row_id, *rest in found.top],
         words=sentences,

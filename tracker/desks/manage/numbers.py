@@ -101,6 +101,22 @@ def unconfirmed(session: Session, *, program: Program) -> list[Order]:
     )
 
 
+def to_review(session: Session, *, program: Program) -> int:
+    """How many orders wait for a person's word about a suspicious click."""
+    waiting = (
+        sa.select(sa.func.count())
+        .select_from(Decision)
+        .join(Order, Order.id == Decision.order_id)
+        .where(
+            Order.program_id == program.id,
+            Order.review_outcome.is_(None),
+            Decision.review_reason.is_not(None),
+            Decision.voided_at.is_(None),
+        )
+    )
+    return session.scalar(waiting) or 0
+
+
 def _affiliates(session: Session, program: Program, now: datetime) -> tuple[int, int, int]:
     since = now - timedelta(days=ACTIVE_DAYS)
     clicked = (

@@ -1,4 +1,4 @@
-"""Orders: search, the full trace of each in sentences, confirm and cancel."""
+"""Orders: search, the full trace of each in sentences, confirm, review and cancel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from payouts.commissions.rows import (
     reversals_of,
     when_available,
 )
-from tracker.attribution.decide import reference_of
+from tracker.attribution.decide import ReviewOutcome, reference_of
 from tracker.attribution.models import Decision
 from tracker.desks.acting import Answer, act
 from tracker.desks.manage import people, sentences
@@ -43,10 +43,12 @@ from tracker.orders.cancellation import cancel_order
 from tracker.orders.confirmation import confirm_by_person
 from tracker.orders.effects import refunds_of
 from tracker.orders.models import Order, OrderReport, ParkedCall
+from tracker.orders.review import review_order
 
 ROWS_MAX = 50
 STATUSES = ("unconfirmed", "confirmed", "cancelled")
-CREDITS = ("attributed", "unattributed")
+TO_REVIEW = "review"
+CREDITS = ("attributed", "unattributed", TO_REVIEW)
 SEARCH_CHARS_MAX = 200
 REASON_CHARS_MAX = 500
 
@@ -114,6 +116,22 @@ def confirm(order: str) -> Answer:
     )
 
 
+@manage.post("/orders/<order>/release")
+@actors
+def release(order: str) -> Answer:
+    """Let the suspicious click behind an order stand."""
+    return _review(order, ReviewOutcome.RELEASED, _("The order is released."))
+
+
+@manage.post("/orders/<order>/refusal")
+@actors
+def decline(order: str) -> Answer:
+    """Do not let it stand: the order is decided anew without it."""
+    return _review(
+        order, ReviewOutcome.DECLINED, _("The click is declined; the order is decided anew.")
+    )
+
+
 @manage.post("/orders/<order>/cancellation")
 @actors
 def cancel(order: str) -> Answer:
@@ -129,6 +147,24 @@ def cancel(order: str) -> Answer:
             now=now,
         ),
         done=_("Order %(order)s is cancelled; what it earned is taken back.", order=found.order_id),
+        back=url_for("manage.order", order=order),
+        page=lambda: order_page(order_row(order)),
+    )
+
+
+def _review(order: str, outcome: ReviewOutcome, done: str) -> Answer:
+    found = _mine(order)
+    return act(
+        lambda session, now: review_order(
+            session,
+            program_id=found.program_id,
+            order_id=found.order_id,
+            outcome=outcome,
+            reason=_reason(),
+            by=access.actor().label,
+            now=now,
+        ),
+        done=done,
         back=url_for("manage.order", order=order),
         page=lambda: order_page(order_row(order)),
     )
@@ -181,6 +217,9 @@ def order_page(row_id: int) -> str:
             .order_by(ParkedCall.id.desc())
         ).all(),
         confirmed_by=_person(session, found.confirmed_by),
+        reviewed_by=_person(session, found.reviewed_by),
+        to_review=found.review_outcome is None
+        and any(one.review_reason and one.voided_at is None for one in decisions),
         words=sentences,
     )
 
@@ -205,7 +244,9 @@ def _rows(
         query = query.where(Order.order_id == text)
     if status:
         query = query.where(Order.status == status)
-    if credit:
+    if credit == TO_REVIEW:
+        query = query.where(Decision.review_reason.is_not(None), Order.review_outcome.is_(None))
+    elif credit:
         query = query.where(Decision.outcome == credit)
     if before_id is not None:
         query = query.where(Order.id < before_id)

@@ -159,6 +159,22 @@ def void_reason(code: str | None) -> str:
     }.get(code, code or "")
 
 
+def review(reason: str, outcome: str | None) -> str:
+    """Why a person has to look at an order, and what they said."""
+    why = {
+        "flood": _(
+            "The click came in a flood: more of one address, or again and again of one device "
+            "on a flooded affiliate, than people click."
+        ),
+    }.get(reason, reason)
+    said = {
+        None: _("Nothing is released before somebody has looked."),
+        "released": _("A person released it."),
+        "declined": _("A person declined it."),
+    }.get(outcome, outcome or "")
+    return f"{why} {said}"
+
+
 def source(code: str) -> str:
     """Who reported an order."""
     return {
@@ -208,6 +224,8 @@ def action(code: str) -> str:
         "payouts.unlock": _("unlocked payouts"),
         "order.cancel": _("cancelled an order"),
         "order.confirm": _("confirmed an order"),
+        "order.review_released": _("released an order after a review"),
+        "order.review_declined": _("declined an order's click after a review"),
         "order.conflict": _("contradicted a report and was refused"),
         "email.change": _("changed their address"),
         "invitation.send": _("invited somebody"),
