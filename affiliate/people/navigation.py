@@ -52,6 +52,7 @@ DESKS = (
             Entry(_l("Overview"), "/manage", "home"),
             Entry(_l("Applications"), "/manage/applications", "inbox"),
             Entry(_l("Affiliates"), "/manage/affiliates", "users"),
+            Entry(_l("Statistics"), "/manage/statistics", "chart-bar"),
             Entry(_l("Orders"), "/manage/orders", "shopping-cart"),
             Entry(_l("Rules"), "/manage/rules", "scale"),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
@@ -78,6 +79,7 @@ DESKS = (
         (
             Entry(_l("Home"), "/account", "home"),
             Entry(_l("Links"), "/account/links", "link"),
+            Entry(_l("Statistics"), "/account/statistics", "chart-bar"),
             Entry(_l("Clicks"), "/account/clicks", "click"),
             Entry(_l("Orders"), "/account/orders", "shopping-cart"),
             Entry(_l("Money"), "/account/money", "wallet"),

@@ -109,6 +109,11 @@ def _cell(unit: Unit, value: int | Money | None) -> str:
     return str(Decimal(value) / PPM) if unit is Unit.RATE else str(value)
 
 
+def affiliate_name(session: Session, enrollment_id: int) -> str:
+    """What the program calls an affiliate."""
+    return _names(session, By.AFFILIATE, [enrollment_id])[enrollment_id][1]
+
+
 def _names(session: Session, by: By, keys: Sequence[Any]) -> dict[Any, tuple[str, str]]:
     if by is By.LINK:
         links = sa.select(Link.id, Link.code, Link.name).where(Link.id.in_(keys))

@@ -21,12 +21,13 @@ def set_up(app: Flask, _settings: Settings) -> None:
         money,
         orders,
         statements,
+        statistics,
         team,
         terms,
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, money, statements, team, terms)
+    views = (home, links, clicks, orders, money, statements, statistics, team, terms)
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     app.register_blueprint(account)

@@ -18,7 +18,7 @@ NOTHING = "—"
 
 def set_up(app: Flask) -> None:
     """Register the filters."""
-    for made in (number, rate, cents, short_day, month, referrer):
+    for made in (number, rate, grown, cents, short_day, month, referrer):
         app.jinja_env.filters.setdefault(made.__name__, made)
 
 
@@ -32,6 +32,12 @@ def rate(ppm: int | None) -> str:
     if ppm is None:
         return NOTHING
     return str(format_percent(Decimal(ppm) / PPM, format="#,##0.0#%", locale=get_locale()))
+
+
+def grown(ppm: int) -> str:
+    """`12.3%`, from tenfold on without a fraction."""
+    shape = "#,##0.#%" if ppm < 10 * PPM else "#,##0%"
+    return str(format_percent(Decimal(ppm) / PPM, format=shape, locale=get_locale()))
 
 
 def cents(value: Money | None) -> Money | None:

@@ -1,0 +1,32 @@
+"""The affiliate's own figures: by day, link, sub-id, material, country, device and reason."""
+
+from __future__ import annotations
+
+from affiliate.core.db import db
+from affiliate.people.access import affiliates
+from tracker.desks import statistics as shared
+from tracker.desks.account.blueprint import Answer, account, in_program, page
+from tracker.desks.account.place import Place
+from tracker.stats.api import csv_response
+
+
+@account.get("/statistics")
+@affiliates
+@in_program
+def statistics(place: Place) -> Answer:
+    """Figures of a period against the one before, and what they are made of."""
+    return page("statistics", place, view=shared.read(_reader(place)))
+
+
+@account.get("/statistics.csv")
+@affiliates
+@in_program
+def statistics_csv(place: Place) -> Answer:
+    """Every row of the same question as a file."""
+    return csv_response(*shared.csv_parts(_reader(place)))
+
+
+def _reader(place: Place) -> shared.Reader:
+    return shared.Reader(
+        db.session(), place.program, place.enrollment.id, place.now, "account.statistics"
+    )

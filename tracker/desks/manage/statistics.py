@@ -1,0 +1,32 @@
+"""A program's figures: by day, affiliate, link, material, country, device, reason, coupon."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from affiliate.core import clock
+from affiliate.core.db import db
+from tracker.desks import statistics as shared
+from tracker.desks.manage.blueprint import Place, manage, page, place, readers
+from tracker.stats.api import csv_response
+
+
+@manage.get("/statistics")
+@readers
+def statistics() -> str:
+    """Figures of a period against the one before, and what they are made of."""
+    here = place()
+    return page("statistics", here, view=shared.read(_reader(here)))
+
+
+@manage.get("/statistics.csv")
+@readers
+def statistics_csv() -> Response:
+    """Every row of the same question as a file."""
+    return csv_response(*shared.csv_parts(_reader(place())))
+
+
+def _reader(here: Place) -> shared.Reader:
+    session = db.session()
+    now = clock.now(session)
+    return shared.Reader(session, here.required, None, now, "manage.statistics")
