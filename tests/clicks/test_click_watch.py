@@ -141,12 +141,12 @@ def test_an_alarm_is_said_once_a_minute_and_when_it_is_over(
     at = datetime.now(UTC) - timedelta(hours=1)
     recorder.click(link_id=shop.link_id, clicked_at=at, address="::1", agent=CHROME)
     (path,) = (settings.data_dir / "journal").glob("*.kpj")
+    set_up("INFO")
     watch = Watch(settings)
     for _ in range(3):
         watch.look({})
     said = "".join(capfd.readouterr())
     assert said.count(Alarm.LAGS.sentence) == 1
-    set_up("INFO")
     watch.look({path.stem: path.stat().st_size})
     watch.look({path.stem: path.stat().st_size})
     assert "".join(capfd.readouterr()).count("the journal is well again") == 1

@@ -27,7 +27,6 @@ from tracker.clicks.database import connect
 from tracker.clicks.freshness import LinkRefresher
 from tracker.clicks.journal import FOLDER, SUFFIX
 from tracker.clicks.judging import LinkFacts
-from tracker.clicks.links import SNAPSHOT, LinkTable
 from tracker.clicks.loading import load_records, quarantine, rejected
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, Scan, scan
@@ -60,6 +59,8 @@ TAKE_SPILL = """
         SELECT id FROM click_spill ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING id, record
 """
+UNACCEPTABLE: Final = (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError)
+"""What one record can be at fault for: the table refuses it, or it names an absurd instant."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +84,7 @@ class Loader:
 
     def run(self, stop: threading.Event) -> None:
         """Load until ``stop`` is set, whatever becomes of the database meanwhile."""
-        table = LinkTable()
-        snapshot = self._settings.data_dir / SNAPSHOT
-        table.read_snapshot(snapshot)
-        refresher = LinkRefresher(table, self._settings, snapshot=snapshot)
+        refresher = LinkRefresher(None, self._settings)
         refresher.start()
         try:
             while not stop.is_set():
@@ -214,7 +212,7 @@ class Loader:
                 if check_present:
                     raise
                 check_present = True
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
+            except UNACCEPTABLE as error:
                 # A record that the table refuses must not hold up those behind it: halve
                 # the batch until it stands alone, then put it into quarantine.
                 log.error("a batch of clicks was refused", rows=len(records), error=str(error))
@@ -242,7 +240,9 @@ class Loader:
         check_present: bool,
     ) -> list[Reject]:
         """The batch into the open transaction; returns what went to quarantine."""
-        homeless = load_records(connection, records, self._facts, check_present=check_present)
+        homeless: list[ClickRecord] = []
+        if records:
+            homeless = load_records(connection, records, self._facts, check_present=check_present)
         lost = [*rejects, *rejected(homeless, offset, RejectReason.UNKNOWN_LINK)]
         if lost:
             log.error("a journal has bytes that are no click", source=source, pieces=len(lost))
@@ -266,7 +266,7 @@ class Loader:
                 if check_present:
                     raise
                 check_present = True
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
+            except UNACCEPTABLE as error:
                 log.error("a batch of spilled clicks was refused", error=str(error))
                 if rows_max == 1:
                     return self._reject_spilled(connection)

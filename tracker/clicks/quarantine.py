@@ -180,7 +180,7 @@ def _load(connection: psycopg.Connection, found: dict[int, ClickRecord]) -> list
     try:
         with connection.transaction():
             homeless = load_records(connection, list(found.values()), {}, check_present=True)
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, ValueError, OverflowError) as error:
         if len(found) == 1:
             (piece_id,) = found
             detail = str(error).partition("\n")[0]
