@@ -38,6 +38,9 @@ bench-orders: $(INSTALLED) ## the order benchmark: a complete order against a no
 bench-peers: $(INSTALLED) ## clicks and orders beside two Django packages; the first run installs them
 	@$(BIN)/python -m bench.peers $(ARGS)
 
+bench-loader: $(INSTALLED) ## the loader benchmark: all it does against a bare COPY of the same rows
+	@$(BIN)/python -m bench.loader $(ARGS)
+
 demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --orders 5000", see --help
 	@$(BIN)/kopeck local demo-data $(ARGS)
 

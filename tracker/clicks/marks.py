@@ -20,6 +20,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from tracker.clicks.arrays import bigints
 from tracker.clicks.judging import (
     QUARTER_MS,
     Candidate,
@@ -117,7 +118,7 @@ def read_marks(connection: psycopg.Connection, open_clicks: Sequence[Candidate])
         here = _on(day, open_clicks, days)
         wanted = {click.mark for click in here}
         wanted.update(click.handed_out for click in here if click.handed_out is not None)
-        latest.update(connection.execute(_of_day(READ, day), (sorted(wanted),)))
+        latest.update(connection.execute(_of_day(READ, day), (bigints(sorted(wanted)),)))
     stored = frozenset(latest)
     for day in sorted(kept):
         _add_handed_out(connection, _on(day, open_clicks, days), latest)
@@ -143,7 +144,8 @@ def write_marks(
         if new:
             _copy(connection, day, ((mark, touched[mark]) for mark in new))
         if moved:
-            connection.execute(_of_day(MOVE, day), (moved, [touched[mark] for mark in moved]))
+            instants = bigints([touched[mark] for mark in moved])
+            connection.execute(_of_day(MOVE, day), (bigints(moved), instants))
 
 
 def keep_tables(connection: psycopg.Connection, *, now: datetime) -> list[str]:

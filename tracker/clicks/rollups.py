@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 
+from tracker.clicks.arrays import bigints, column
 from tracker.clicks.judging import Candidate, LinkFacts, Slot
 from tracker.clicks.rows import values_of
 from tracker.clicks.rules import (
@@ -214,14 +215,15 @@ def _add(counts: Counts, key: Key, *numbers: int) -> None:
 
 def write(connection: psycopg.Connection, batch: Batch) -> None:
     """Add a batch to every table that it touches."""
-    carried = batch.program_of
-    _upsert(connection, LINK_DAYS, batch.link_days, carried)
-    _upsert(connection, LINK_HOURS, batch.link_hours)
-    _upsert(connection, LINK_DROPS, batch.link_drops)
+    # One behind the other without waiting: while PostgreSQL works, the next is packed.
+    with connection.pipeline():
+        _upsert(connection, LINK_DAYS, batch.link_days, batch.program_of)
+        _upsert(connection, LINK_HOURS, batch.link_hours)
+        _upsert(connection, LINK_DROPS, batch.link_drops)
+        _upsert(connection, PROGRAM_DAYS, batch.program_days)
+        _upsert(connection, PROGRAM_HOURS, batch.program_hours)
+        _upsert(connection, PROGRAM_DROPS, batch.program_drops)
     _write_values(connection, LINK_VALUES, batch.link_values)
-    _upsert(connection, PROGRAM_DAYS, batch.program_days)
-    _upsert(connection, PROGRAM_HOURS, batch.program_hours)
-    _upsert(connection, PROGRAM_DROPS, batch.program_drops)
     _write_values(connection, PROGRAM_VALUES, batch.program_values)
 
 
@@ -235,12 +237,18 @@ def _upsert(
         return
     # In the order of the key: rows of neighbours lie on the same pages.
     keys = sorted(counts)
-    columns: list[Sequence[Any]] = [list(column) for column in zip(*keys, strict=True)]
+    columns = _columns(table, keys, [counts[key] for key in keys])
     if table.carried:
         assert carried is not None
-        columns.append([carried[key] for key in keys])
-    columns += [list(column) for column in zip(*(counts[key] for key in keys), strict=True)]
+        columns.insert(len(table.key), bigints([carried[key] for key in keys]))
     connection.execute(_UPSERTS[table.name], columns)
+
+
+def _columns(table: Table, keys: Sequence[Key], numbers: Sequence[Sequence[int]]) -> list[Any]:
+    kinds = table.key.values()
+    # A group has one column less than a key: it is asked without the value.
+    named = [column(kind, part) for kind, part in zip(kinds, zip(*keys, strict=True))]  # noqa: B905
+    return [*named, *(bigints(part) for part in zip(*numbers, strict=True))]
 
 
 _full: WeakKeyDictionary[psycopg.Connection, set[tuple[str, Key]]] = WeakKeyDictionary()
@@ -270,9 +278,9 @@ def _write_values(connection: psycopg.Connection, table: Table, counts: Counts) 
 def _add_known(connection: psycopg.Connection, table: Table, counts: Counts) -> Counts:
     """Add to the rows that are there; returns the others, in the order of the clicks."""
     keys = sorted(counts)
-    columns = [list(column) for column in zip(*keys, strict=True)]
-    columns += [list(column) for column in zip(*(counts[key] for key in keys), strict=True)]
-    updated = connection.execute(_ADD_KNOWN[table.name], [list(range(len(keys))), *columns])
+    columns = _columns(table, keys, [counts[key] for key in keys])
+    numbered = [bigints(range(len(keys))), *columns]
+    updated = connection.execute(_ADD_KNOWN[table.name], numbered)
     there = {keys[number] for (number,) in updated}
     return {key: numbers for key, numbers in counts.items() if key not in there}
 
@@ -285,7 +293,8 @@ def _add_known_sql(table: Table) -> str:
     same = " AND ".join(f"counted.{name} = b_{name}" for name in table.key)
     return (
         f"UPDATE {table.name} AS counted SET {added} "  # noqa: S608
-        f"FROM unnest(%b::int[], {given}) AS batch (number, {names}) WHERE {same} RETURNING number"
+        f"FROM unnest(%b::bigint[], {given}) AS batch (number, {names}) "
+        f"WHERE {same} RETURNING number"
     )
 
 
@@ -298,7 +307,7 @@ def _room(connection: psycopg.Connection, table: Table, groups: set[Key]) -> dic
     full = _full.setdefault(connection, set())
     asked = sorted(group for group in groups if (table.name, group) not in full)
     if asked:
-        columns = [list(range(len(asked))), *(list(c) for c in zip(*asked, strict=True))]
+        columns = [bigints(range(len(asked))), *_columns(table, asked, [])]
         for number, values in connection.execute(_VALUES[table.name], columns):
             room[asked[number]] = VALUES_PER_LINK_DAY_MAX - values
             if values >= VALUES_PER_LINK_DAY_MAX:
@@ -316,7 +325,7 @@ def _values_sql(table: Table) -> str:
     return (
         f"SELECT number, (SELECT count(*) FROM {table.name} AS there "  # noqa: S608
         f"WHERE {same} AND value <> '{OTHER_VALUES}') "
-        f"FROM unnest(%b::int[], {given}) AS batch (number, {names})"
+        f"FROM unnest(%b::bigint[], {given}) AS batch (number, {names})"
     )
 
 

@@ -1,0 +1,69 @@
+"""Columns of a batch as PostgreSQL's binary arrays, packed at once.
+
+psycopg looks at every element of a list by itself, which for a batch of clicks costs more
+than all their counting. Format: the number of dimensions, whether there are NULLs, the
+element's type, length and first index, then each element behind its own length (array_send
+in PostgreSQL's arrayfuncs.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from struct import Struct, pack
+from typing import Any, Final
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_HEAD: Final = Struct(">iiIii")
+_DAY_0: Final = date(2000, 1, 1).toordinal()
+_TIME_0: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+_MICROSECOND: Final = timedelta(microseconds=1)
+_BIGINT, _DATE, _TIMESTAMPTZ = 20, 1082, 1184
+"""Numbers of the types in pg_type, which never change."""
+
+
+class Packed:
+    """An array that is packed already."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Packed) -> bytes:
+        return obj.raw
+
+
+psycopg.adapters.register_dumper(Packed, _PackedDumper)
+
+
+def bigints(numbers: Sequence[int]) -> Packed:
+    """A bigint[]."""
+    return _packed(_BIGINT, "q", 8, numbers)
+
+
+def column(kind: str, values: Sequence[Any]) -> Any:
+    """One column of a batch by the name of its type, for a parameter `%b::<kind>[]`."""
+    if kind == "bigint":
+        return bigints(values)
+    if kind == "date":
+        return _packed(_DATE, "i", 4, [day.toordinal() - _DAY_0 for day in values])
+    if kind == "timestamptz":
+        return _packed(_TIMESTAMPTZ, "q", 8, [(at - _TIME_0) // _MICROSECOND for at in values])
+    return list(values)
+
+
+def _packed(oid: int, letter: str, size: int, values: Sequence[int]) -> Packed:
+    number = len(values)
+    if not number:
+        return Packed(pack(">iiI", 0, 0, oid))
+    both = [size] * (2 * number)
+    both[1::2] = values
+    return Packed(_HEAD.pack(1, 0, oid, number, 1) + pack(">" + f"i{letter}" * number, *both))
