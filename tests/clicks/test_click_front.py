@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import RFC_4122, UUID
 
 import pytest
 import sqlalchemy as sa
@@ -21,8 +22,9 @@ from affiliate.links.models import Link
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from tracker.clicks import records, tokens
-from tracker.clicks.front import ClickFront
+from tracker.clicks.front import ClickFront, _forget_parent
 from tracker.clicks.links import SNAPSHOT
+from tracker.clicks.redirecting import PREPARED_AT_ONCE
 from tracker.clicks.rules import DropReason
 
 AWAY = "postgresql+psycopg://nobody@127.0.0.1:9/none"
@@ -459,7 +461,67 @@ class TestFailures:
         self, settings: Settings, shop: Shop, ask: Ask, front: ClickFront
     ) -> None:
         assert ask().token
-        front._pid = 0  # what a forked child sees: the number is another process's
+        _forget_parent(weakref.ref(front))  # what the interpreter calls in a forked child
         assert ask().token
         assert len(list((settings.data_dir / "journal").glob("*.kpj"))) == 2
-        assert front._pid == os.getpid()
+
+
+class TestWhatTheAddressAndTheProxySay:
+    @pytest.mark.parametrize(
+        ("query", "creative"),
+        [
+            ("cr=banner-7", b"banner-7"),
+            ("cr=" + "b" * 40, b"b" * 40),
+            ("cr=" + "b" * 41, b""),
+            ("cr=two%20words", b""),
+            ("cr=%F0%9F%98%80", b""),
+            ("cr=", b""),
+        ],
+    )
+    def test_a_creative_is_written_down_by_its_code(
+        self, ask: Ask, settings: Settings, query: str, creative: bytes
+    ) -> None:
+        assert ask(QUERY_STRING=query).token
+        (record,) = journalled(settings)
+        assert record.creative == creative
+
+    @pytest.mark.parametrize(
+        ("header", "said", "country"),
+        [
+            ("CF-IPCountry", "ru", b"RU"),
+            ("CF-IPCountry", "RUS", b""),
+            ("CF-IPCountry", "T1", b""),
+            ("CF-IPCountry", "é1", b""),
+            ("", "RU", b""),
+        ],
+    )
+    def test_a_country_is_believed_from_the_configured_header_alone(
+        self, settings: Settings, shop: Shop, header: str, said: str, country: bytes
+    ) -> None:
+        front = ClickFront(flask_stand_in, replace(settings, country_header=header))
+        try:
+            assert ask_of(front)(HTTP_CF_IPCOUNTRY=said).token
+        finally:
+            front.stop()
+        (record,) = journalled(settings)
+        assert record.country == country
+
+    def test_ids_and_cookies_prepared_ahead_are_each_used_once(
+        self, ask: Ask, settings: Settings
+    ) -> None:
+        clicks = 3 * PREPARED_AT_ONCE
+        cookies = {ask().headers["Set-Cookie"] for _ in range(clicks)}
+        found = journalled(settings)
+        assert len(cookies) == len({record.visitor_id for record in found}) == clicks
+        assert len({record.click_id for record in found}) == clicks
+        assert all(tokens.is_click_id(UUID(bytes=record.click_id)) for record in found)
+        assert all(UUID(bytes=record.click_id).variant == RFC_4122 for record in found)
+
+    def test_more_agents_than_are_remembered_are_written_down_all_the_same(
+        self, ask: Ask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tracker.clicks.redirecting.AGENTS_REMEMBERED_MAX", 3)
+        agents = [f"Mozilla/5.0 (Windows NT 10.0) Browser/{number}" for number in range(10)]
+        for agent in agents * 2:
+            assert ask(HTTP_USER_AGENT=agent).token
+        assert [record.agent.decode() for record in journalled(settings)] == agents * 2

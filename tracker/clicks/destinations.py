@@ -21,7 +21,10 @@ SUB_IDS: Final = ("s1", "s2", "s3", "s4", "s5")
 SUB_ID_CHARS_MAX: Final = 100
 QUERY_CHARS_MAX: Final = 4096
 PARAMETERS_MAX: Final = 100
-_WANTED = frozenset((*SUB_IDS, "to"))
+CREATIVE_PARAMETER: Final = "cr"
+CREATIVE_CHARS_MAX: Final = 40
+_WANTED = frozenset((*SUB_IDS, CREATIVE_PARAMETER, "to"))
+_CREATIVE_CHARS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 class BadQuery(Enum):
@@ -37,10 +40,12 @@ class ClickQuery:
 
     to: str | None
     sub_ids: tuple[str | None, ...]
+    creative: str | None = None
+    """The promo material that was clicked, by its code; anything that is no code is absent."""
 
 
 def read_query(text: str) -> ClickQuery | BadQuery:
-    """Read ``to`` and ``s1…s5``; the first of equal names wins, other names are ignored.
+    """Read ``to``, ``s1…s5`` and ``cr``; the first of equal names wins, other names are ignored.
 
     ``text`` is QUERY_STRING as WSGI gives it (bytes as Latin-1, still percent-encoded).
     Too long or too many is TOO_LONG; a line break in a value we use is LINE_BREAK. Other
@@ -57,7 +62,9 @@ def read_query(text: str) -> ClickQuery | BadQuery:
                 return BadQuery.LINE_BREAK
             found[name] = raw.decode("utf-8", "replace")
     sub_ids = tuple(clean_sub_id(found.get(name)) for name in SUB_IDS)
-    return ClickQuery(found.get("to"), sub_ids)
+    creative = found.get(CREATIVE_PARAMETER, "")
+    known = len(creative) <= CREATIVE_CHARS_MAX and _CREATIVE_CHARS.issuperset(creative)
+    return ClickQuery(found.get("to"), sub_ids, creative if known and creative else None)
 
 
 def clean_sub_id(text: str | None) -> str | None:
