@@ -9,6 +9,7 @@ import marshmallow as ma
 import sqlalchemy as sa
 from flask import Flask
 
+from affiliate.core import clock
 from affiliate.core.api import api_blueprint, register
 from affiliate.core.config import Settings
 from affiliate.core.db import db
@@ -20,6 +21,8 @@ from affiliate.people.access import api_key, api_scope
 from tracker.clicks.destinations import SUB_IDS
 from tracker.clicks.receipts import receipt
 from tracker.clicks.rules import DropReason
+from tracker.clicks.tokens import is_click_id
+from tracker.stats.receipts import credited_orders, may_be_on_its_way
 
 blueprint = api_blueprint("clicks", "/api/v1/clicks", "Receipts of clicks")
 
@@ -27,6 +30,15 @@ blueprint = api_blueprint("clicks", "/api/v1/clicks", "Receipts of clicks")
 class NoReceipt(NotFound):
     code = "no_receipt"
     title = "No such click is recorded. One that was made this second appears in the next."
+
+
+class NotLoadedYet(NoReceipt):
+    code = "not_loaded_yet"
+    title = "The click was made a moment ago and is not stored yet. Ask again in a second."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 class SubIds(ma.Schema):
@@ -58,6 +70,9 @@ class ReceiptOut(ma.Schema):
     deep_link = ma.fields.String(allow_none=True)
     deep_link_refused = ma.fields.Boolean()
     sub_ids = ma.fields.Nested(SubIds)
+    order = ma.fields.String(
+        allow_none=True, metadata={"description": "The shop's id of the order credited to it"}
+    )
 
 
 @blueprint.get("/<uuid:click_id>")
@@ -65,9 +80,13 @@ class ReceiptOut(ma.Schema):
 @blueprint.response(200, ReceiptOut)
 def show(click_id: UUID) -> dict[str, Any]:
     """The receipt of one click of the key's program."""
-    found = receipt(db.session(), click_id=click_id)
+    session = db.session()
+    found = receipt(session, click_id=click_id)
+    if found is None and is_click_id(click_id) and may_be_on_its_way(click_id, clock.now(session)):
+        raise NotLoadedYet
     if found is None or found.program_id != api_key().program_id:
         raise NoReceipt
+    orders = credited_orders(session, enrollment_id=found.enrollment_id, click_ids=[click_id])
     code = db.session.scalar(sa.select(Link.code).where(Link.id == found.link_id))
     return {
         "click_id": found.click_id,
@@ -82,6 +101,7 @@ def show(click_id: UUID) -> dict[str, Any]:
         "deep_link": found.deep_link,
         "deep_link_refused": found.deep_link_refused,
         "sub_ids": dict(zip(SUB_IDS, found.sub_ids, strict=True)),
+        "order": orders[click_id].order_id if click_id in orders else None,
     }
 
 

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from flask import request, url_for
-from sqlalchemy.dialects.postgresql import JSONB
+from flask import current_app, request, url_for
 from sqlalchemy.orm import Session
 
+from affiliate.core.config import Settings
 from affiliate.core.db import db
-from affiliate.core.errors import Malformed
+from affiliate.core.errors import Malformed, NotFound
 from affiliate.core.ids import public_id
 from affiliate.links.models import Link
 from affiliate.people.access import affiliates
-from payouts.commissions.models import Commission
-from tracker.attribution.models import Decision
-from tracker.attribution.rules import CLOCK_SKEW_MAX
 from tracker.clicks.models import Click
 from tracker.clicks.rules import DropReason
-from tracker.clicks.tokens import clicked_at_of, is_click_id
+from tracker.clicks.tokens import clicked_at_of, is_click_id, signing_keys
 from tracker.desks.account import sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.orders import PREFIX as ORDER_PREFIX
-from tracker.desks.account.orders import order_number
 from tracker.desks.account.place import Place
-from tracker.orders.models import Order
+from tracker.stats.receipts import (
+    PASTED_CHARS_MAX,
+    click_named,
+    credited_orders,
+    may_be_on_its_way,
+)
 
 PAGE_ROWS_MAX = 50
-EXPORT_ROWS_MAX = 20_000
+ROWS_PER_FETCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +59,43 @@ class ClickLine:
     order: CreditedOrder | None
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What somebody pasted, and what there is of it."""
+
+    text: str
+    outcome: str
+    """found, waiting (a moment ago, not stored yet), absent (no click of the reader's),
+    unreadable (no click's id, token or address)."""
+    line: ClickLine | None
+
+
 @account.get("/clicks")
 @affiliates
 @in_program
 def clicks(place: Place) -> Answer:
-    """The latest clicks, newest first."""
+    """The latest clicks, newest first, of one link where it is named; and one looked up."""
+    session = db.session()
     before = _click_id(request.args.get("before"))
-    lines = click_lines(db.session(), place=place, rows_max=PAGE_ROWS_MAX + 1, before=before)
+    link = _link(session, place)
+    lines = click_lines(session, place=place, rows_max=PAGE_ROWS_MAX + 1, before=before, link=link)
     more = len(lines) > PAGE_ROWS_MAX
     lines = lines[:PAGE_ROWS_MAX]
-    older = url_for(".clicks", before=lines[-1].click_id) if more else None
-    newest = url_for(".clicks") if before else None
-    return page("clicks", place, lines=lines, older=older, newest=newest)
+    code = link and link.code
+    older = url_for(".clicks", before=lines[-1].click_id, link=code) if more else None
+    newest = url_for(".clicks", link=code) if before else None
+    return page(
+        "clicks", place, lines=lines, older=older, newest=newest, link=link,
+        lookup=_lookup(session, place),
+    )  # fmt: skip
 
 
 @account.get("/clicks.csv")
 @affiliates
 @in_program
 def clicks_csv(place: Place) -> Answer:
-    """The latest 20,000 clicks as a file."""
-    lines = click_lines(db.session(), place=place, rows_max=EXPORT_ROWS_MAX, before=None)
+    """Every click as a file, of one link where it is named."""
+    lines = _all_lines(place, _link(db.session(), place))
     head = ("clicked_at", "link", "sub_ids", "referrer", "outcome", "why", "order")
     return csv_answer(
         f"clicks-{place.program.slug}.csv",
@@ -97,8 +115,26 @@ def clicks_csv(place: Place) -> Answer:
     )
 
 
+def _all_lines(place: Place, link: Link | None) -> Iterator[ClickLine]:
+    """Page by page, each behind the last click of the one before."""
+    before: UUID | None = None
+    while True:
+        session = db.session()
+        lines = click_lines(session, place=place, rows_max=ROWS_PER_FETCH, before=before, link=link)
+        yield from lines
+        if len(lines) < ROWS_PER_FETCH:
+            return
+        before = lines[-1].click_id
+
+
 def click_lines(
-    session: Session, *, place: Place, rows_max: int, before: UUID | None
+    session: Session,
+    *,
+    place: Place,
+    rows_max: int,
+    before: UUID | None,
+    link: Link | None = None,
+    click_id: UUID | None = None,
 ) -> list[ClickLine]:
     """An affiliate's clicks with their links and the orders that they were credited with."""
     query = (
@@ -108,51 +144,51 @@ def click_lines(
         .order_by(Click.clicked_at.desc(), Click.click_id)
         .limit(rows_max)
     )
+    if link is not None:
+        query = query.where(Click.link_id == link.id)
+    if click_id is not None:
+        query = query.where(Click.click_id == click_id, Click.clicked_at == clicked_at_of(click_id))
     if before is not None:
         at = clicked_at_of(before)
         same = sa.and_(Click.clicked_at == at, Click.click_id > before)
         query = query.where(sa.or_(Click.clicked_at < at, same))
     rows = session.execute(query).all()
-    orders = credited_orders(session, place, [row[0] for row in rows])
-    return [_line(click, name, code, orders.get(str(click.click_id))) for click, name, code in rows]
-
-
-def credited_orders(
-    session: Session, place: Place, found: Sequence[Click]
-) -> dict[str, CreditedOrder]:
-    """The order that each of these clicks was credited with, by the click's id.
-
-    An order is earned after its click, so the affiliate's own commissions since the oldest
-    of these clicks are all that is read.
-    """
-    if not found:
-        return {}
-    share = sa.func.jsonb_array_elements(Decision.shares).table_valued(
-        sa.column("value", JSONB), name="share"
+    found = credited_orders(
+        session, enrollment_id=place.enrollment.id, click_ids=[row[0].click_id for row in rows]
     )
-    click_id = share.c.value["click_id"].astext
-    rows = session.execute(
-        sa.select(click_id, Order.id, Order.order_id)
-        .select_from(Commission)
-        .join(Order, Order.id == order_number())
-        .join(
-            Decision,
-            sa.and_(Decision.order_id == Order.id, Decision.number == Commission.decision),
-        )
-        .join(share, sa.true())
-        .where(
-            Commission.enrollment_id == place.enrollment.id,
-            Commission.level == 1,
-            Commission.voided_at.is_(None),
-            Commission.earned_at >= min(click.clicked_at for click in found) - CLOCK_SKEW_MAX,
-            click_id.in_([str(click.click_id) for click in found]),
-        )
-        .order_by(Order.id)
-    )
-    return {
-        click_id: CreditedOrder(public_id(ORDER_PREFIX, number), order_id)
-        for click_id, number, order_id in rows
+    orders = {
+        click_id: CreditedOrder(public_id(ORDER_PREFIX, order.row_id), order.order_id)
+        for click_id, order in found.items()
     }
+    return [_line(click, name, code, orders.get(click.click_id)) for click, name, code in rows]
+
+
+def _link(session: Session, place: Place) -> Link | None:
+    code = request.args.get("link", "").replace("\0", "")
+    if not code:
+        return None
+    link = session.scalar(
+        sa.select(Link).where(Link.code == code, Link.enrollment_id == place.enrollment.id)
+    )
+    if link is None:
+        raise NotFound
+    return link
+
+
+def _lookup(session: Session, place: Place) -> Lookup | None:
+    text = request.args.get("find", "")[:PASTED_CHARS_MAX].strip()
+    if not text:
+        return None
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    click_id = click_named(text, signing_keys(settings.keys("click-token")))
+    if click_id is None:
+        return Lookup(text, "unreadable", None)
+    found = click_lines(session, place=place, rows_max=1, before=None, click_id=click_id)
+    if found:
+        return Lookup(text, "found", found[0])
+    # The same words for somebody else's click as for none at all.
+    waiting = may_be_on_its_way(click_id, place.now)
+    return Lookup(text, "waiting" if waiting else "absent", None)
 
 
 def _line(click: Click, name: str, code: str, order: CreditedOrder | None) -> ClickLine:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from flask import stream_with_context
 from werkzeug.wrappers import Response
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a cell a formula (docs/security.md, A31)."""
 
 
+CHUNK_CHARS = 64 * 1024
+
+
 def csv_answer(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Response:
-    """A download of these rows: RFC 4180, UTF-8 with the mark that Excel needs."""
+    """A download of these rows: RFC 4180, UTF-8 with the mark that Excel needs.
+
+    Rows are taken while the file is sent, so that any number of them fits into memory.
+    """
+    answer = Response(
+        stream_with_context(_written(head, rows)), content_type="text/csv; charset=utf-8"
+    )
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+def _written(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     text = io.StringIO()
     writer = csv.writer(text)
+    text.write("\ufeff")
     writer.writerow(head)
     for row in rows:
         writer.writerow([safe_cell(cell) for cell in row])
-    answer = Response("\ufeff" + text.getvalue(), content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+        if text.tell() >= CHUNK_CHARS:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
 
 
 def safe_cell(cell: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,7 +33,7 @@ from tracker.orders.models import Order
 
 PREFIX = "ord"
 PAGE_ROWS_MAX = 40
-EXPORT_ROWS_MAX = 20_000
+ROWS_PER_FETCH = 1_000
 
 
 class Shown(StrEnum):
@@ -125,8 +126,8 @@ def orders(place: Place) -> Answer:
 @affiliates
 @in_program
 def orders_csv(place: Place) -> Answer:
-    """The same list as a file, at most 20,000 rows."""
-    lines = order_lines(db.session(), place=place, shown=_shown(), rows_max=EXPORT_ROWS_MAX)
+    """The same list as a file, of any length."""
+    lines = _all_lines(place, _shown())
     head = ("order", "placed_at", "level", "status", "commission", "taken_back", "currency", "why")
     return csv_answer(
         f"orders-{place.program.slug}.csv",
@@ -145,6 +146,19 @@ def orders_csv(place: Place) -> Answer:
             for line in lines
         ),
     )
+
+
+def _all_lines(place: Place, shown: Shown) -> Iterator[OrderLine]:
+    """Page by page, each behind the last commission of the one before."""
+    before_id: int | None = None
+    while True:
+        lines = order_lines(
+            db.session(), place=place, shown=shown, rows_max=ROWS_PER_FETCH, before_id=before_id
+        )
+        yield from lines
+        if len(lines) < ROWS_PER_FETCH:
+            return
+        before_id = lines[-1].commission.id
 
 
 @account.get("/orders/<public>")
