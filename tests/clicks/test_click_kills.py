@@ -26,9 +26,9 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
 from affiliate.core.embedded.servers import Servers
-from tracker.clicks.links import SNAPSHOT
 from tracker.clicks.loader import Loader
 from tracker.clicks.recording import ClickRecorder
+from tracker.clicks.snapshot import SNAPSHOT, is_whole
 from tracker.clicks.tokens import ClickToken, read, signing_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -253,7 +253,7 @@ def test_f17_a_restarted_process_redirects_with_both_servers_away_and_loads_late
     keeper = LoaderProcess(settings)
     keeper.start()
     deadline = time.monotonic() + 30
-    while not (settings.data_dir / SNAPSHOT).exists():
+    while not is_whole(settings.data_dir / SNAPSHOT):
         assert time.monotonic() < deadline, "the loader wrote no snapshot"
         time.sleep(0.05)
     keeper.kill()

@@ -211,14 +211,14 @@ class TestSnapshot:
         keeper: SnapshotKeeper,
         path: Path,
     ) -> None:
-        add_links(session, shop, 600)
+        add_links(session, shop, 2500)
         assert keeper.round(connection, demo_clock=True, slice_s=0)
         table = looking(path)
         assert not table.loaded
         keep(keeper, connection)
         table.look_at_snapshot()
         assert table.loaded
-        assert table.find("c600")
+        assert table.find("c2500")
 
     def test_the_old_file_answers_until_its_successor_is_whole(
         self, shop: Shop, connection: psycopg.Connection, keeper: SnapshotKeeper, path: Path
@@ -401,6 +401,33 @@ class TestCap:
         assert given.links_in_memory_max == 7
         with pytest.raises(SettingsError, match="KOPECK_LINKS_IN_MEMORY_MAX"):
             Settings.from_environ({**environ, "KOPECK_LINKS_IN_MEMORY_MAX": "many"})
+
+
+@pytest.mark.slow
+def test_a_process_with_a_million_links_starts_at_once_and_keeps_few_of_them(
+    settings: Settings,
+    session: Session,
+    shop: Shop,
+    connection: psycopg.Connection,
+) -> None:
+    # Without triggers and checks of foreign keys, which are not what is tested here.
+    session.execute(sa.text("SET LOCAL session_replication_role = replica"))
+    add_links(session, shop, 1_000_000)
+    keeper = SnapshotKeeper(settings.data_dir / SNAPSHOT)
+    keep(keeper, connection)
+    keeper.close()
+    capped = replace(settings, database_url=AWAY, links_in_memory_max=1000)
+    front = ClickFront(flask_stand_in, capped)
+    try:
+        ask = ask_of(front)
+        for number in range(1, 1_000_001, 333):
+            assert ask(f"/r/c{number}").location.startswith(
+                f"https://shop.example/{number % 100}?kpk="
+            )
+        assert len(front.table.links) + len(front.table._older) <= 1000
+        assert ask("/r/c1000001").status == "404 Not Found"
+    finally:
+        front.stop()
 
 
 class CountingTable(LinkTable):

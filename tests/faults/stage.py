@@ -33,7 +33,7 @@ from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from tracker.clicks.database import libpq_url
 from tracker.clicks.journal import FOLDER
-from tracker.clicks.links import SNAPSHOT
+from tracker.clicks.snapshot import SNAPSHOT, is_whole
 
 START_WAIT_S = 120.0
 SECRET = "a-secret-for-the-campaign-that-is-long-enough-0123456789"
@@ -216,7 +216,7 @@ class Stage:
             upgrade(self.settings.database_url)
             _write_links(self.settings.database_url)
             self.supervise()
-            self.wait_for("the link snapshot", (self.data_dir / SNAPSHOT).exists)
+            self.wait_for("the link snapshot", lambda: is_whole(self.data_dir / SNAPSHOT))
             self.wait_for("the web", self.answers)
             yield
         finally:

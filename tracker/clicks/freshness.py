@@ -39,7 +39,7 @@ class LinkRefresher:
     def __init__(self, table: LinkTable | None, settings: Settings) -> None:
         self._table = table
         self._settings = settings
-        self._keeper = SnapshotKeeper(settings.data_dir / SNAPSHOT)
+        self._keeper = SnapshotKeeper(settings.data_dir / SNAPSHOT, gentle=table is not None)
         self._connection: psycopg.Connection | None = None
         self._away = False
         self._unwritable = False

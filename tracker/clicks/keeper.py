@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 
 from tracker.clicks import link_rows
-from tracker.clicks.link_rows import PAUSE_S, ROWS_PER_READ, Moment, Overlap
+from tracker.clicks.link_rows import MANY_ROWS_PER_READ, PAUSE_S, ROWS_PER_READ, Moment, Overlap
 from tracker.clicks.snapshot_writer import SnapshotWriter
 
 LOCK_SUFFIX: Final = ".lock"
@@ -31,8 +31,11 @@ URGENT_SLICE_S: Final = 0.5
 class SnapshotKeeper:
     """Brings the snapshot up to date, a round at a time, when no other process does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, gentle: bool = False) -> None:
+        """``gentle``: the same process answers clicks, which must not wait for this."""
         self._path = path
+        self._rows_max = ROWS_PER_READ if gentle else MANY_ROWS_PER_READ
+        self._pause_s = PAUSE_S if gentle else 0.0
         self._writer: SnapshotWriter | None = None
         self._overlap = Overlap()
         self._distrust = False
@@ -89,11 +92,13 @@ class SnapshotKeeper:
         return moment
 
     def _take_changes(self, writer: SnapshotWriter, connection: psycopg.Connection) -> None:
+        if not writer.head.complete and not writer.head.position:
+            return  # Nothing is in it that could have changed.
         since_us = self._overlap.since_us(writer.head.watermark_us)
-        for rows in link_rows.changed_links(connection, since_us):
+        for rows in link_rows.changed_links(connection, since_us, self._rows_max):
             with writer.step():
                 writer.put_changed(rows)
-            time.sleep(PAUSE_S)
+            time.sleep(self._pause_s)
 
     def _compare(
         self, writer: SnapshotWriter, connection: psycopg.Connection, slice_s: float | None
@@ -104,14 +109,14 @@ class SnapshotKeeper:
             slice_s = URGENT_SLICE_S if head.urgent else SLICE_S
         end = time.monotonic() + slice_s
         while head.position >= 0 and time.monotonic() < end:
-            rows = link_rows.links_after(connection, head.position)
-            last = len(rows) < ROWS_PER_READ
+            rows = link_rows.links_after(connection, head.position, self._rows_max)
+            last = len(rows) < self._rows_max
             with writer.step():
                 writer.put_stretch(head.position, rows, last=last)
                 head.position = -1 if last else rows[-1].link_id
                 if last:
                     _finish(writer)
-            time.sleep(PAUSE_S)
+            time.sleep(self._pause_s)
 
     def _opened(self) -> SnapshotWriter:
         if self._writer is not None and not self._writer.in_place:

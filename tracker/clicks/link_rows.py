@@ -17,6 +17,8 @@ import psycopg
 ROWS_PER_READ: Final = 500
 """So few that turning them into Python objects, which no other thread can interrupt, stays
 around a millisecond: a click waits for it."""
+MANY_ROWS_PER_READ: Final = 2_000
+"""For a process that answers no clicks."""
 
 
 PAUSE_S: Final = 0.001
@@ -108,17 +110,19 @@ PROGRAMS: Final = "SELECT id, slug, status, landing_url, allowed_sites, closes_a
 CLOCK: Final = "SELECT seconds FROM clock_offset WHERE id = 1"
 
 
-def changed_links(connection: psycopg.Connection, since_us: int) -> Iterator[list[LinkRow]]:
+def changed_links(
+    connection: psycopg.Connection, since_us: int, rows_max: int = ROWS_PER_READ
+) -> Iterator[list[LinkRow]]:
     """Links changed after an instant, a few at a time: a million must not pile up."""
     with connection.transaction(), connection.cursor("links") as cursor:
         cursor.execute(CHANGED_LINKS, {"since_us": since_us})
-        while rows := cursor.fetchmany(ROWS_PER_READ):
+        while rows := cursor.fetchmany(rows_max):
             yield [LinkRow._make(row) for row in rows]
 
 
-def links_after(connection: psycopg.Connection, link_id: int) -> list[LinkRow]:
-    """The next links by id; fewer than ROWS_PER_READ are the last."""
-    values = {"after": link_id, "limit": ROWS_PER_READ}
+def links_after(connection: psycopg.Connection, link_id: int, rows_max: int) -> list[LinkRow]:
+    """The next links by id; fewer than ``rows_max`` are the last."""
+    values = {"after": link_id, "limit": rows_max}
     return [LinkRow._make(row) for row in connection.execute(LINKS_AFTER, values)]
 
 

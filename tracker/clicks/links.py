@@ -150,17 +150,19 @@ class LinkTable:
         if moment.newest_us < self._newest_us:
             # An older database answers: what is in memory is not its.
             self._forget_all()
-        # At first nothing is in memory that could have changed; a clock may be put back.
-        self._watermark_us = min(self._watermark_us or moment.now_us, moment.now_us)
         self._newest_us = moment.newest_us
         self._answered_at = time.monotonic()
-        since_us = self._overlap.since_us(self._watermark_us)
+        if self._watermark_us:  # Else nothing is in memory that could have changed.
+            self._read_changes(connection, min(self._watermark_us, moment.now_us))
+        self._watermark_us = moment.now_us
+
+    def _read_changes(self, connection: psycopg.Connection, watermark_us: int) -> None:
+        since_us = self._overlap.since_us(watermark_us)
         for number, rows in enumerate(link_rows.changed_links(connection, since_us)):
             for row in rows:
                 self._renew(row, always=number == 0)
             self._answered_at = time.monotonic()
             time.sleep(PAUSE_S)
-        self._watermark_us = moment.now_us
 
     def _recall(self, code: str) -> MemoryLink | None:
         link = self.links.get(code)

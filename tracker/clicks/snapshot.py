@@ -190,6 +190,15 @@ class SnapshotReader:
         self._complained = True
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a snapshot lies there that has all links."""
+    reader = SnapshotReader(path)
+    reader.look()
+    whole = reader.whole
+    reader.close()
+    return whole
+
+
 def read_head(file: sqlite3.Connection) -> Head:
     """Raises SnapshotBroken when the file has none that we understand."""
     names = {field.name for field in fields(Head)}
