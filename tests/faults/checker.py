@@ -89,7 +89,7 @@ def check(stage: Stage, *, client_count: int, hurts: Nemesis) -> Verdict:
         verdict.note("kopeck rollups check", "agrees" if not said else "differs")
         if said:
             verdict.violations.append(f"kopeck rollups check: {said}")
-    _check_answers(folder, client_count, verdict)
+    _check_answers(folder, client_count, hurts, verdict)
     return verdict
 
 
@@ -138,7 +138,7 @@ def _check_quarantine(connection: psycopg.Connection, verdict: Verdict) -> None:
     verdict.must_be_zero("other pieces in quarantine", sum(by_reason.values()), by_reason or "")
 
 
-def _check_answers(folder: Path, client_count: int, verdict: Verdict) -> None:
+def _check_answers(folder: Path, client_count: int, hurts: Nemesis, verdict: Verdict) -> None:
     totals = [
         clients.Board(clients.board_file(folder, number), create=False).totals()
         for number in range(client_count)
@@ -151,7 +151,9 @@ def _check_answers(folder: Path, client_count: int, verdict: Verdict) -> None:
     )
     stalled = sum(each["stalled"] for each in totals)
     verdict.must_be_zero(f"no answer in {clients.ANSWER_WAIT_S:.0f} s", stalled)
-    verdict.note("slowest answer", f"{max(each['slowest_us'] for each in totals) / 1e6:.2f} s")
+    slowest = max(totals, key=lambda each: each["slowest_us"])
+    verdict.note("slowest answer", f"{slowest['slowest_us'] / 1e6:.2f} s")
+    verdict.note("  it came", hurts.during(slowest["slowest_at_us"] / 1e6))
     verdict.note("connections cut by a kill", sum(each["reset"] for each in totals))
 
 

@@ -43,7 +43,16 @@ CHECKED_EVERY = 128
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 TOKEN = b"kpk="
 
-FIELDS = ("acked", "unrecorded", "reset", "refused", "surprises", "slowest_us", "stalled")
+FIELDS = (
+    "acked",
+    "unrecorded",
+    "reset",
+    "refused",
+    "surprises",
+    "slowest_us",
+    "slowest_at_us",
+    "stalled",
+)
 SLOTS = Struct(f"={len(FIELDS)}q")
 UNRECORDED = Struct("=16sd")
 
@@ -238,7 +247,9 @@ class Client:
     def _note(self, connection: Connection, answer: bytes) -> None:
         taken_us = int((time.monotonic() - connection.asked_at) * 1e6)
         totals = self._totals
-        totals["slowest_us"] = max(totals["slowest_us"], taken_us)
+        if taken_us > totals["slowest_us"]:
+            totals["slowest_us"] = taken_us
+            totals["slowest_at_us"] = int(time.monotonic() * 1e6)
         start = answer.find(TOKEN)
         if not answer.startswith(b"HTTP/1.1 302 ") or start < 0:
             totals["surprises"] += 1
