@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-links bench-orders bench-peers demo-data screenshots clean
+.PHONY: help run test lint bench bench-links bench-orders bench-peers faults-clicks demo-data screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ bench-peers: $(INSTALLED) ## clicks and orders beside two Django packages; the f
 
 bench-loader: $(INSTALLED) ## the loader benchmark: all it does against a bare COPY of the same rows
 	@$(BIN)/python -m bench.loader $(ARGS)
+
+faults-clicks: $(INSTALLED) ## the kill campaign over clicks, some fifteen minutes; sizes: ARGS="--kills 20", see --help
+	@$(BIN)/python -m tests.faults.campaign $(ARGS)
 
 demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --orders 5000", see --help
 	@$(BIN)/kopeck local demo-data $(ARGS)
