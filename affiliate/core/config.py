@@ -55,6 +55,15 @@ class Settings:
     first, then an alarm is raised; a click is never refused for it."""
     journal_free_mb_min: int = 512
     """Megabytes that must stay free on the journal's file system; the same is done for it."""
+    flood_address_per_minute: int = 600
+    """Clicks of one address that count; 0: not looked at. docs/decisions/0007-floods.md."""
+    flood_device_per_minute: int = 120
+    """Clicks of one address with one agent that count; 0: not looked at."""
+    flood_affiliate_per_hour: int = 20_000
+    """Clicks on an affiliate beyond which their repeating devices no longer count; 0: never."""
+    clicks_keep_days: int = 400
+    """Days for which raw clicks are kept in the table before their month is detached; 0: for
+    ever. Never less than the longest attribution window in force and its hold."""
     smtp_url: str = SMTP_URL
     mail_from: str = ""
     stripe_api_key: str = ""
@@ -122,6 +131,10 @@ class Settings:
             journal_sync=_choice(environ, "KOPECK_JOURNAL_SYNC", ("background", "grouped")),
             journal_mb_max=_whole(environ, "KOPECK_JOURNAL_MB_MAX", 8_192),
             journal_free_mb_min=_whole(environ, "KOPECK_JOURNAL_FREE_MB_MIN", 512),
+            flood_address_per_minute=_whole(environ, "KOPECK_FLOOD_ADDRESS_PER_MINUTE", 600),
+            flood_device_per_minute=_whole(environ, "KOPECK_FLOOD_DEVICE_PER_MINUTE", 120),
+            flood_affiliate_per_hour=_whole(environ, "KOPECK_FLOOD_AFFILIATE_PER_HOUR", 20_000),
+            clicks_keep_days=_whole(environ, "KOPECK_CLICKS_KEEP_DAYS", 400),
             smtp_url=environ.get("KOPECK_SMTP_URL", SMTP_URL),
             mail_from=environ.get("KOPECK_MAIL_FROM") or f"Kopeck <kopeck@{parts.hostname}>",
             stripe_api_key=environ.get("KOPECK_STRIPE_API_KEY", ""),

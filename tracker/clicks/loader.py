@@ -24,12 +24,14 @@ from affiliate.core.config import Settings
 from affiliate.core.db import engine_for, session_for
 from tracker.clicks import counts
 from tracker.clicks.database import connect
+from tracker.clicks.floods import FloodLimits, FloodWatch
 from tracker.clicks.freshness import LinkRefresher
 from tracker.clicks.journal import FOLDER, SUFFIX
 from tracker.clicks.judging import LinkFacts
 from tracker.clicks.loading import load_records, quarantine, rejected
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, Scan, scan
+from tracker.clicks.retention import detach_old
 from tracker.clicks.watch import LOADED, Watch
 
 IDLE_WAIT_S: Final = 0.1
@@ -74,6 +76,7 @@ class Loader:
         self._node = socket.gethostname()
         self._connection: psycopg.Connection | None = None
         self._offsets: dict[str, int] = {}
+        self._floods = FloodWatch(FloodLimits.of(settings))
         self._facts: dict[int, LinkFacts] = {}
         self._facts_read = 0.0
         self._kept_up = -float(UPKEEP_INTERVAL_S)
@@ -199,6 +202,7 @@ class Loader:
                     advanced = offset + found.consumed
                     values = (advanced, len(records), self._node, clock.real_now(), segment)
                     connection.execute(ADVANCE, values)
+                self._floods.keep()
                 self._offsets[segment] = advanced
                 self._rows_max = min(BATCH_ROWS_MAX, self._rows_max * 2)
                 _count(len(records), lost)
@@ -242,7 +246,13 @@ class Loader:
         """The batch into the open transaction; returns what went to quarantine."""
         homeless: list[ClickRecord] = []
         if records:
-            homeless = load_records(connection, records, self._facts, check_present=check_present)
+            homeless = load_records(
+                connection,
+                records,
+                self._facts,
+                check_present=check_present,
+                floods=self._floods,
+            )
         lost = [*rejects, *rejected(homeless, offset, RejectReason.UNKNOWN_LINK)]
         if lost:
             log.error("a journal has bytes that are no click", source=source, pieces=len(lost))
@@ -260,6 +270,7 @@ class Loader:
                         return 0
                     records, rejects = _read_spilled(rows)
                     lost = self._load(connection, SPILL, 0, records, rejects, check_present)
+                self._floods.keep()
                 _count(len(records), lost)
                 return len(rows)
             except psycopg.errors.UniqueViolation:
@@ -313,10 +324,14 @@ class Loader:
                 now: datetime = clock.now(session, self._settings)
                 made = ensure_partitions(session, now=now)
                 session.commit()
+                detached = detach_old(session, settings=self._settings, now=now)
+                session.commit()
         finally:
             engine.dispose()
         if made:
             log.info("partitions made", names=made)
+        if detached:
+            log.info("old months of clicks detached", names=detached)
         oldest = time.time() - RETENTION_DAYS * 86_400
         for path in (self._folder / LOADED).glob(f"*{SUFFIX}"):
             if path.stat().st_mtime < oldest:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psycopg
 
+from tracker.clicks.floods import FloodWatch
 from tracker.clicks.judging import Candidate, LinkFacts, candidates, judge, leave_marks
 from tracker.clicks.marks import lock_programs, read_marks, write_marks
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, collector_paused
@@ -45,8 +46,11 @@ def load_records(
     facts: dict[int, LinkFacts],
     *,
     check_present: bool = False,
+    floods: FloodWatch | None = None,
 ) -> list[ClickRecord]:
     """Write the batch; returns the records whose link the database does not have.
+
+    ``floods`` judges the clicks too; the caller lets it keep them once they are committed.
 
     ``facts`` is the caller's memory of links and is added to. A record that the table has
     already makes psycopg.errors.UniqueViolation; the caller then rolls back and comes again
@@ -63,6 +67,8 @@ def load_records(
         distinct = {key: one for key, one in distinct.items() if one.link_id in facts}
     clicks = candidates(distinct.values(), facts)
     if clicks:
+        if floods is not None:
+            floods.judge(clicks)
         _write(connection, clicks)
     return homeless
 
@@ -71,8 +77,6 @@ def _write(connection: psycopg.Connection, clicks: Sequence[Candidate]) -> None:
     """Judge the clicks against what is there, then write rows, marks and counters."""
     open_clicks = leave_marks(clicks)
     lock_programs(connection, {click.facts.program_id for click in clicks})
-    # Whatever else speaks against a click and needs a memory (floods) is to be decided
-    # above, before the marks: a click that does not count leaves none.
     seen = read_marks(connection, open_clicks)
     touched = judge(open_clicks, seen.latest)
     with connection.cursor() as cursor, cursor.copy(COPY_CLICKS) as copy:
