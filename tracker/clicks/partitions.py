@@ -30,14 +30,24 @@ def ensure_partitions(session: Session, *, now: datetime) -> list[str]:
     """
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
     # Before any lock on clicks, as the loaders do, so that nobody waits in a circle.
-    made = keep_tables(_driver(session), now=now)
+    made = keep_tables(driver(session), now=now)
     for distance in range(-MONTHS_BEHIND, MONTHS_AHEAD + 1):
-        begin, end = month_at(now, distance), month_at(now, distance + 1)
-        name = f"clicks_{begin:%Y_%m}"
-        if not session.scalar(EXISTS, {"name": name}):
-            _make(session, name, begin, end)
-            made.append(name)
+        begin = month_at(now, distance)
+        if make_month(session, begin):
+            made.append(f"clicks_{begin:%Y_%m}")
     return made
+
+
+def make_month(session: Session, begin: datetime) -> bool:
+    """Make the partition of the month that begins there; False when its table exists.
+
+    A month that was detached has its table still; its clicks lie in the default partition.
+    """
+    name = f"clicks_{begin:%Y_%m}"
+    if session.scalar(EXISTS, {"name": name}):
+        return False
+    _make(session, name, begin, month_at(begin, 1))
+    return True
 
 
 def month_at(now: datetime, distance: int) -> datetime:
@@ -66,7 +76,7 @@ def _make(session: Session, name: str, begin: datetime, end: datetime) -> None:
     session.execute(sa.text(f"ALTER TABLE clicks ATTACH PARTITION {name} FOR VALUES {bounds}"))
 
 
-def _driver(session: Session) -> psycopg.Connection:
+def driver(session: Session) -> psycopg.Connection:
     """psycopg's connection under the session, inside the session's transaction."""
     connection = session.connection().connection.driver_connection
     assert isinstance(connection, psycopg.Connection)

@@ -94,6 +94,7 @@ TABLES: Final = (
     PROGRAM_DROPS,
     PROGRAM_VALUES,
 )
+_PARTS: Final = {table.name: table.name.replace("_day_", "_") for table in TABLES}
 _UPSERTS: Final = {table.name: table.upsert() for table in TABLES}
 
 Counts = dict[Key, list[int]]
@@ -112,7 +113,12 @@ class Batch:
     program_drops: Counts = field(default_factory=dict)
     program_values: Counts = field(default_factory=dict)
     program_of: dict[Key, int] = field(default_factory=dict)
-    """The program of each key of `link_days`."""
+    """The program of each key of `link_days` and `link_hours`."""
+
+    def of(self, table: Table) -> Counts:
+        """What is to be added to a table."""
+        counts: Counts = getattr(self, _PARTS[table.name])
+        return counts
 
 
 def count(clicks: Sequence[Candidate]) -> Batch:
@@ -137,13 +143,13 @@ def count(clicks: Sequence[Candidate]) -> Batch:
     facts_of = {click.record.link_id: click.facts for click in clicks}
     batch = Batch()
     for (link_id, slot, outcome, device), number in sorts.items():
-        _add_sort(batch, link_id, facts_of[link_id], slot, outcome, device, number)
-    _sum_programs(batch)
+        add_sort(batch, link_id, facts_of[link_id], slot, outcome, device, number)
+    sum_programs(batch)
     _count_values(batch, clicks)
     return batch
 
 
-def _add_sort(
+def add_sort(
     batch: Batch,
     link_id: int,
     facts: LinkFacts,
@@ -171,19 +177,20 @@ def _add_sort(
         place = DUPLICATES
     else:
         place = DROPPED
-        _add(batch.link_drops, (*day_key, outcome), number)
-        _add(batch.program_drops, (facts.program_id, slot.day, outcome), number)
+        add(batch.link_drops, (*day_key, outcome), number)
+        add(batch.program_drops, (facts.program_id, slot.day, outcome), number)
     of_day[place] += number
     of_hour[place] += number
 
 
-def _sum_programs(batch: Batch) -> None:
+def sum_programs(batch: Batch) -> None:
+    """What the links have together."""
     for links, programs in (
         (batch.link_days, batch.program_days),
         (batch.link_hours, batch.program_hours),
     ):
         for key, counts in links.items():
-            _add(programs, (batch.program_of[key], key[1]), *counts)
+            add(programs, (batch.program_of[key], key[1]), *counts)
 
 
 def _count_values(batch: Batch, clicks: Sequence[Candidate]) -> None:
@@ -199,12 +206,13 @@ def _count_values(batch: Batch, clicks: Sequence[Candidate]) -> None:
             if value is None:
                 continue
             key = (facts.enrollment_id, day, record.link_id, kind.value, value)
-            _add(batch.link_values, key, 1, unique)
+            add(batch.link_values, key, 1, unique)
             if kind in PROGRAM_KINDS:
-                _add(batch.program_values, (facts.program_id, day, kind.value, value), 1, unique)
+                add(batch.program_values, (facts.program_id, day, kind.value, value), 1, unique)
 
 
-def _add(counts: Counts, key: Key, *numbers: int) -> None:
+def add(counts: Counts, key: Key, *numbers: int) -> None:
+    """Add numbers to those of a key."""
     there = counts.get(key)
     if there is None:
         counts[key] = list(numbers)
@@ -217,22 +225,23 @@ def write(connection: psycopg.Connection, batch: Batch) -> None:
     """Add a batch to every table that it touches."""
     # One behind the other without waiting: while PostgreSQL works, the next is packed.
     with connection.pipeline():
-        _upsert(connection, LINK_DAYS, batch.link_days, batch.program_of)
-        _upsert(connection, LINK_HOURS, batch.link_hours)
-        _upsert(connection, LINK_DROPS, batch.link_drops)
-        _upsert(connection, PROGRAM_DAYS, batch.program_days)
-        _upsert(connection, PROGRAM_HOURS, batch.program_hours)
-        _upsert(connection, PROGRAM_DROPS, batch.program_drops)
+        upsert(connection, LINK_DAYS, batch.link_days, batch.program_of)
+        upsert(connection, LINK_HOURS, batch.link_hours)
+        upsert(connection, LINK_DROPS, batch.link_drops)
+        upsert(connection, PROGRAM_DAYS, batch.program_days)
+        upsert(connection, PROGRAM_HOURS, batch.program_hours)
+        upsert(connection, PROGRAM_DROPS, batch.program_drops)
     _write_values(connection, LINK_VALUES, batch.link_values)
     _write_values(connection, PROGRAM_VALUES, batch.program_values)
 
 
-def _upsert(
+def upsert(
     connection: psycopg.Connection,
     table: Table,
     counts: Counts,
     carried: Mapping[Key, int] | None = None,
 ) -> None:
+    """Add counts to a table; ``carried`` has the programs of `link_days`."""
     if not counts:
         return
     # In the order of the key: rows of neighbours lie on the same pages.
@@ -271,8 +280,8 @@ def _write_values(connection: psycopg.Connection, table: Table, counts: Counts) 
             room[group] -= 1
             new[key] = numbers
         else:
-            _add(new, (*group, OTHER_VALUES), *numbers)
-    _upsert(connection, table, new)
+            add(new, (*group, OTHER_VALUES), *numbers)
+    upsert(connection, table, new)
 
 
 def _add_known(connection: psycopg.Connection, table: Table, counts: Counts) -> Counts:
