@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from staff import Staff, hire
 from test_manage import audited, order_url
 from world import World
@@ -13,6 +14,11 @@ from world import World
 from affiliate.core import ids
 from tracker.attribution.models import Decision
 from tracker.orders.models import Order
+
+
+@pytest.fixture(autouse=True)
+def _forms_without_tokens(app: Flask) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
 
 
 @pytest.fixture
