@@ -210,11 +210,21 @@ def _new_segment(folder: Path) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(path)
+        _sync_folder(folder)
     except OSError:
         os.close(fd)
         hidden.unlink(missing_ok=True)
         raise
     return fd
+
+
+def _sync_folder(folder: Path) -> None:
+    """The name must outlive a power cut as well, or records that are on disk have no file."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _sync(fd: int) -> None:
