@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-links bench-orders bench-peers faults-clicks demo-data screenshots clean
+.PHONY: help run test lint bench bench-links bench-orders bench-peers bench-statistics faults-clicks demo-data screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ bench-loader: $(INSTALLED) ## the loader benchmark: all it does against a bare C
 
 faults-clicks: $(INSTALLED) ## the kill campaign over clicks, some fifteen minutes; sizes: ARGS="--kills 20", see --help
 	@$(BIN)/python -m tests.faults.campaign $(ARGS)
+
+bench-statistics: $(INSTALLED) ## dashboard questions over 1 and 10 million clicks
+	@$(BIN)/python -m bench.statistics $(ARGS)
 
 demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --orders 5000", see --help
 	@$(BIN)/kopeck local demo-data $(ARGS)

@@ -30,17 +30,20 @@ _TAIL: Final = """
           AND t.program_id = :program_id AND t.placed_at >= :since AND t.placed_at < :until))
 """
 # The share of the live decision through which this commission was credited, and its click.
-# The click's instant is in the share, so that one partition is read for each.
+# The click's instant is in the share, so that one partition is read for each; OFFSET keeps the
+# planner, who cannot know how few there are, from joining all clicks instead.
 _SHARE: Final = """
     JOIN decisions d ON d.order_id = o.id AND d.number = c.decision
     CROSS JOIN LATERAL jsonb_array_elements(d.shares) AS s(share)
 """
 _CREDITED_CLICK: Final = f"""
     {_SHARE}
-    JOIN clicks k ON k.click_id = CAST(s.share ->> 'click_id' AS uuid)
-                 AND k.clicked_at = CAST(s.share ->> 'clicked_at' AS timestamptz)
-                 AND k.enrollment_id = c.enrollment_id
-"""
+    CROSS JOIN LATERAL (
+        SELECT * FROM clicks found
+        WHERE found.click_id = CAST(s.share ->> 'click_id' AS uuid)
+          AND found.clicked_at = CAST(s.share ->> 'clicked_at' AS timestamptz)
+        OFFSET 0) AS k
+"""  # noqa: S608
 _BY_COUPON: Final = (
     "AND c.level = 1 AND s.share ->> 'evidence' = 'coupon' "
     "AND CAST(s.share ->> 'enrollment_id' AS bigint) = c.enrollment_id"
@@ -208,7 +211,7 @@ def _by_device(asked: Asked) -> str:
         FROM (SELECT desktop, mobile, tablet, other {_days(asked)}) AS counted
         CROSS JOIN LATERAL (VALUES ('desktop', desktop), ('mobile', mobile), ('tablet', tablet),
                                    ('other', other)) AS device(word, clicks)
-        GROUP BY 1
+        GROUP BY 1 HAVING sum(device.clicks) > 0
     """  # noqa: S608
 
 
@@ -307,7 +310,9 @@ def _order_key(by: By) -> str:
 
 def _of_click(asked: Asked) -> str:
     only = asked.only
-    found = "AND k.link_id = :link_id" if only.link_id is not None else ""
+    found = "AND k.enrollment_id = c.enrollment_id"
+    if only.link_id is not None:
+        found += " AND k.link_id = :link_id"
     if only.kind:
         found += f" AND k.{only.kind.value} = :value"
     elif asked.by.kind:
