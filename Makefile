@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-links bench-orders bench-peers bench-statistics faults-clicks demo-data screenshots clean
+.PHONY: help run test lint bench bench-links bench-orders bench-loader bench-peers bench-statistics faults-clicks demo-data screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -18,7 +18,7 @@ from affiliate.core import clock, log, metrics
 from affiliate.core.config import Settings
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
-from tracker.clicks import quarantine
+from tracker.clicks import quarantine, upkeep_cli
 from tracker.clicks.loader import Loader
 from tracker.clicks.models import ClickQuarantine
 from tracker.clicks.quarantine import Outcome, Replayed
@@ -186,4 +186,4 @@ def _shown(raw: bytes) -> str:
     )
 
 
-commands = [loader, quarantine_group]
+commands = [loader, quarantine_group, *upkeep_cli.commands]
