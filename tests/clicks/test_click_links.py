@@ -404,6 +404,7 @@ class TestCap:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_process_with_a_million_links_starts_at_once_and_keeps_few_of_them(
     settings: Settings,
     session: Session,
@@ -430,6 +431,20 @@ def test_a_process_with_a_million_links_starts_at_once_and_keeps_few_of_them(
         front.stop()
 
 
+def test_a_node_that_cannot_write_a_snapshot_finds_many_links_in_the_database(
+    settings: Settings, session: Session, shop: Shop
+) -> None:
+    (settings.data_dir / SNAPSHOT).mkdir()
+    add_links(session, shop, LOOKUPS_PER_SECOND_MAX * 6)
+    front = ClickFront(flask_stand_in, settings)
+    try:
+        ask = ask_of(front)
+        for number in range(1, LOOKUPS_PER_SECOND_MAX * 6 + 1):
+            assert ask(f"/r/c{number}").token
+    finally:
+        front.stop()
+
+
 class CountingTable(LinkTable):
     """Counts what it asks the database."""
 
@@ -442,9 +457,16 @@ class CountingTable(LinkTable):
 
 class TestUnknownCodes:
     def test_trying_codes_out_asks_the_database_seldom(
-        self, settings: Settings, shop: Shop
+        self,
+        settings: Settings,
+        shop: Shop,
+        connection: psycopg.Connection,
+        keeper: SnapshotKeeper,
+        path: Path,
     ) -> None:
-        table, database = CountingTable(), QuickDatabase(settings.database_url)
+        keep(keeper, connection)
+        table, database = CountingTable(path), QuickDatabase(settings.database_url)
+        table.look_at_snapshot()
         codes = UnknownCodes(table, database)
         began = time.monotonic()
         try:

@@ -23,6 +23,8 @@ of a big installation's follows behind them."""
 KEEPER_AWAY_S: Final = 5.0
 """A snapshot that nobody refreshed for this long is refreshed by whoever sees it first."""
 LOOKUPS_PER_SECOND_MAX: Final = 50
+LONELY_LOOKUPS_PER_SECOND_MAX: Final = 1_000
+"""While there is no whole snapshot, so that the database alone knows the links."""
 UNKNOWN_SECONDS: Final = 5.0
 UNKNOWN_CODES_MAX: Final = 10_000
 
@@ -173,4 +175,5 @@ class UnknownCodes:
         if second != self._second:
             self._second, self._asked = second, 0
         self._asked += 1
-        return self._asked <= LOOKUPS_PER_SECOND_MAX
+        lonely = not self._table.loaded
+        return self._asked <= (LONELY_LOOKUPS_PER_SECOND_MAX if lonely else LOOKUPS_PER_SECOND_MAX)
