@@ -15,7 +15,6 @@ that nothing of a request is read before the key is known:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
@@ -54,9 +53,6 @@ DESCRIPTION = (
 )
 
 pages = PlainBlueprint("api_pages", __name__)
-_JSON = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), default=DefaultJSONProvider.default
-)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -231,7 +227,8 @@ def answer(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A JSON answer as it is, without a schema's second pass over it."""
-    response = Response(_JSON.encode(body), status=status, content_type="application/json")
+    text = strict_json.dumps(body, DefaultJSONProvider.default)
+    response = Response(text, status=status, content_type="application/json")
     if headers:
         response.headers.extend(headers)
     return response

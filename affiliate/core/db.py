@@ -6,11 +6,13 @@ Rows that business time touches are written with `now` passed in (affiliate.core
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -25,6 +27,8 @@ STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
 REST_S_MAX = 30
 """A pooled connection that was not used for longer is asked before it is."""
+
+_VALUE = re.compile(r"%\((\w+)\)s")
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -129,11 +133,12 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[An
     and transaction, and errors are SQLAlchemy's, so that callers need not know. Rows are
     tuples, moments have a zone; nothing is flushed before.
     """
+    text, names = _numbered(statement)
     connection = session.connection()
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     try:
-        with driver.cursor() as cursor:
-            return cursor.execute(statement, values).fetchall()
+        with psycopg.RawCursor(driver) as cursor:
+            return cursor.execute(text, [values[name] for name in names]).fetchall()
     except psycopg.Error as error:
         gone = driver.closed
         if gone:
@@ -141,6 +146,17 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[An
         raise sa.exc.DBAPIError.instance(
             statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone
         ) from error
+
+
+@cache
+def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+    """PostgreSQL's own spelling ($1) and the names by number: psycopg reads none of it again.
+
+    It would: what it remembers of a statement's text ends at 4,096 characters.
+    """
+    names: dict[str, int] = {}
+    text = _VALUE.sub(lambda found: f"${names.setdefault(found[1], len(names) + 1)}", statement)
+    return text, tuple(names)
 
 
 @contextmanager

@@ -81,6 +81,8 @@ def set_up(app: Flask, settings: Settings) -> None:
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
     app.session_interface = _Cookies()
+    # No view or hook of ours is a coroutine; Flask would look at each of them every time.
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     app.before_request(_begin)  # first, so that a form refused for its token has an id too
     csrf.init_app(app)
     app.after_request(_finish)

@@ -47,7 +47,12 @@ def minor_unit_micros(currency: str) -> int:
 
 def divide_half_even(numerator: int, denominator: int) -> int:
     """The quotient rounded to the nearest whole, halves to the even neighbour."""
-    return round(Fraction(numerator, denominator))
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    quotient, rest = divmod(numerator, denominator)
+    if rest * 2 > denominator or (rest * 2 == denominator and quotient % 2):
+        return quotient + 1
+    return quotient
 
 
 @dataclass(frozen=True, slots=True, order=False)
@@ -147,6 +152,8 @@ class Money:
         Equal remainders go to the earlier part. Raises ValueError when the weights are
         negative or sum to zero.
         """
+        if len(weights) == 1 and weights[0] > 0:
+            return (self,)
         total = sum(weights, Fraction(0))
         if total <= 0 or any(weight < 0 for weight in weights):
             raise ValueError("weights must be non-negative and sum to more than zero")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
+
+import orjson
 
 from affiliate.core.errors import Malformed
 
@@ -30,6 +33,18 @@ def loads(raw: bytes) -> Any:
     if b"\\u" in raw or b"\0" in raw:
         _check_text(value)
     return value
+
+
+def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Compact JSON; moments are written in ISO 8601, `default` writes what has no JSON.
+
+    orjson takes a tenth of the time of the standard library's encoder, which takes over
+    where orjson refuses (half a surrogate pair, integers beyond 64 bits).
+    """
+    try:
+        return orjson.dumps(value, default, orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"), default=default)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

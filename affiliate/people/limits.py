@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
 
 from affiliate.core.config import Settings
@@ -63,20 +63,23 @@ def refused(response: Response) -> bool:
     return response.status_code in (401, 422)
 
 
-limiter = Limiter(
+class _Limiter(Limiter):
+    """Braked views ask for themselves; all others are not asked about, the API's above all."""
+
+    def _check_request_limit(
+        self, callable_name: str | None = None, in_middleware: bool = True
+    ) -> None:
+        if not in_middleware:
+            super()._check_request_limit(callable_name, in_middleware)
+
+
+limiter = _Limiter(
     network,
     strategy="moving-window",
     in_memory_fallback_enabled=True,
     headers_enabled=False,
     key_prefix="kopeck:limits",
 )
-
-
-@limiter.request_filter
-def by_key() -> bool:
-    """Requests with an API key have no brake here: guessing one is hopeless (256 bits)."""
-    return "api_key" in g
-
 
 brake_sign_in = (
     limiter.limit(

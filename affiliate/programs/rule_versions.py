@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.db import UtcDateTime
+from affiliate.core.db import rows
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.programs import terms as terms_of
 from affiliate.programs.models import Program, RuleVersion
@@ -33,25 +33,18 @@ class RuleVersionInForce:
     effective_at: datetime
 
 
-# Joined as `v` to a program `p`: the version in force at :at.
+# Joined as `v` to a program `p`: the version in force at %(at)s.
 VERSION_AT: Final = """
     LEFT JOIN rule_versions v ON v.id = coalesce(
-        (SELECT id FROM rule_versions WHERE program_id = p.id AND effective_at <= :at
+        (SELECT id FROM rule_versions WHERE program_id = p.id AND effective_at <= %(at)s
          ORDER BY effective_at DESC, number DESC LIMIT 1),
         (SELECT id FROM rule_versions WHERE program_id = p.id ORDER BY number LIMIT 1))
 """
-_IN_FORCE: Final = sa.text(
-    f"""
-    SELECT v.id, v.number, v.terms::text AS terms, v.effective_at, p.currency
-    FROM programs p {VERSION_AT} WHERE p.id = :program_id
-    """  # noqa: S608 -- the part is a constant, every value is bound
-).columns(
-    sa.column("id", sa.BigInteger),
-    sa.column("number", sa.Integer),
-    sa.column("terms", sa.Text),
-    sa.column("effective_at", UtcDateTime()),
-    sa.column("currency", sa.Text),
-)
+VERSION: Final = "v.id, v.number, v.terms::text, v.effective_at, p.currency"
+"""What `version_of` makes a version of."""
+_IN_FORCE: Final = f"""
+    SELECT {VERSION} FROM programs p {VERSION_AT} WHERE p.id = CAST(%(program_id)s AS bigint)
+"""  # noqa: S608 -- the parts are constants, every value is bound
 
 
 def in_force(session: Session, *, program_id: int, at: datetime) -> RuleVersionInForce:
@@ -61,13 +54,18 @@ def in_force(session: Session, *, program_id: int, at: datetime) -> RuleVersionI
     first version took effect, the first: a program is never without rules. NotFound when
     there is no such program. Rule: docs/rules.md, "Versions of the rules".
     """
-    row = (
-        session.connection().execute(_IN_FORCE, {"program_id": program_id, "at": at}).one_or_none()
-    )
-    if row is None or row.id is None:
+    found = rows(session, _IN_FORCE, {"program_id": program_id, "at": at})
+    if not found or found[0][0] is None:
         raise NotFound("There is no such program.")
+    return version_of(*found[0])
+
+
+def version_of(
+    id_: int, number: int, terms: str, effective_at: datetime, currency: str
+) -> RuleVersionInForce:
+    """The version of a row that selects VERSION."""
     return RuleVersionInForce(
-        row.id, row.number, read_terms(row.terms, row.currency), row.effective_at
+        id_, number, read_terms(terms, currency), effective_at.astimezone(UTC)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
 from affiliate.core.money import Money
+from affiliate.core.strict_json import dumps
 from payouts.commissions.booking import EARN_REFERENCE, earned_lines
 from payouts.commissions.models import Commission
 from payouts.commissions.rows import CommissionRow, as_row, commissions_for
@@ -84,7 +84,7 @@ class Earning:
             {"position": position, **_values(self.sale, each, self.waits_for, self.now)}
             for position, each in enumerate(self.found, 1)
         ]
-        return {"found": _encode(found), "lines": lines_json(self.lines()), "now": self.now}
+        return {"found": dumps(found), "lines": lines_json(self.lines()), "now": self.now}
 
     def written(self, ids: Sequence[int], *, reference: str) -> tuple[CommissionRow, ...]:
         """The rows that have just been written under these ids, without reading them back."""
@@ -105,9 +105,14 @@ def earn(
     expense → pending. `waits_for` is a code of the caller: nothing is released while it is
     set. The same sale and decision a second time changes nothing and answers the same rows.
     """
-    earning = earning_of(sale, waits_for=waits_for, now=now)
+    return earn_decided(session, earning=earning_of(sale, waits_for=waits_for, now=now))
+
+
+def earn_decided(session: Session, *, earning: Earning) -> tuple[CommissionRow, ...]:
+    """The same of what is decided already."""
     if not earning.found:
         return ()
+    sale = earning.sale
     values = {**earning.values(), "reference": sale.reference}
     [(accounts_missing, ids)] = rows(session, _EARN, values)
     if accounts_missing:
@@ -206,6 +211,3 @@ def _written(
         voided_at=None,
         void_reason=None,
     )
-
-
-_encode = json.JSONEncoder(default=datetime.isoformat).encode

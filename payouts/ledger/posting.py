@@ -7,7 +7,6 @@ mirror postings (`reverse`), never updates. Rule: docs/reliability.md, "Ledger".
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.errors import Conflict
 from affiliate.core.money import Money
+from affiliate.core.strict_json import dumps
 from payouts.ledger.accounts import WITH_BALANCE, AccountKey, AccountKind, account_ids
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 
@@ -163,7 +163,7 @@ def lines_json(facts: Mapping[int, tuple[Line, ...]]) -> str:
                     "amount_micros": line.amount.micros,
                 }
             )
-    return json.dumps(rows)
+    return dumps(rows)
 
 
 def reverse(

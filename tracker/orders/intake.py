@@ -7,7 +7,7 @@ decision, the commissions and the ledger, and what was parked for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from tracker.attribution.decide import (
     Subject,
     decide_again,
     decision_values,
+    earning_by,
     judge,
     let_earn,
 )
@@ -154,6 +155,11 @@ def add_new(
         now=now,
     )
     decision = decision_values(judged, number=1, now=now)
+    confirmed, customer = confirmed_by is not None, report.customer
+    order = subject_of_report(report, program, evidence, confirmed=confirmed)
+    # A guest's row is taken before the ledger, as every buyer's row is: two orders then wait
+    # in one order.
+    guest = confirmed and customer is not None and customer.id is None
     made = insert_order(
         session,
         program_id=program.id,
@@ -163,14 +169,13 @@ def add_new(
         confirmed_by=confirmed_by,
         evidence=evidence,
         decision=decision,
+        earning=None if guest else earning_by(order=order, number=1, judged=judged, now=now),
         content_hash=hashed,
         now=now,
     )
     if made is None:
         return None
-    confirmed = confirmed_by is not None
-    # Before the ledger, as every buyer's row is: two orders then wait in one order.
-    if confirmed and report.customer is not None and report.customer.id is None:
+    if guest:
         remember_customer(
             session,
             program_id=program.id,
@@ -178,9 +183,11 @@ def add_new(
             customer=customer_evidence(report),
             placed_at=report.placed_at,
         )
-    subject = subject_of_report(made.id, report, program, evidence, confirmed=confirmed)
-    rows = let_earn(session, order=subject, number=1, judged=judged, now=now)
-    return NewOrder(made.id, made.has_parked, program, made.order, version, decision, rows)
+    earned = made.earned
+    if earned is None:
+        order = replace(order, id=made.id)
+        earned = let_earn(session, order=order, number=1, judged=judged, now=now)
+    return NewOrder(made.id, made.has_parked, program, made.order, version, decision, earned)
 
 
 def check_report(
@@ -214,16 +221,15 @@ _TIMES = {
 
 
 def subject_of_report(
-    row_id: int,
     report: OrderReportIn,
     program: ProgramFacts,
     evidence: Mapping[str, Any],
     *,
     confirmed: bool,
 ) -> Subject:
-    """A new order as attribution reads it, without reading its row back."""
+    """An order as attribution reads it before its row is written."""
     return Subject(
-        id=row_id,
+        id=0,
         program_id=program.id,
         placed_at=report.placed_at,
         net=net_of(report),
@@ -250,7 +256,7 @@ def supersede(
     The browser's decision and commissions are voided and kept; the order is decided and
     earns again. A cancelled order gets its true amounts and stays cancelled.
     """
-    for name, value in order_values(report).items():
+    for name, value in order_values(report, report_document(report)).items():
         setattr(order, name, value)
     order.source = source.value
     order.content_hash = hashed

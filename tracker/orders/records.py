@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.db import rows
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
+from affiliate.core.strict_json import dumps
 from affiliate.programs.rule_versions import (
     VERSION,
     VERSION_AT,
@@ -189,16 +189,16 @@ def insert_order(
     body = {**document, "customer": customer_evidence(report)}
     buyer = (body["customer"] or {}) if confirmed_by else {}
     values = {
-        "order": _encode(order),
-        "body": _encode(body),
-        "decision": _encode(decision),
+        "order": dumps(order, _bytea),
+        "body": dumps(body),
+        "decision": dumps(decision),
         "reported_by": reported_by,
         "shop_id": buyer.get("id"),
         "email_hash": bytes.fromhex(buyer["email"]) if buyer.get("email") else None,
     }
     if earning is None:
         found = rows(session, _INSERT, values)
-        return Inserted(*found[0], order, None) if found else None
+        return Inserted(found[0][0], found[0][1], order, None) if found else None
     found = rows(session, _INSERT_AND_EARN, {**values, **earning.values()})
     if not found:
         return None
@@ -207,14 +207,9 @@ def insert_order(
     return Inserted(id_, parked, order, written)
 
 
-def _plain(value: Any) -> str:
-    """A value as jsonb_populate_record reads it: moments in ISO 8601, bytes as bytea's hex."""
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    return datetime.isoformat(value)
-
-
-_encode = json.JSONEncoder(default=_plain).encode
+def _bytea(value: Any) -> str:
+    """Bytes as jsonb_populate_record reads them: bytea's own hex form."""
+    return f"\\x{bytes(value).hex()}"
 
 
 def order_values(report: OrderReportIn, document: Mapping[str, Any]) -> dict[str, Any]:
