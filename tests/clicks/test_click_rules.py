@@ -175,13 +175,40 @@ class TestAddress:
             (2, "203.0.113.9, 10.0.0.2", "203.0.113.9"),
             (2, "203.0.113.9", "10.0.0.1"),
             (1, "", "10.0.0.1"),
+            (1, ",", "10.0.0.1"),
+            (2, "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+            (2, ",203.0.113.9,10.0.0.2", "203.0.113.9"),
+            # A proxy may write the port behind the address.
+            (1, "203.0.113.9:4711", "203.0.113.9"),
+            (1, "[2001:DB8::1]:443", "2001:db8::1"),
+            (1, "2001:db8::1", "2001:db8::1"),
+            (1, " 2001:db8:0:0::1 ", "2001:db8::1"),
+            (1, "::ffff:203.0.113.9", "::ffff:cb00:7109"),
+            # What is no address is nobody's.
             (1, "x" * 46, "10.0.0.1"),
+            (1, "unknown", "10.0.0.1"),
+            (1, "_hidden", "10.0.0.1"),
+            (1, "203.0.113.999", "10.0.0.1"),
+            (1, "0xcb007109", "10.0.0.1"),
+            (1, "203.0.113.9; DROP", "10.0.0.1"),
+            (1, "２０３.0.113.9", "10.0.0.1"),
+            (1, "203.0.113.9" + " " * 60, "10.0.0.1"),
+            (1, "6.6.6.6," * 10_000 + "203.0.113.9", "203.0.113.9"),
+            (3, "203.0.113.9, 10.0.0.2", "10.0.0.1"),
         ],
     )
+    @pytest.mark.abuse("A2", "A18")
     def test_is_believed_for_our_own_hops_alone(
         self, hops: int, forwarded: str, address: str
     ) -> None:
-        environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": forwarded}
+        environ = {
+            "REMOTE_ADDR": "10.0.0.1",
+            "HTTP_X_FORWARDED_FOR": forwarded,
+            "HTTP_FORWARDED": "for=6.6.6.6",
+            "HTTP_X_REAL_IP": "6.6.6.6",
+            "HTTP_CLIENT_IP": "6.6.6.6",
+            "HTTP_TRUE_CLIENT_IP": "6.6.6.6",
+        }
         assert visitors.client_address(environ, hops) == address
 
     def test_is_hashed_by_day_and_by_network(self) -> None:

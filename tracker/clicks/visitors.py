@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
@@ -20,7 +21,9 @@ COOKIE_DAYS: Final = 365
 VALUE_CHARS: Final = 43
 """base64url of a visitor id (16 bytes) and its signature (16 bytes)."""
 COOKIE_HEADER_CHARS_MAX: Final = 8192
-ADDRESS_CHARS_MAX: Final = 45
+FORWARDED_CHARS_MAX: Final = 60
+"""An IPv6 address with its zone, brackets, port and spaces; longer ones are none."""
+ADDRESSES_REMEMBERED_MAX: Final = 10_000
 DAY_MS: Final = 86_400_000
 
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -116,16 +119,20 @@ def client_address(environ: Mapping[str, Any], proxy_hops: int) -> str:
     """The client's address: the one that our outermost proxy saw.
 
     ``X-Forwarded-For`` is believed for exactly as many hops as are ours, counted from the
-    right; whatever the client wrote further left is its own invention.
+    right; whatever the client wrote further left is its own invention. ``Forwarded`` (RFC
+    7239) is not read at all: proxies pass it through that know nothing of it. What stands
+    there and is no address is not believed either.
     """
     direct = str(environ.get("REMOTE_ADDR", ""))
     if not proxy_hops:
         return direct
-    hops = str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    hops = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rsplit(",", proxy_hops)
     if len(hops) < proxy_hops:
         return direct
-    seen = hops[-proxy_hops].strip()
-    return seen if 0 < len(seen) <= ADDRESS_CHARS_MAX else direct
+    seen = hops[-proxy_hops]
+    if len(seen) > FORWARDED_CHARS_MAX:
+        return direct
+    return _forwarded_address(seen) or direct
 
 
 def address_salt(key: bytes, day: int) -> bytes:
@@ -146,6 +153,20 @@ def hash_address(salt: bytes, address: str) -> bytes:
 def hash_device(address_hash: bytes, agent: bytes) -> bytes:
     """Address and agent together: who it is when no cookie came back."""
     return blake2b(address_hash + agent, digest_size=16, person=b"kopeck-device").digest()
+
+
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
+def _forwarded_address(seen: str) -> str | None:
+    """The address that a proxy wrote down; some write the port behind it."""
+    text = seen.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
 
 
 def _network(address: str) -> str:
