@@ -18,7 +18,7 @@ from flask import Flask
 from flask.cli import FlaskGroup
 from flask_babel import Babel
 
-from affiliate.core import http, log, pages, queue
+from affiliate.core import http, log, metrics, pages, queue
 from affiliate.core.config import ROOT, Settings, SettingsError
 from affiliate.core.db import db, engine_options
 from affiliate.core.periodic import Periodic
@@ -118,6 +118,7 @@ def make_application() -> Callable[..., Any]:
     from tracker.clicks.front import ClickFront
 
     settings = Settings.from_environ(os.environ)
+    metrics.begin(settings.data_dir)
     front: Callable[..., Any] = ClickFront(create_app(settings), settings)
     return front
 

@@ -18,6 +18,7 @@ import mmap
 import os
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ SLOT: Final = Struct("=120sQ")
 """A counter's name with its labels, NUL padded, and its number."""
 SLOTS_MAX: Final = 128
 SEPARATOR: Final = "\x1f"
+RETRY_INTERVAL_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
 _help: dict[str, str] = {}
@@ -50,6 +52,12 @@ def declare(name: str, text: str) -> str:
 def use(data_dir: Path) -> None:
     """Say where this process counts. Opens nothing before the first count."""
     _tally.use(data_dir / FOLDER)
+
+
+def begin(data_dir: Path) -> None:
+    """Say where this process counts, and take the room for it now, while there is some."""
+    _tally.use(data_dir / FOLDER)
+    _tally.begin()
 
 
 def count(name: str, amount: int = 1, **labels: str) -> None:
@@ -89,6 +97,7 @@ class Tally:
         self._folder = folder
         self._lock = threading.Lock()
         self._pid = 0
+        self._tried = 0.0
         self._numbers: Counter[str] = Counter()
         self._slots: dict[str, int] = {}
         self._map: mmap.mmap | None = None
@@ -100,21 +109,17 @@ class Tally:
             if folder != self._folder:
                 self._folder, self._pid = folder, 0
 
+    def begin(self) -> None:
+        """Open this process's file."""
+        with self._lock:
+            self._ready()
+
     def add(self, key: str, amount: int) -> None:
         """Add to one number."""
         with self._lock:
-            if self._pid != os.getpid():
-                self._open()
+            self._ready()
             self._numbers[key] += amount
-            if self._map is None:
-                return
-            slot = self._slots.get(key)
-            if slot is None:
-                if len(self._slots) >= SLOTS_MAX:
-                    return
-                slot = self._slots[key] = len(self._slots)
-            name = key.encode()[:120]
-            SLOT.pack_into(self._map, slot * SLOT.size, name, self._numbers[key])
+            self._show(key)
 
     def totals(self) -> Counter[str]:
         """The numbers of all processes, dead ones included."""
@@ -142,34 +147,57 @@ class Tally:
                 path.unlink(missing_ok=True)
         return len(dead)
 
-    def _open(self) -> None:
-        """A file of this process's own, its room taken, locked before others can see it."""
-        self._pid = os.getpid()
-        self._numbers, self._slots, self._map = Counter(), {}, None
-        if self._fd >= 0:
-            # In a forked child: the parent's file and lock are the parent's.
-            os.close(self._fd)
-            self._fd = -1
-        if self._folder is None:
+    def _ready(self) -> None:
+        """A file of this process's own, if there can be one; tried again every few seconds."""
+        if self._pid != os.getpid():
+            self._pid, self._tried = os.getpid(), 0.0
+            self._numbers, self._slots, self._map = Counter(), {}, None
+            if self._fd >= 0:
+                # In a forked child: the parent's file and lock are the parent's.
+                os.close(self._fd)
+                self._fd = -1
+        if self._map is not None or self._folder is None:
             return
-        name = secrets.token_hex(8)
-        hidden = self._folder / f".{name}"
+        now = time.monotonic()
+        if self._tried and now - self._tried < RETRY_INTERVAL_S:
+            return
+        self._tried = now
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            try:
-                os.posix_fallocate(fd, 0, SLOT.size * SLOTS_MAX)
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                made = mmap.mmap(fd, SLOT.size * SLOTS_MAX)
-                hidden.rename(self._folder / f"{name}{SUFFIX}")
-            except OSError:
-                os.close(fd)
-                hidden.unlink(missing_ok=True)
-                raise
+            self._fd, self._map = _new_file(self._folder)
         except OSError as error:
             log.warning("counters are kept in memory alone", error=str(error))
             return
-        self._fd, self._map = fd, made
+        for key in self._numbers:
+            self._show(key)
+
+    def _show(self, key: str) -> None:
+        """Write the number into the file's shared page."""
+        if self._map is None:
+            return
+        slot = self._slots.get(key)
+        if slot is None:
+            if len(self._slots) >= SLOTS_MAX:
+                return
+            slot = self._slots[key] = len(self._slots)
+        SLOT.pack_into(self._map, slot * SLOT.size, key.encode()[:120], self._numbers[key])
+
+
+def _new_file(folder: Path) -> tuple[int, mmap.mmap]:
+    """A file whose room is taken, locked before others can see it."""
+    name = secrets.token_hex(8)
+    hidden = folder / f".{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        os.posix_fallocate(fd, 0, SLOT.size * SLOTS_MAX)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made = mmap.mmap(fd, SLOT.size * SLOTS_MAX)
+        hidden.rename(folder / f"{name}{SUFFIX}")
+    except OSError:
+        os.close(fd)
+        hidden.unlink(missing_ok=True)
+        raise
+    return fd, made
 
 
 def _read(path: Path) -> Counter[str]:

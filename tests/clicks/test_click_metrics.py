@@ -92,7 +92,8 @@ def workers(master: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == master and b"spawn_main" in (path.parent / "cmdline").read_bytes():
+            command = (path.parent / "cmdline").read_bytes()
+            if parent == master and b"resource_tracker" not in command:
                 found.append(int(path.parent.name))
         except OSError:
             continue
@@ -129,8 +130,11 @@ def test_counts_of_two_web_processes_and_the_loader_are_one_and_outlive_a_kill(
         assert says('kopeck_journal_alarm{alarm="loader_silent"}', 0)
         counted = settings.data_dir / "counters"
         assert len(list(counted.glob("*.kpc"))) == 3, "one of the workers never counted"
-        for pid in workers(master):
+        killed = workers(master)
+        assert len(killed) == 2
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
+        until(lambda: set(workers(master)).isdisjoint(killed), "the workers did not die")
         until(lambda: get(port, "/healthz")[0] == 200, "the web did not come back")
         assert says("kopeck_clicks_unknown_total", 40)
         assert get(port, "/r/nobody-else")[0] == 404

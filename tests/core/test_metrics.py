@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from affiliate.core import metrics
@@ -90,6 +91,28 @@ def test_where_no_file_can_be_made_a_process_counts_in_memory(tmp_path: Path) ->
     own = Tally(tmp_path / "file" / "counters")
     own.add("apples", 2)
     assert own.totals() == {"apples": 2}
+
+
+def test_a_file_that_could_not_be_made_at_first_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "RETRY_INTERVAL_S", 0.0)
+    folder = tmp_path / "counters"
+    folder.write_text("in the way")
+    own = Tally(folder)
+    own.add("apples", 2)
+    folder.unlink()
+    own.add("pears", 1)
+    assert len(files(folder)) == 1
+    assert Tally(folder).totals() == {"apples": 2, "pears": 1}
+
+
+def test_room_is_taken_before_the_first_count(tmp_path: Path) -> None:
+    own = Tally(tmp_path)
+    own.begin()
+    (path,) = files(tmp_path)
+    assert path.stat().st_blocks * 512 >= metrics.SLOT.size * metrics.SLOTS_MAX
+    assert own.totals() == {}
 
 
 def test_a_forked_child_counts_in_a_file_of_its_own(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def run(campaign: Campaign, folder: Path, say: Callable[[str], None]) -> checker
     at = stage.Stage(folder, workers=campaign.workers, journal_mb_max=campaign.journal_mb_max)
     size = campaign.journal_disk_mb
     with nemesis.disk_for(at, size_mb=size, may_mount=campaign.may_mount) as disk, at.running():
-        hurts = Nemesis(at, disk, campaign.sizes, chance, lambda: 0)
+        hurts = Nemesis(at, disk, campaign.sizes, chance, dict)
         began = time.monotonic()
         with _clicking(campaign, at) as totals:
-            hurts.answered = lambda: totals()["acked"] + totals()["unrecorded"]
+            hurts.totals = totals
             _hurt(campaign, blows, hurts, totals, say)
         clicked_s = time.monotonic() - began
         for process in (at.web, at.loader, at.second_loader):

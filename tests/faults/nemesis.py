@@ -18,6 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from affiliate.core.metrics import FOLDER as COUNTERS
+from affiliate.core.metrics import Tally
 from tests.faults.stage import Process, Stage
 
 OUTAGE_ANSWERS_MIN = 20
@@ -152,8 +154,8 @@ class Nemesis:
     disk: Disk
     sizes: Sizes
     chance: random.Random
-    answered: Callable[[], int]
-    """How many clicks were answered so far, recorded or not."""
+    totals: Callable[[], dict[str, int]]
+    """What the clients have seen so far."""
     dealt: Counter[Blow] = field(default_factory=Counter)
     kills: int = 0
     restarts: int = 0
@@ -162,6 +164,11 @@ class Nemesis:
     dealt_at: list[tuple[Blow, float, float]] = field(default_factory=list)
     """Each blow, when (monotonic) it fell and when all was back."""
     violations: list[str] = field(default_factory=list)
+
+    def answered(self) -> int:
+        """How many clicks were answered so far, recorded or not."""
+        totals = self.totals()
+        return totals["acked"] + totals["unrecorded"]
 
     def during(self, at: float) -> str:
         """What was going on at an instant, for whoever reads a violation."""
@@ -243,15 +250,19 @@ class Nemesis:
         self.stage.flush_valkey()
 
     def _disk_full(self) -> None:
+        spilled = self._spilled()
         try:
             self._outage("the journal's disk full", self.disk.press)
         finally:
             self.disk.release()
+        if self._spilled() == spilled:
+            self.violations.append("the disk was full and no click went to the database")
         # Who was on the way to the database may still arrive there.
         time.sleep(SETTLE_S)
 
     def _nowhere(self) -> None:
         began = time.monotonic()
+        before = self.totals()["unrecorded"]
         self.stage.postgres.stop(signal.SIGQUIT)
         try:
             self._outage("nowhere to record", self.disk.press)
@@ -260,6 +271,11 @@ class Nemesis:
             self.stage.postgres.start()
             self.restarts += 1
         self.nowhere.append((began, time.monotonic() + AFTER_NOWHERE_S))
+        if self.totals()["unrecorded"] == before:
+            self.violations.append("there was nowhere to record and no token said so")
+
+    def _spilled(self) -> int:
+        return Tally(self.stage.data_dir / COUNTERS).totals()["kopeck_clicks_spilled"]
 
     def _pause(self) -> None:
         self.stage.loader.signal(signal.SIGSTOP)

@@ -95,9 +95,10 @@ class Process:
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 parent = int(path.read_text().rpartition(")")[2].split()[1])
-                if parent == self.pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
+                command = (path.parent / "cmdline").read_bytes()
+                if parent == self.pid and command and b"resource_tracker" not in command:
                     found.append(int(path.parent.name))
-        return [pid for pid in found if not _is_resource_tracker(pid)]
+        return found
 
 
 class Server:
@@ -235,13 +236,6 @@ def _web(port: int, workers: int) -> list[str]:
         *("--blocking-threads", "4", "--respawn-failed-workers", "--respawn-interval", "0.1"),
         *("--no-log", "--factory", "wsgi:make_application"),
     ]
-
-
-def _is_resource_tracker(pid: int) -> bool:
-    try:
-        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return True
 
 
 def _free_port() -> int:

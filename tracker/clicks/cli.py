@@ -37,7 +37,7 @@ def loader() -> None:
     """
     settings = Settings.from_environ(os.environ)
     log.set_up(settings.log_level)
-    metrics.use(settings.data_dir)
+    metrics.begin(settings.data_dir)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
