@@ -1,10 +1,12 @@
 """The click benchmark: the front against a bare Flask redirect and a bare WSGI callable.
 
-    python -m bench.clicks [--rounds 7] [--seconds 2] [--connections 32] [--threads 1]
+    python -m bench.clicks [--rounds 7] [--seconds 2] [--connections 32] [--workers 1] [--threads 1]
 
-All run on granian with the same options, one worker, in interleaved rounds; what is printed
-are medians of the rounds and their ratios. The load comes from wrk where it is on PATH,
-else from a generator of our own, which is slower than the servers and says so.
+All run on granian with the same options, in interleaved rounds; what is printed are medians of
+the rounds and their ratios. Each round loads a server as much as it can take, and then all
+with the same number of requests a second, far below that, for the latencies that people meet.
+The load comes from wrk where it is on PATH, else from a generator of our own, which is slower
+than the servers and says so.
 Every click of the front is complete: filters, cookie, token signature, journal record. In
 the last variant loader and PostgreSQL work on the same cores, and what they load of a round
 is waited for and counted in its CPU time, not in its requests per second.
@@ -32,7 +34,7 @@ from werkzeug import Response
 from affiliate.core.config import Settings
 from affiliate.core.embedded.servers import running
 from bench.fixtures import CLICK, DESTINATION, check_clicks, drain, front_environment, loader
-from bench.load import Measured, generator, load, wait_for
+from bench.load import Measured, generator, load, paced, wait_for
 from bench.measuring import cpu_s, free_port, granian
 from tracker.clicks.front import ClickFront
 
@@ -69,6 +71,8 @@ class Variant:
     port: int = 0
     pid: int = 0
     rounds: list[Measured] = field(default_factory=list)
+    calm: list[Measured] = field(default_factory=list)
+    """The rounds at the same load for all."""
 
     def median(self, of: Callable[[Measured], float]) -> float:
         return statistics.median(of(measured) for measured in self.rounds)
@@ -94,14 +98,17 @@ def main() -> None:
                 ),
             ]
             for variant in variants:
-                stack.enter_context(_served(variant, arguments.threads))
+                stack.enter_context(_served(variant, arguments))
             loading = stack.enter_context(loader(loaded_settings))
             postgres = servers.pids["postgres"]
             for number in range(arguments.rounds):
                 for variant in variants[number % 4 :] + variants[: number % 4]:
                     variant.rounds.append(_round(variant, arguments, loading, postgres))
+                    variant.calm.append(_calm_round(variant, arguments, loading))
             _print(variants, arguments)
-            check_clicks(loaded_settings, sum(m.requests for m in variants[3].rounds))
+            _print_bars(variants)
+            answered = variants[3].rounds + variants[3].calm
+            check_clicks(loaded_settings, sum(measured.requests for measured in answered))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -127,16 +134,33 @@ def _round(
     return measured
 
 
+def _calm_round(variant: Variant, arguments: argparse.Namespace, loading: int) -> Measured:
+    """Latencies at a load that all can take; the loader works while it is its variant's turn."""
+    if variant.loaded:
+        os.kill(loading, signal.SIGCONT)
+    measured = paced(
+        variant.port,
+        CLICK,
+        per_second=arguments.pace,
+        connections=arguments.connections,
+        seconds=arguments.seconds,
+    )
+    if variant.loaded:
+        drain(variant.environment)
+        os.kill(loading, signal.SIGSTOP)
+    return measured
+
+
 @contextmanager
-def _served(variant: Variant, threads: int) -> Iterator[None]:
+def _served(variant: Variant, arguments: argparse.Namespace) -> Iterator[None]:
     """The variant's granian, in a process group of its own."""
     variant.port = free_port()
     with granian(
         variant.target,
         *variant.options,
         port=variant.port,
-        workers=1,
-        threads=threads,
+        workers=arguments.workers,
+        threads=arguments.threads,
         environment=variant.environment,
     ) as variant.pid:
         wait_for(variant.port, CLICK)
@@ -148,24 +172,56 @@ def _print(variants: list[Variant], arguments: argparse.Namespace) -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{generator()}"
         f"; {arguments.rounds} rounds of {arguments.seconds} s, {arguments.connections} "
-        f"connections, {arguments.threads} threads; medians"
+        f"connections, {arguments.workers} workers, {arguments.threads} threads; medians; "
+        f"calm: {arguments.pace:,} req/s for all"
     )
     print(
         f"{'':26}{'req/s':>8}{'min-max':>16}{'/Flask':>8}{'/bare':>7}{'p50 ms':>8}{'p99 ms':>8}"
-        f"{'CPU us':>8}{'loading':>9}{'drain s':>9}"
+        f"{'calm p50':>10}{'calm p99':>10}{'CPU us':>8}{'/Flask':>8}{'/bare':>7}"
+        f"{'loader':>8}{'postgres':>10}{'drain s':>9}"
     )
     bare_rps, flask_rps = (variant.median(lambda m: m.rps) for variant in variants[:2])
+    bare_us, flask_us = (_server_us(variant) for variant in variants[:2])
     for variant in variants:
         rates = sorted(measured.rps for measured in variant.rounds)
-        rps = statistics.median(rates)
-        loading = variant.median(lambda m: m.loading_cpu_s / m.requests * 1e6)
+        rps, server_us = statistics.median(rates), _server_us(variant)
+        loader_us = variant.median(lambda m: m.loader_cpu_s / m.requests * 1e6)
+        postgres_us = variant.median(lambda m: m.postgres_cpu_s / m.requests * 1e6)
+        drain_s = variant.median(lambda m: m.drain_s)
         print(
             f"{variant.name:26}{rps:8,.0f}{f'{rates[0]:,.0f}-{rates[-1]:,.0f}':>16}"
             f"{rps / flask_rps:8.2f}{rps / bare_rps:7.2f}"
             f"{variant.median(lambda m: m.p50_ms):8.2f}{variant.median(lambda m: m.p99_ms):8.2f}"
-            f"{variant.median(lambda m: m.server_cpu_s / m.requests * 1e6):8.1f}"
-            + (f"{loading:9.1f}{variant.median(lambda m: m.drain_s):9.2f}" if loading else "")
+            f"{_calm_ms(variant, 50):10.2f}{_calm_ms(variant, 99):10.2f}"
+            f"{server_us:8.1f}{flask_us / server_us:8.2f}{bare_us / server_us:7.2f}"
+            + (f"{loader_us:8.1f}{postgres_us:10.1f}{drain_s:9.2f}" if variant.loaded else "")
         )
+
+
+def _print_bars(variants: list[Variant]) -> None:
+    """What was promised and what was measured, by requests per second and by CPU."""
+    bare, flask_, alone, loaded = variants
+    for name, variant, flask_bar, bare_bar in (
+        ("front", alone, 4.5, 0.7),
+        ("with loader and PostgreSQL", loaded, 3.0, 0.5),
+    ):
+        rps = variant.median(lambda m: m.rps)
+        by_flask, by_bare = (rps / other.median(lambda m: m.rps) for other in (flask_, bare))
+        cpu_flask, cpu_bare = (_server_us(o) / _server_us(variant) for o in (flask_, bare))
+        print(
+            f"{name}: {by_flask:.2f} x Flask (bar {flask_bar}, by CPU {cpu_flask:.2f}), "
+            f"{by_bare:.2f} of bare (bar {bare_bar}, by CPU {cpu_bare:.2f})"
+        )
+    allowed = 2 * _calm_ms(bare, 99) + 2
+    print(f"calm p99: front {_calm_ms(alone, 99):.2f} ms, allowed {allowed:.2f} ms")
+
+
+def _server_us(variant: Variant) -> float:
+    return variant.median(lambda m: m.server_cpu_s / m.requests * 1e6)
+
+
+def _calm_ms(variant: Variant, percentile: int) -> float:
+    return statistics.median(m.p50_ms if percentile == 50 else m.p99_ms for m in variant.calm)
 
 
 def _arguments() -> argparse.Namespace:
@@ -173,7 +229,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1, help="granian's processes")
     parser.add_argument("--threads", type=int, default=1, help="granian's blocking threads")
+    parser.add_argument("--pace", type=int, default=2000, help="requests a second when calm")
     return parser.parse_args()
 
 

@@ -86,6 +86,17 @@ def load(port: int, request: Request, *, connections: int, seconds: int) -> Meas
     return asyncio.run(_by_ourselves(port, request, connections, seconds))
 
 
+def paced(
+    port: int, request: Request, *, per_second: int, connections: int, seconds: int
+) -> Measured:
+    """Ask at an even pace, whatever the server's: equal load for fast and slow ones.
+
+    A request's time counts from when it was due and not from when it left, so that a server
+    which stalls is charged for all that waited. SystemExit if anything but success was answered.
+    """
+    return asyncio.run(_at_pace(port, request, per_second, connections, seconds))
+
+
 def wait_for(port: int, request: Request) -> None:
     """Until the server answers this request with success; SystemExit if it refuses it."""
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -151,11 +162,8 @@ async def _by_ourselves(port: int, request: Request, connections: int, seconds: 
         with contextlib.closing(writer):
             while (began := time.perf_counter()) < end:
                 writer.write(request.text(next(numbers), port))
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head[9:10] not in (b"2", b"3"):
-                    return head.decode()
-                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-                await reader.readexactly(int(length[1]) if length else 0)
+                if refusal := await _answer(reader):
+                    return refusal
                 times_s.append(time.perf_counter() - began)
         return ""
 
@@ -163,6 +171,46 @@ async def _by_ourselves(port: int, request: Request, connections: int, seconds: 
     refused = max(await asyncio.gather(*(ask() for _ in range(connections))))
     if refused:
         raise SystemExit(f"{request.path}: {refused}")
-    taken_s = time.perf_counter() - began
+    return _measured(times_s, time.perf_counter() - began)
+
+
+async def _at_pace(
+    port: int, request: Request, per_second: int, connections: int, seconds: int
+) -> Measured:
+    times_s: list[float] = []
+    each_s = connections / per_second
+
+    async def ask(place: int) -> str:
+        """This connection's share of the requests; a refusal ends it and is returned."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.closing(writer):
+            for number in range(per_second * seconds // connections):
+                due = began + (number + place / connections) * each_s
+                if (early_s := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(early_s)
+                writer.write(request.text(number, port))
+                if refusal := await _answer(reader):
+                    return refusal
+                times_s.append(time.perf_counter() - due)
+        return ""
+
+    began = time.perf_counter() + 0.1
+    refused = max(await asyncio.gather(*(ask(place) for place in range(connections))))
+    if refused:
+        raise SystemExit(f"{request.path}: {refused}")
+    return _measured(times_s, time.perf_counter() - began)
+
+
+async def _answer(reader: asyncio.StreamReader) -> str:
+    """Read one answer whole; empty, or what was refused."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if head[9:10] not in (b"2", b"3"):
+        return head.decode()
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    await reader.readexactly(int(length[1]) if length else 0)
+    return ""
+
+
+def _measured(times_s: list[float], taken_s: float) -> Measured:
     hundredths = statistics.quantiles(times_s, n=100)
     return Measured(len(times_s), taken_s, hundredths[49] * 1000, hundredths[98] * 1000)
