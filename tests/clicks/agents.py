@@ -140,7 +140,8 @@ BROWSERS: Final[dict[str, tuple[DeviceClass, str]]] = {
     "tiktok on android": (
         DeviceClass.MOBILE,
         f"{_VIEW} Mobile Safari/537.36 musical_ly_2023602040 JsSdk/1.0 NetType/WIFI "
-        "Channel/googleplay AppName/musical_ly app_version/36.2.4 ByteLocale/en ByteFullLocale/en Region/US",
+        "Channel/googleplay AppName/musical_ly app_version/36.2.4 "
+        "ByteLocale/en ByteFullLocale/en Region/US",
     ),
     "tiktok on an iphone": (
         DeviceClass.MOBILE,

@@ -9,6 +9,8 @@ from itertools import islice
 
 import pytest
 from agents import BROWSERS, LATE_PROGRAMS, PREVIEWS, PROGRAMS
+from crawlerdetect import CrawlerDetect
+from flask.testing import FlaskClient
 
 from tracker.clicks import crawlers, devices
 from tracker.clicks.filters import AGENT_CHARS_MAX, agent_reason
@@ -114,7 +116,19 @@ def test_what_is_no_browser_by_the_form_of_its_name_is_the_loaders_to_drop(agent
     assert crawlers.is_crawler(agent.encode())
 
 
+@pytest.mark.abuse("A19", "A47")
+def test_the_list_is_read_as_its_makers_read_it() -> None:
+    """Our reading of the list is linear, and says what theirs says of every agent we have."""
+    theirs = CrawlerDetect()
+    agents = [*public_crawlers(), *public_browsers(), *PREVIEWS.values(), *PROGRAMS]
+    agents += [*LATE_PROGRAMS, *(agent for _device, agent in BROWSERS.values()), "", " ", "yandex"]
+    differing = [agent for agent in agents if crawlers.is_listed(agent) != theirs.isCrawler(agent)]
+    assert not differing
+
+
 @pytest.mark.abuse("A19")
-def test_the_filter_says_which_edition_it_is() -> None:
+def test_the_filter_says_which_edition_it_is(client: FlaskClient) -> None:
     listed = f"crawlerdetect {version('crawlerdetect')}"
     assert f"{listed}, form {crawlers.FORM_RULES}" == crawlers.FILTER_VERSION
+    said = f'kopeck_click_filter_info{{version="{crawlers.FILTER_VERSION}"}} 1.0'
+    assert said in client.get("/metrics").text

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from affiliate.core import health
 from affiliate.core.config import Settings
 from affiliate.core.db import db
+from tracker.clicks.crawlers import FILTER_VERSION
 from tracker.clicks.models import ClickQuarantine, ClickSpill, ProgramDay, ProgramDayDrop
 from tracker.clicks.room import Alarm
 from tracker.clicks.rules import DropReason
@@ -87,6 +88,11 @@ def _tables() -> Iterable[Metric]:
     for reason in DropReason:
         dropped.add_metric([reason.value], numbers.get(reason.value, 0))
     yield dropped
+    edition = GaugeMetricFamily(
+        "kopeck_click_filter_info", "1: which edition of the filter judges.", labels=["version"]
+    )
+    edition.add_metric([FILTER_VERSION], 1)
+    yield edition
     pieces = GaugeMetricFamily(
         "kopeck_quarantine_pieces", "Pieces of journals in quarantine.", labels=["reason"]
     )
