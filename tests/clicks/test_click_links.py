@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -365,6 +367,50 @@ class TestCap:
             table.refresh(connection, demo_clock=True)
             assert table.find("abcde") is hot
         assert len(table.links) + len(table._older) <= 1000
+
+    def test_many_threads_find_the_right_links_while_they_change(
+        self,
+        session: Session,
+        shop: Shop,
+        connection: psycopg.Connection,
+        keeper: SnapshotKeeper,
+        path: Path,
+    ) -> None:
+        add_links(session, shop, 200)
+        numbers = dict(session.execute(sa.select(Link.code, Link.id)).all())
+        keep(keeper, connection)
+        table, surprises, stop = looking(path, links_max=20), [], threading.Event()
+
+        def click(first: int) -> None:
+            for turn in itertools.count(first):
+                if stop.is_set():
+                    return
+                code = f"c{turn * 7 % 200 + 1}"
+                found = table.find(code)
+                if found is None or found.link_id != numbers[code]:
+                    surprises.append(code)
+
+        threads = [threading.Thread(target=click, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in range(5):
+            session.execute(
+                sa.update(Link).values(destination=f"https://shop.example/turn-{number}")
+            )
+            session.commit()
+            table.refresh(connection, demo_clock=True)
+            keep(keeper, connection)
+            table.look_at_snapshot()
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=30)
+        assert surprises == []
+        assert len(table.links) + len(table._older) <= 20
+        table.refresh(connection, demo_clock=True)
+        for number in range(1, 201):
+            found = table.find(f"c{number}")
+            assert found is not None
+            assert found.prefix == "https://shop.example/turn-4?kpk="
 
     @pytest.mark.abuse("A49")
     def test_a_link_beyond_the_cap_redirects_with_the_database_up_and_down(
