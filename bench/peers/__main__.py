@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affiliate.core.embedded.servers import Servers, running
-from bench import fixtures, orders
+from bench import fixtures, shop as shops
 from bench.load import Measured, Request, generator, load, wait_for
 from bench.measuring import cpu_s, free_port, granian
 from bench.peers import environment, packages
@@ -153,21 +153,21 @@ def _purchases(
     servers: Servers, folder: Path, peer: packages.Peer, arguments: argparse.Namespace
 ) -> None:
     """Kopeck's orders, as `bench.orders` sends them, and the package's purchase event."""
-    shop = orders._shop(servers, folder)
+    shop = shops.make_shop(servers, folder)
     threads = arguments.order_threads
     with ExitStack() as stack:
         sides = list(_orders(stack, shop, arguments))
         port, pid = stack.enter_context(peer.served(threads=threads, asked=packages.PURCHASE))
         ask = _asking(port, packages.PURCHASE, arguments.order_connections)
         purchase = Row(f"{peer.name}: purchase", threads, pid, ask, peer)
-        rows = [*(row for row, _ in sides), purchase]
-        orders._read_rows(shop)
+        rows = [*sides, purchase]
+        shops.read_rows(shop)
         _measure(rows, servers, arguments)
         print(f"\nOrders, {arguments.order_connections} connections")
         _print(rows)
         intake = ", ".join(f"{row.rps / purchase.rps:.2f} x ({row.name})" for row in rows[:-1])
         print(f"order intake: {intake} the purchase call of {peer.name}")
-        orders._check([variant for _, variant in sides], shop)
+        shops.check_orders(shop, sum(row.answered for row in sides))
         for what, query in (
             (
                 "purchases",
@@ -179,9 +179,7 @@ def _purchases(
             _check(peer, [purchase], query, what)
 
 
-def _orders(
-    stack: ExitStack, shop: orders.Shop, arguments: argparse.Namespace
-) -> Iterator[tuple[Row, orders.Variant]]:
+def _orders(stack: ExitStack, shop: shops.Shop, arguments: argparse.Namespace) -> Iterator[Row]:
     """One server of Kopeck's, under orders of distinct recruiters and of one."""
     port, threads = free_port(), arguments.order_threads
     pid = stack.enter_context(
@@ -194,17 +192,14 @@ def _orders(
             environment=shop.environment,
         )
     )
-    options = argparse.Namespace(connections=arguments.order_connections)
-    for recruiters in (orders.DISTINCT, orders.ONE):
-        variant = orders.Variant(recruiters, 1, port, pid, recruiters)
-        orders._wait_for(variant, shop)
+    wait_for(port, shop.orders(shops.DISTINCT))
+    for recruiters in (shops.DISTINCT, shops.ONE):
 
-        def ask(seconds: int, variant: orders.Variant = variant) -> Measured:
-            said = orders._load(variant, shop, options, seconds)
-            variant.rounds.append(said)
-            return Measured(said.requests, said.seconds, said.p50_ms, said.p99_ms)
+        def ask(seconds: int, recruiters: str = recruiters) -> Measured:
+            orders = shop.orders(recruiters)
+            return load(port, orders, connections=arguments.order_connections, seconds=seconds)
 
-        yield Row(f"Kopeck: orders, {recruiters}", threads, pid, ask), variant
+        yield Row(f"Kopeck: orders, {recruiters}", threads, pid, ask)
 
 
 def _asking(port: int, request: Request, connections: int) -> Callable[[int], Measured]:
