@@ -12,7 +12,14 @@ from test_manage import audited, order_url
 from world import World
 
 from affiliate.core import ids
+from payouts.commissions.rules import VoidReason
+from tracker.attribution import words
+from tracker.attribution.decide import WaitsFor
 from tracker.attribution.models import Decision
+from tracker.attribution.rules import Reason
+from tracker.clicks.rules import DropReason
+from tracker.desks.account import sentences as account_sentences
+from tracker.desks.manage import sentences as manage_sentences
 from tracker.orders.models import Order
 
 
@@ -108,3 +115,23 @@ def test_an_affiliate_learns_that_a_person_looks_and_not_why(world: World, held:
     page = client.get(f"/account/orders/{ids.public_id('ord', held.id)}").text
     assert "Waits for a review by the program" in page
     assert "flood" not in page
+
+
+def test_every_reason_has_its_sentence_on_every_desk(app: Flask) -> None:
+    assert set(account_sentences.FILTERED) == set(DropReason)
+    assert set(account_sentences.WHY_NOT) == set(Reason)
+    with app.test_request_context():
+        for reason in Reason:
+            assert manage_sentences.reason(reason.value) != reason.value
+            assert words.reason(reason.value)
+        for wait in WaitsFor:
+            assert manage_sentences.waits_for(wait.value) != wait.value
+            assert words.waiting(wait.value)
+        for code in VoidReason:
+            assert manage_sentences.void_reason(code.value) != code.value
+
+
+@pytest.mark.abuse("A18")
+def test_an_affiliate_sees_a_flooded_click_for_what_it_is(world: World, held: Order) -> None:
+    page = world.people["Anna"].client.get("/account/clicks").text
+    assert "more clicks came together than people make" in page

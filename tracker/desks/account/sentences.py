@@ -127,6 +127,7 @@ WHY_NOT = {
     Reason.EXISTING_CUSTOMER: lambda: _("the buyer was a customer before it."),
     Reason.NOT_A_VISIT: lambda: _("nobody visited the page: it was fetched in the background."),
     Reason.NOT_A_PERSON: lambda: _("it was a robot's or a link preview's, not a person's."),
+    Reason.REVIEW_DECLINED: lambda: _("a person looked at the click and did not accept it."),
     Reason.LATER_CLICK_WINS: lambda: _("a later click goes before it."),
     Reason.EARLIER_CLICK_WINS: lambda: _("an earlier click goes before it."),
     Reason.CLICK_WINS: lambda: _("a click goes before a coupon in this program."),
@@ -284,6 +285,10 @@ FILTERED = {
     DropReason.LINK_PREVIEW: lambda: _("Not counted: a messenger fetched a preview of the link."),
     DropReason.BOT: lambda: _("Not counted: a robot or tool."),
     DropReason.DUPLICATE: lambda: _("A repeat within seconds: credits an order, counted once."),
+    DropReason.FLOOD: lambda: _(
+        "Not counted: more clicks came together than people make. An order it leads to is "
+        "looked at by a person."
+    ),
 }
 
 

@@ -34,6 +34,7 @@ def reason(code: str | None) -> str:
         Reason.EXISTING_CUSTOMER: _("the buyer was a customer already"),
         Reason.NOT_A_VISIT: _("the click was no visit by a person (preloaded or framed)"),
         Reason.NOT_A_PERSON: _("the click was made by a program, not by a person"),
+        Reason.REVIEW_DECLINED: _("a person looked at the click and did not accept it"),
         Reason.LATER_CLICK_WINS: _("a later click goes before it"),
         Reason.EARLIER_CLICK_WINS: _("an earlier click goes before it"),
         Reason.CLICK_WINS: _("a click goes before a coupon"),
