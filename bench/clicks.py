@@ -39,10 +39,10 @@ from bench.measuring import cpu_s, free_port, granian
 from tracker.clicks.front import ClickFront
 
 
-def bare(_environ: dict[str, Any], start_response: Any) -> tuple[bytes]:
+def bare(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """The least that a redirect can cost on this server."""
     start_response("302 Found", [("Location", DESTINATION), ("Content-Length", "0")])
-    return (b"",)
+    return [b""]
 
 
 flask = Flask(__name__)

@@ -167,7 +167,7 @@ class ClickFront:
         if status == 503:
             headers.append(("Retry-After", "5"))
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)
-        return (b"" if environ["REQUEST_METHOD"] == "HEAD" else body,)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
     def _shops(self) -> list[tuple[str, str]]:
         """Where a reader of the 404 page can go on: the open programs' shops."""

@@ -33,7 +33,9 @@ from tracker.clicks.visitors import AddressHasher, VisitorCookie, client_address
 PREPARED_AT_ONCE: Final = 64
 TEXTS_REMEMBERED_MAX: Final = 4096
 COUNTRY_CHARS: Final = 2
-EMPTY: Final = (b"",)
+EMPTY: Final = [b""]
+"""The body of a redirect. A list and nothing else: granian sends a list in one piece, and
+anything else piece by piece, which costs a tenth of a click."""
 DROPPED_HEADERS: Final = (
     ("X-Robots-Tag", "noindex, nofollow"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
