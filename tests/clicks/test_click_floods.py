@@ -106,6 +106,12 @@ class TestAddress:
         watch.keep()
         assert watch.judge([of(b"a") for _ in range(15)]) == 10
 
+    def test_what_a_restored_database_is_given_again_is_not_counted_twice(self) -> None:
+        watch = FloodWatch(FloodLimits(20, 0, 0))
+        assert load(watch, [of(b"a") for _ in range(15)]) == 0
+        watch.clear()
+        assert load(watch, [of(b"a") for _ in range(15)]) == 0
+
     def test_what_was_dropped_already_does_not_fill_the_measure(self) -> None:
         watch = FloodWatch(FloodLimits(20, 0, 0))
         bots = [of(b"a") for _ in range(100)]

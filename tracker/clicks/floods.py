@@ -81,6 +81,11 @@ class FloodWatch:
         for counts in (self._addresses, self._devices, self._affiliates, self._repeats):
             counts.keep()
 
+    def clear(self) -> None:
+        """Forget everything: what was committed may have to be loaded once more."""
+        for counts in (self._addresses, self._devices, self._affiliates, self._repeats):
+            counts.clear()
+
     def _forget(self) -> None:
         for counts in (self._addresses, self._devices, self._affiliates, self._repeats):
             counts.forget()
@@ -171,6 +176,12 @@ class SlidingCounts:
         """As if what was counted since the last `keep` had not been."""
         self._fresh = {}
         self._windows = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.forget()
+        self._kept.clear()
+        self._keys = 0
 
     def __len__(self) -> int:
         """How many counts are kept."""

@@ -136,6 +136,7 @@ class Loader:
             # Another database may answer now, an older one even: believe its rows alone.
             self._offsets.clear()
             self._facts.clear()
+            self._floods.clear()
             self._take_back(self._connection)
         if time.monotonic() - self._facts_read > FACTS_SECONDS:
             self._facts.clear()
