@@ -29,7 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affiliate.core.embedded.servers import Servers, running
-from bench import fixtures, shop as shops
+from bench import fixtures
+from bench import shop as shops
 from bench.load import Measured, Request, generator, load, wait_for
 from bench.measuring import cpu_s, free_port, granian
 from bench.peers import environment, packages
