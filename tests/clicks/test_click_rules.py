@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import product
 from uuid import UUID
 
 import pytest
@@ -232,6 +233,15 @@ class TestFrontFilters:
             ({}, None),
             ({"HTTP_SEC_FETCH_DEST": "document"}, None),
             ({"HTTP_PURPOSE": "something"}, None),
+            # Web views and older browsers are silent about it, and a page may send people on.
+            ({"HTTP_SEC_FETCH_MODE": "navigate", "HTTP_SEC_FETCH_SITE": "cross-site"}, None),
+            ({"HTTP_SEC_FETCH_SITE": "none", "HTTP_SEC_FETCH_USER": "?1"}, None),
+            ({"HTTP_SEC_FETCH_MODE": "cors"}, None),
+            ({"HTTP_SEC_PURPOSE": ""}, None),
+            ({"HTTP_SEC_PURPOSE": "a" * 60 + "prefetch"}, None),
+            ({"HTTP_SEC_PURPOSE": "other", "HTTP_PURPOSE": "prefetch"}, DropReason.PREFETCH),
+            ({"HTTP_SEC_PURPOSE": "prefetch;anonymous-client-ip"}, DropReason.PREFETCH),
+            ({"HTTP_SEC_PURPOSE": "PREFETCH"}, DropReason.PREFETCH),
             ({"REQUEST_METHOD": "HEAD"}, DropReason.HEAD_REQUEST),
             ({"HTTP_SEC_PURPOSE": "prefetch"}, DropReason.PREFETCH),
             ({"HTTP_SEC_PURPOSE": "prefetch;prerender"}, DropReason.PREFETCH),
@@ -240,6 +250,13 @@ class TestFrontFilters:
             ({"HTTP_X_PURPOSE": "preview"}, DropReason.PREFETCH),
             ({"HTTP_SEC_FETCH_DEST": "iframe"}, DropReason.FRAMED),
             ({"HTTP_SEC_FETCH_DEST": "object"}, DropReason.FRAMED),
+            ({"HTTP_SEC_FETCH_DEST": "frame"}, DropReason.FRAMED),
+            ({"HTTP_SEC_FETCH_DEST": "fencedframe"}, DropReason.FRAMED),
+            ({"HTTP_SEC_FETCH_DEST": "embed"}, DropReason.FRAMED),
+            ({"HTTP_SEC_FETCH_DEST": "script"}, DropReason.SUBRESOURCE),
+            ({"HTTP_SEC_FETCH_DEST": "video"}, DropReason.SUBRESOURCE),
+            ({"HTTP_SEC_FETCH_DEST": "serviceworker"}, DropReason.SUBRESOURCE),
+            ({"HTTP_SEC_FETCH_DEST": "x" * 9_000}, DropReason.SUBRESOURCE),
             ({"HTTP_SEC_FETCH_DEST": "image"}, DropReason.SUBRESOURCE),
             ({"HTTP_SEC_FETCH_DEST": "empty"}, DropReason.SUBRESOURCE),
             ({"HTTP_SEC_FETCH_DEST": ""}, None),
@@ -381,6 +398,29 @@ class TestDestination:
     ) -> None:
         sites = ("localhost", "[::1]", "shop.example")
         assert destinations.deep_link(to, sites, plain_loopback=True) == rebuilt
+
+
+class TestPlainRequests:
+    @pytest.mark.abuse("A17")
+    def test_the_short_way_says_what_the_long_one_says(self) -> None:
+        """Whatever headers come together: a plain request is judged by its agent alone."""
+        headers: dict[str, tuple[str | None, ...]] = {
+            "REQUEST_METHOD": ("GET", "HEAD"),
+            "HTTP_SEC_FETCH_DEST": (None, "", "document", "iframe", "image"),
+            "HTTP_SEC_PURPOSE": (None, "", "prefetch"),
+            "HTTP_PURPOSE": (None, "prefetch", "other"),
+            "HTTP_X_PURPOSE": (None, "preview"),
+            "HTTP_X_MOZ": (None, "prefetch"),
+            "HTTP_USER_AGENT": (None, CHROME, "curl/8.5.0"),
+        }
+        plain = 0
+        for values in product(*headers.values()):
+            environ = {k: v for k, v in zip(headers, values, strict=True) if v is not None}
+            if filters.is_plain(environ):
+                plain += 1
+                agent = environ.get("HTTP_USER_AGENT", "")
+                assert filters.front_reason(environ) is filters.agent_reason(agent), environ
+        assert plain == 2 * 3
 
 
 class TestQuery:
