@@ -210,6 +210,22 @@ class TestSlowDatabase:
         assert stored(session) == 400
 
 
+class TestRestartedDatabase:
+    def test_f17_a_connection_that_a_restart_has_ended_costs_no_click(
+        self, ask: Ask, settings: Settings, session: Session
+    ) -> None:
+        break_journal(settings)
+        assert not unrecorded(settings, ask())
+        ended = rows(
+            session,
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE application_name = 'kopeck click' AND datname = current_database()",
+        )
+        assert ended == [(True,)]
+        assert not unrecorded(settings, ask())
+        assert rows(session, "SELECT count(*) FROM click_spill") == [(2,)]
+
+
 class TestCrowdedDatabase:
     def test_f21_clicks_redirect_and_the_loader_waits_while_no_connection_is_left(
         self,

@@ -125,28 +125,32 @@ def _hurt(
     """One blow after another, spread over the clicks that are to come."""
     began = said = time.monotonic()
 
-    def wait_for(wanted: int) -> None:
+    def tell() -> None:
         nonlocal said
+        if (now := time.monotonic()) - said > PROGRESS_S:
+            said = now
+            dealt = sum(hurts.dealt.values())
+            say(
+                f"{now - began:6.0f} s {totals()['acked']:>10,} clicks acknowledged, "
+                f"{dealt} of {len(blows)} blows, {hurts.kills} kills"
+            )
+
+    def wait_for(wanted: int) -> None:
         last, last_at = -1, time.monotonic()
-        while (now := totals())["acked"] < wanted:
-            moment = time.monotonic()
-            if now["acked"] != last:
-                last, last_at = now["acked"], moment
-            if moment - last_at > STUCK_S:
+        while (acked := totals()["acked"]) < wanted:
+            now = time.monotonic()
+            if acked != last:
+                last, last_at = acked, now
+            if now - last_at > STUCK_S:
                 raise stage.StageError(f"no click was answered for {STUCK_S:.0f} s")
-            if moment - said > PROGRESS_S:
-                said = moment
-                dealt = sum(hurts.dealt.values())
-                say(
-                    f"{moment - began:6.0f} s {now['acked']:>10,} clicks acknowledged, "
-                    f"{dealt} of {len(blows)} blows, {hurts.kills} kills"
-                )
+            tell()
             hurts.stage.supervise()
             time.sleep(0.02)
 
     for number, blow in enumerate(blows, 1):
         wait_for(campaign.clicks * number // (len(blows) + 1))
         hurts.deal(blow)
+        tell()
     wait_for(campaign.clicks)
 
 
