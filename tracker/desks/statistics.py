@@ -195,13 +195,6 @@ def read(reader: Reader) -> Statistics:
     )  # fmt: skip
 
 
-def csv_parts(reader: Reader) -> tuple[Iterator[str], str]:
-    """The rows of the address's question as a file, and its name."""
-    asked, sort = asked_by(reader)
-    name = f"{reader.program.slug}-by-{asked.by.value}-{asked.period.first}-{asked.period.last}"
-    return tables.csv_of(reader.session, asked, sort=sort), f"{name}.csv"
-
-
 def _period(reader: Reader) -> Period:
     on = today(reader.now, reader.program.time_zone)
     first, last = _day("from"), _day("to")

@@ -202,16 +202,21 @@ def statistics_file(question: dict[str, Any]) -> Response:
 
 
 def _file(question: dict[str, Any]) -> Response:
-    asked = _asked(question)
-    parts = tables.csv_of(db.session(), asked, sort=Sort(question["sort"]))
-    return csv_response(parts, f"statistics-by-{asked.by.value}.csv")
+    return csv_response(_asked(question), Sort(question["sort"]))
 
 
-def csv_response(parts: Iterator[str], name: str) -> Response:
-    """A download that is made while it is sent; the session stays open until its end."""
-    made = Response(stream_with_context(parts), content_type=f"{CSV}; charset=utf-8")
-    made.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+def csv_response(asked: Asked, sort: Sort, name: str = "statistics") -> Response:
+    """A download that is made while it is sent; CannotCombine where no counter answers."""
+    questions.require(asked)
+    made = Response(stream_with_context(_parts(asked, sort)), content_type=f"{CSV}; charset=utf-8")
+    file = f"{name}-by-{asked.by.value}-{asked.period.first}-{asked.period.last}.csv"
+    made.headers["Content-Disposition"] = f'attachment; filename="{file}"'
     return made
+
+
+def _parts(asked: Asked, sort: Sort) -> Iterator[str]:
+    """The view's own session is gone by now; this one goes when the last part was sent."""
+    yield from tables.csv_of(db.session(), asked, sort=sort)
 
 
 def _asked(question: dict[str, Any]) -> Asked:

@@ -51,6 +51,7 @@ __all__ = [
     "change",
     "has_enrollment",
     "page_of",
+    "require",
     "rows",
     "today",
     "total",
@@ -124,7 +125,7 @@ def rows(session: Session, asked: Asked, *, sort: Sort = Sort.KEY) -> Iterator[R
 
     CannotCombine where no counter answers.
     """
-    _require(asked)
+    require(asked)
     result = session.execute(
         statement(asked, sort=sort), execution_options={"yield_per": ROWS_PER_FETCH}
     )
@@ -135,7 +136,7 @@ def page_of(
     session: Session, asked: Asked, *, sort: Sort, after: After | None, rows_max: int
 ) -> PageOfRows:
     """Up to `rows_max` rows behind `after`, and where the next ones begin."""
-    _require(asked)
+    require(asked)
     query = statement(asked, sort=sort, after=after, rows_max=rows_max + 1)
     found = [_row(row, asked.scope.currency) for row in session.execute(query)]
     shown = found[:rows_max]
@@ -151,7 +152,8 @@ def has_enrollment(session: Session, *, program_id: int, enrollment_id: int) -> 
     return session.scalar(query) is not None
 
 
-def _require(asked: Asked) -> None:
+def require(asked: Asked) -> None:
+    """CannotCombine, or Invalid for too many hours, where no counter answers."""
     require_answerable(
         asked.by,
         asked.only,
@@ -161,7 +163,7 @@ def _require(asked: Asked) -> None:
 
 
 def _all(session: Session, asked: Asked) -> dict[Any, Figures]:
-    _require(asked)
+    require(asked)
     found = session.execute(statement(asked))
     return {row.key: _figures(row, asked.scope.currency) for row in found}
 

@@ -26,7 +26,16 @@ from affiliate.people import ids
 from affiliate.people.models import Affiliate, Enrollment
 from tracker.export import guarded
 from tracker.stats.figures import Figures
-from tracker.stats.questions import ROWS_PER_FETCH, Asked, By, Row, Sort, by_day, by_hour, rows
+from tracker.stats.questions import (
+    ROWS_PER_FETCH,
+    Asked,
+    By,
+    Row,
+    Sort,
+    by_day,
+    by_hour,
+    rows,
+)
 from tracker.stats.words import FIGURES, Unit
 
 MARK: Final = "\ufeff"
@@ -75,12 +84,8 @@ def key_text(key: Any, zone: ZoneInfo) -> str:
 
 
 def csv_of(session: Session, asked: Asked, *, sort: Sort = Sort.KEY) -> Iterator[str]:
-    """The file in pieces. The question is asked before the first one is taken."""
+    """The file in pieces; the rows are asked for with the first."""
     found = all_rows(session, asked, sort=sort)
-    return _written(session, asked, found)
-
-
-def _written(session: Session, asked: Asked, found: Iterator[Row]) -> Iterator[str]:
     text = io.StringIO()
     writer = csv.writer(text)
     text.write(MARK)

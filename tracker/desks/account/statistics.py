@@ -23,7 +23,7 @@ def statistics(place: Place) -> Answer:
 @in_program
 def statistics_csv(place: Place) -> Answer:
     """Every row of the same question as a file."""
-    return csv_response(*shared.csv_parts(_reader(place)))
+    return csv_response(*shared.asked_by(_reader(place)), name=place.program.slug)
 
 
 def _reader(place: Place) -> shared.Reader:

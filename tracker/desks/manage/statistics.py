@@ -23,7 +23,8 @@ def statistics() -> str:
 @readers
 def statistics_csv() -> Response:
     """Every row of the same question as a file."""
-    return csv_response(*shared.csv_parts(_reader(place())))
+    here = place()
+    return csv_response(*shared.asked_by(_reader(here)), name=here.required.slug)
 
 
 def _reader(here: Place) -> shared.Reader:
