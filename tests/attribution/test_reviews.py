@@ -199,7 +199,9 @@ class TestVisitorAlone:
     def test_is_left_alone_after_an_hour(self, world: World, link: Link) -> None:
         token = world.click(link, ago=HOUR, loaded=False)
         world.post(world.order(visitor=self.VISITOR))
-        assert check(world, timedelta(hours=2)) == 1
+        assert check(world, timedelta(hours=2)) == 0
+        waiting = sa.select(Decision.click_check_due_at)
+        assert world.session.scalars(waiting).all() == [None]
         world.load(token, link)
         assert check(world, timedelta(hours=3)) == 0
 

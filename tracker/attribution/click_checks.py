@@ -26,6 +26,7 @@ from tracker.clicks.rules import DropReason, credits, needs_review
 from tracker.orders.models import Order
 
 CHECK_ROWS_MAX: Final = 200
+LET_GO_ROWS_MAX: Final = 5_000
 VISITOR_CLICKS_BACK: Final = timedelta(days=1)
 """How old a click may be that was not loaded when its visitor's order came."""
 UUID_FORM: Final = "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -37,16 +38,16 @@ _DUE: Final = sa.text(
     """
     SELECT d.id, d.order_id FROM decisions d
     WHERE d.click_check_due_at IS NOT NULL AND d.voided_at IS NULL
-      AND (d.click_check_due_at <= :now OR EXISTS (
+      AND (d.outcome = 'attributed' AND d.click_check_due_at <= :now OR EXISTS (
         SELECT FROM jsonb_array_elements(d.shares) s
         JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
                      AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz))
-        OR d.outcome = 'unattributed' AND EXISTS (
+        OR d.outcome = 'unattributed' AND d.click_check_due_at > :now AND EXISTS (
         SELECT FROM orders o
         JOIN clicks c ON c.program_id = o.program_id
                      AND c.visitor_id = CAST(substring(coalesce(
-                            o.evidence #>> '{server,visitor}', o.evidence #>> '{browser,visitor}')
-                            FROM :visitor_id) AS uuid)
+                            nullif(o.evidence #>> '{server,visitor}', ''),
+                            o.evidence #>> '{browser,visitor}') FROM :visitor_id) AS uuid)
                      AND c.clicked_at BETWEEN o.placed_at - CAST(:window AS interval)
                                           AND o.placed_at + CAST(:skew AS interval)
         WHERE o.id = d.order_id
@@ -55,6 +56,16 @@ _DUE: Final = sa.text(
     ORDER BY d.decided_at LIMIT :rows_max
     """
 ).columns(sa.column("id", sa.BigInteger), sa.column("order_id", sa.BigInteger))
+# Nothing hangs on these but the next look at them, so that no order is locked for it.
+_LET_GO: Final = sa.text(
+    """
+    UPDATE decisions SET click_check_due_at = NULL
+    WHERE id IN (
+        SELECT id FROM decisions
+        WHERE click_check_due_at <= :now AND voided_at IS NULL AND outcome = 'unattributed'
+        ORDER BY id LIMIT :rows_max FOR UPDATE SKIP LOCKED)
+    """
+)
 _VERDICTS: Final = sa.text(
     """
     SELECT c.click_id IS NOT NULL AS loaded, c.reason
@@ -75,6 +86,7 @@ def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_
     next run; the others go on.
     """
     moved = 0
+    session.execute(_LET_GO, {"now": now, "rows_max": LET_GO_ROWS_MAX})
     values = {
         "now": now,
         "rows_max": rows_max,
@@ -113,7 +125,7 @@ def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> 
         return False
     due_at = live.click_check_due_at
     if live.outcome == "unattributed":
-        return _settle_visitor(session, order, due_at, now)
+        return _settle_visitor(session, order, now)
     declined = order.review_outcome == ReviewOutcome.DECLINED
     verdicts = session.execute(_VERDICTS, {"decision_id": decision_id}).all()
     if any(_bad(verdict, declined=declined) for verdict in verdicts):
@@ -138,13 +150,12 @@ def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> 
     return True
 
 
-def _settle_visitor(session: Session, order: Order, due_at: datetime, now: datetime) -> bool:
+def _settle_visitor(session: Session, order: Order, now: datetime) -> bool:
     """Decide an order of nobody again, once, with what its visitor's clicks say by now."""
-    if due_at > now:
-        log.info("decision.visitor_loaded", order_id=order.order_id)
-        decide_again(
-            session, order=_subject(session, order), reason=VoidReason.DECISION_REPLACED, now=now
-        )
+    log.info("decision.visitor_loaded", order_id=order.order_id)
+    decide_again(
+        session, order=_subject(session, order), reason=VoidReason.DECISION_REPLACED, now=now
+    )
     session.execute(
         sa.update(Decision)
         .where(
