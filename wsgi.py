@@ -56,6 +56,7 @@ COMMANDS = (
     "tracker.clicks.cli",
     "payouts.batches.cli",
     "payouts.cli",
+    "tracker.stats.cli",
     "tracker.cli",
 )
 """Modules with `commands`, a list of click commands."""

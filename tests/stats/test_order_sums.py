@@ -18,6 +18,7 @@ from payouts.commissions.rules import VoidReason
 from tracker.attribution.decide import Subject, decide_again
 from tracker.orders.models import Order
 from tracker.stats import order_sums
+from tracker.stats.cli import order_days
 from tracker.stats.models import SUMS, OrderChange, OrderDay, OrderSumsMark, ProgramOrderDay
 from tracker.stats.questions import Figures, Period, Scope, by_affiliate, by_day, today
 
@@ -145,6 +146,7 @@ def test_sums_are_the_orders_before_and_after_a_change_and_after_adding_it(
                 assert told(asked(world, name)) == recounted(world, name), (name, runs)
     session.rollback()
     assert session.scalars(sa.select(sa.func.count(OrderChange.id))).one() == 0
+    assert order_sums.differences(session) == []
     scope = Scope.of(world.program)
     period = Period.ending(today(world.now, world.program.time_zone), 60)
     each = by_affiliate(session, scope=scope, period=period)
@@ -240,6 +242,28 @@ def test_what_was_rebuilt_is_what_was_there(world: World, session: Session) -> N
     assert told(asked(world)) == recounted(world)
     add_up(session)
     assert stored(session) == before != []
+
+
+def test_the_command_finds_a_day_that_is_not_its_orders_and_makes_it_anew(
+    world: World, session: Session
+) -> None:
+    world.affiliate("Anna")
+    world.refund(world.sale("Anna", "3500.00", days_ago=5), "100.00")
+    commands = world.app.test_cli_runner()
+    group = order_days
+
+    def run(word: str) -> Any:
+        return commands.invoke(group, [word])
+
+    assert run("rebuild").exit_code == 0
+    assert (run("check").exit_code, stored(session) != []) == (0, True)
+    for table in (OrderDay, ProgramOrderDay):
+        session.execute(sa.update(table).values(orders=7))
+        session.commit()
+        wrong = run("check")
+        assert wrong.exit_code == 1 and "differ" in wrong.output
+        assert run("rebuild").exit_code == 0
+        assert run("check").exit_code == 0
 
 
 def stored(session: Session) -> list[Any]:

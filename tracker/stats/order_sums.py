@@ -85,6 +85,39 @@ _SNAPSHOT: Final = sa.text(
 )
 
 
+_DIFFER: Final = sa.text(
+    f"""
+    WITH mark AS (SELECT added_order_id AS added FROM order_sums_marks),
+    counted AS (
+        SELECT c.enrollment_id, CAST(o.placed_at AT TIME ZONE p.time_zone AS date) AS day, {SUMMED}
+        FROM mark CROSS JOIN orders o
+        JOIN programs p ON p.id = o.program_id
+        JOIN commissions c ON c.reference = 'order:' || o.id
+        WHERE o.id <= added GROUP BY 1, 2
+    ), kept AS (
+        SELECT enrollment_id, day, {ADDED}
+        FROM (SELECT enrollment_id, day, {COLUMNS} FROM order_days
+              UNION ALL
+              SELECT enrollment_id, day, {COLUMNS} FROM mark CROSS JOIN order_changes
+              WHERE order_id <= added) AS each
+        GROUP BY 1, 2
+    ), of_programs AS (
+        SELECT program_id, day, {COLUMNS} FROM program_order_days
+        EXCEPT
+        SELECT program_id, day, {ADDED} FROM order_days GROUP BY 1, 2
+    )
+    SELECT enrollment_id, day, to_jsonb(kept) - CAST('{{enrollment_id,day}}' AS text[]) AS kept,
+           to_jsonb(counted) - CAST('{{enrollment_id,day}}' AS text[]) AS counted
+    FROM kept FULL JOIN counted USING (enrollment_id, day)
+    WHERE ROW({", ".join(f"coalesce(kept.{name}, 0)" for name in SUMS)})
+          IS DISTINCT FROM ROW({", ".join(f"coalesce(counted.{name}, 0)" for name in SUMS)})
+    UNION ALL
+    SELECT NULL, day, to_jsonb(of_programs), NULL FROM of_programs
+    ORDER BY 2, 1
+    """  # noqa: S608
+)
+
+
 def add_up(session: Session, *, orders_max: int = ORDERS_PER_RUN_MAX) -> bool:
     """One run, in one transaction: add what is ripe, look how far the next may go.
 
@@ -115,6 +148,11 @@ def rebuild(session: Session) -> None:
     for statement in RESET:
         session.execute(sa.text(statement))
     session.expire_all()
+
+
+def differences(session: Session) -> list[Any]:
+    """Days of affiliates (of a program: none) whose kept sums are not those of their orders."""
+    return list(session.execute(_DIFFER))
 
 
 def _ripe(mark: OrderSumsMark, seen: Any) -> int:
