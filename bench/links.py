@@ -274,7 +274,7 @@ def _served(environment: dict[str, str]) -> Iterator[tuple[int, int, float]]:
         "bench.links:front", "--factory", port=port, workers=1, threads=1, environment=environment
     ) as pid:
         while not _redirects(port):
-            if time.monotonic() - began > BUILD_TIMEOUT_S:
+            if _has_ended(pid) or time.monotonic() - began > BUILD_TIMEOUT_S:
                 raise SystemExit("the front did not redirect")
             time.sleep(0.005)
         took = time.monotonic() - began
@@ -290,6 +290,11 @@ def _redirects(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child of ours has ended, as one that nobody has waited for yet."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def _worker_of(pid: int) -> int:

@@ -17,12 +17,17 @@ from typing import Final
 import psycopg
 
 from tracker.clicks import link_rows
-from tracker.clicks.link_rows import MANY_ROWS_PER_READ, PAUSE_S, ROWS_PER_READ, Moment, Overlap
+from tracker.clicks.link_rows import MANY_ROWS_PER_READ, ROWS_PER_READ, Moment, Overlap
 from tracker.clicks.snapshot_writer import SnapshotWriter
 
 LOCK_SUFFIX: Final = ".lock"
 WHOLE_INTERVAL_S: Final = 600.0
 """All links are compared this often, for what no change told of (a restored database)."""
+GENTLE_REST_SHARE: Final = 1.0
+"""A reading of all links rests after each stretch as long as that took, times this: clicks are
+answered on the same cores, and here by the same process."""
+REST_SHARE: Final = 0.5
+"""The same for a process that answers no clicks."""
 SLICE_S: Final = 0.05
 """How long the routine comparison may go on in one round."""
 URGENT_SLICE_S: Final = 0.5
@@ -35,7 +40,7 @@ class SnapshotKeeper:
         """``gentle``: the same process answers clicks, which must not wait for this."""
         self._path = path
         self._rows_max = ROWS_PER_READ if gentle else MANY_ROWS_PER_READ
-        self._pause_s = PAUSE_S if gentle else 0.0
+        self._rest_share = GENTLE_REST_SHARE if gentle else REST_SHARE
         self._writer: SnapshotWriter | None = None
         self._overlap = Overlap()
         self._distrust = False
@@ -96,9 +101,10 @@ class SnapshotKeeper:
             return  # Nothing is in it that could have changed.
         since_us = self._overlap.since_us(writer.head.watermark_us)
         for rows in link_rows.changed_links(connection, since_us, self._rows_max):
+            began = time.monotonic()
             with writer.step():
                 writer.put_changed(rows)
-            time.sleep(self._pause_s)
+            self._rest(began)
 
     def _compare(
         self, writer: SnapshotWriter, connection: psycopg.Connection, slice_s: float | None
@@ -109,6 +115,7 @@ class SnapshotKeeper:
             slice_s = URGENT_SLICE_S if head.urgent else SLICE_S
         end = time.monotonic() + slice_s
         while head.position >= 0 and time.monotonic() < end:
+            began = time.monotonic()
             rows = link_rows.links_after(connection, head.position, self._rows_max)
             last = len(rows) < self._rows_max
             with writer.step():
@@ -116,7 +123,10 @@ class SnapshotKeeper:
                 head.position = -1 if last else rows[-1].link_id
                 if last:
                     _finish(writer)
-            time.sleep(self._pause_s)
+            self._rest(began)
+
+    def _rest(self, began: float) -> None:
+        time.sleep((time.monotonic() - began) * self._rest_share)
 
     def _opened(self) -> SnapshotWriter:
         if self._writer is not None and not self._writer.in_place:
