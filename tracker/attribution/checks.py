@@ -122,6 +122,18 @@ CHECKS = (
         WHERE o.status = 'unconfirmed' AND c.released_at IS NOT NULL AND c.amount_micros > 0
         """,
     ),
+    Check(
+        "K3",
+        _INTEGRITY,
+        "an order that waits for a person's review has released nothing",
+        """
+        SELECT c.id AS commission_id, c.reference FROM commissions c
+        JOIN orders o ON 'order:' || o.id = c.reference
+        JOIN decisions d ON d.order_id = o.id AND d.number = c.decision
+        WHERE d.review_reason IS NOT NULL AND d.voided_at IS NULL AND o.review_outcome IS NULL
+          AND c.released_at IS NOT NULL AND c.amount_micros > 0
+        """,
+    ),
 )
 
 

@@ -97,6 +97,10 @@ PLANTED = [
     ("K1", "UPDATE clicks SET clicked_at = clicked_at + interval '2 hours'"),
     ("K1", "UPDATE links SET enrollment_id = enrollment_id - 1"),
     ("K2", "UPDATE commissions SET released_at = now(); UPDATE orders SET status = 'unconfirmed'"),
+    (
+        "K3",
+        "UPDATE commissions SET released_at = now(); UPDATE decisions SET review_reason = 'flood'",
+    ),
 ]
 
 
