@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -23,7 +23,7 @@ VALUE_CHARS: Final = 43
 COOKIE_HEADER_CHARS_MAX: Final = 8192
 FORWARDED_CHARS_MAX: Final = 60
 """An IPv6 address with its zone, brackets, port and spaces; longer ones are none."""
-ADDRESSES_REMEMBERED_MAX: Final = 10_000
+IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 DAY_MS: Final = 86_400_000
 
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -123,13 +123,13 @@ def client_address(environ: Mapping[str, Any], proxy_hops: int) -> str:
     7239) is not read at all: proxies pass it through that know nothing of it. What stands
     there and is no address is not believed either.
     """
-    direct = str(environ.get("REMOTE_ADDR", ""))
+    direct: str = environ.get("REMOTE_ADDR", "")
     if not proxy_hops:
         return direct
-    hops = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rsplit(",", proxy_hops)
+    hops = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", proxy_hops)
     if len(hops) < proxy_hops:
         return direct
-    seen = hops[-proxy_hops]
+    seen: str = hops[-proxy_hops]
     if len(seen) > FORWARDED_CHARS_MAX:
         return direct
     return _forwarded_address(seen) or direct
@@ -155,10 +155,22 @@ def hash_device(address_hash: bytes, agent: bytes) -> bytes:
     return blake2b(address_hash + agent, digest_size=16, person=b"kopeck-device").digest()
 
 
-@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def _forwarded_address(seen: str) -> str | None:
-    """The address that a proxy wrote down; some write the port behind it."""
+    """The address that a proxy wrote down; some write the port behind it.
+
+    The operating system's reading of the common case costs a tenth of ipaddress's, and most
+    addresses are new ones: remembering them would not help.
+    """
     text = seen.strip()
+    try:
+        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        return _unusual_address(text)
+    return text
+
+
+def _unusual_address(text: str) -> str | None:
+    """Brackets, ports and zones; None for what is no address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -170,12 +182,11 @@ def _forwarded_address(seen: str) -> str | None:
 
 
 def _network(address: str) -> str:
+    """An IPv6 address cut to its /64; one that carries an IPv4 address as that."""
     try:
-        parsed = ip_address(address.split("%", 1)[0])
-    except ValueError:
+        packed = inet_pton(AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
         return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Address(int(parsed) >> 64 << 64))
+    if packed.startswith(IPV4_MAPPED):
+        return inet_ntop(AF_INET, packed[len(IPV4_MAPPED) :])
+    return inet_ntop(AF_INET6, packed[:8] + bytes(8))
