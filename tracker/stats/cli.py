@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 import sqlalchemy as sa
+from flask.cli import with_appcontext
 
 from affiliate.core.db import db, unit_of_work
 from tracker.orders.models import Order
@@ -19,6 +20,7 @@ def order_days() -> None:
 
 
 @order_days.command("check")
+@with_appcontext
 def check() -> None:
     """Compare the days with a recount; exits with 1 where they differ."""
     with unit_of_work():
@@ -32,6 +34,7 @@ def check() -> None:
 
 
 @order_days.command("rebuild")
+@with_appcontext
 def rebuild() -> None:
     """Make them anew; questions are answered meanwhile, only slower."""
     with unit_of_work():
