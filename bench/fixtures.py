@@ -31,8 +31,14 @@ AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/141.0.0.0 Safari/537.36"
 )
-CLICK = Request(f"/r/{CODE}", {"User-Agent": AGENT})
-"""A click of a visitor who has no cookie yet."""
+CLICK = Request(
+    f"/r/{CODE}",
+    {"User-Agent": AGENT},
+    script=ROOT / "bench" / "clicks.lua",
+    forwarded=True,
+)
+"""A click of a visitor who has no cookie yet, each from an address of their own: many from
+one address would be a flood, which costs the loader less than visitors do."""
 DRAIN_TIMEOUT_S = 120
 
 
@@ -50,6 +56,7 @@ def front_environment(servers: Servers, data_dir: Path) -> dict[str, str]:
         "KOPECK_SECRET": "a-secret-for-the-benchmark-0123456789",
         "KOPECK_PUBLIC_URL": "http://127.0.0.1:8000",
         "KOPECK_DATA_DIR": str(data_dir),
+        "KOPECK_PROXY_HOPS": "1",
         "KOPECK_LOG_LEVEL": "ERROR",
     }
 

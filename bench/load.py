@@ -38,6 +38,8 @@ class Request:
     """wrk's Lua file that makes the bodies."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What the script reads with os.getenv."""
+    forwarded: bool = False
+    """Whether X-Forwarded-For names another address each time."""
 
     def text(self, number: int, port: int) -> bytes:
         """The n-th request as it goes over the wire."""
@@ -46,6 +48,7 @@ class Request:
             f"{'POST' if self.body else 'GET'} {self.path} HTTP/1.1",
             f"Host: 127.0.0.1:{port}",
             *(f"{name}: {value}" for name, value in self.headers.items()),
+            *([f"X-Forwarded-For: {_address(number)}"] if self.forwarded else []),
             *([f"Content-Length: {len(body)}"] if self.body else []),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
@@ -118,9 +121,8 @@ def wait_for(port: int, request: Request) -> None:
 
 
 def _by_wrk(port: int, request: Request, connections: int, seconds: int) -> Measured:
-    headers = [
-        word for name, value in request.headers.items() for word in ("-H", f"{name}: {value}")
-    ]
+    said_of = {**request.headers, **({"X-Forwarded-For": "?"} if request.forwarded else {})}
+    headers = [word for name, value in said_of.items() for word in ("-H", f"{name}: {value}")]
     said = subprocess.run(
         [
             *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *headers),
@@ -142,6 +144,11 @@ def _by_wrk(port: int, request: Request, connections: int, seconds: int) -> Meas
     return Measured(int(counted[1]), taken_s, latency_ms(said, 50), latency_ms(said, 99))
 
 
+def _address(number: int) -> str:
+    """Another private address for each number, of sixteen million."""
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
 def latency_ms(text: str, percentile: int) -> float:
     """A percentile out of what wrk prints with --latency."""
     # A figure in seconds has a space behind it.
@@ -153,7 +160,7 @@ def latency_ms(text: str, percentile: int) -> float:
 
 async def _by_ourselves(port: int, request: Request, connections: int, seconds: int) -> Measured:
     times_s: list[float] = []
-    numbers = itertools.count(1)
+    numbers = itertools.count(time.time_ns() // 1_000_000 if request.forwarded else 1)
     end = time.perf_counter() + seconds
 
     async def ask() -> str:
@@ -179,6 +186,7 @@ async def _at_pace(
 ) -> Measured:
     times_s: list[float] = []
     each_s = connections / per_second
+    numbers = itertools.count(time.time_ns() // 1_000_000)
 
     async def ask(place: int) -> str:
         """This connection's share of the requests; a refusal ends it and is returned."""
@@ -188,7 +196,7 @@ async def _at_pace(
                 due = began + (number + place / connections) * each_s
                 if (early_s := due - time.perf_counter()) > 0:
                     await asyncio.sleep(early_s)
-                writer.write(request.text(number, port))
+                writer.write(request.text(next(numbers), port))
                 if refusal := await _answer(reader):
                     return refusal
                 times_s.append(time.perf_counter() - due)

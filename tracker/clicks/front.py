@@ -63,7 +63,10 @@ class ClickFront:
             return self._app(environ, start_response)  # type: ignore[no-any-return]
         if not self._started:
             self.start()
-        if environ.get("HTTP_HOST") not in self._hosts and not self._knows_host(environ):
+        host = environ.get("HTTP_HOST", "")
+        if self._settings.proxy_hops:
+            host = environ.get("HTTP_X_FORWARDED_HOST") or host
+        if host not in self._hosts and not self._knows_host(host, environ):
             return self._error(400, environ, start_response)
         method = environ["REQUEST_METHOD"]
         if method != "GET" and method != "HEAD":  # noqa: PLR1714 -- a tuple is slower
@@ -139,17 +142,23 @@ class ClickFront:
             link = self._unknown.find(code)
         return link
 
-    def _knows_host(self, environ: Environ) -> bool:
-        """Whether the request was meant for us; a proxy of ours may name the host for it."""
-        host = environ.get("HTTP_HOST", "")
+    def _knows_host(self, said: str, environ: Environ) -> bool:
+        """Whether the request was meant for us; a proxy of ours may name the host for it.
+
+        ``said`` is Host or all of X-Forwarded-Host, of which the entry of our outermost proxy
+        counts; one that is a host's name and nothing else is remembered.
+        """
         hops = self._settings.proxy_hops
-        forwarded = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")
-        if hops and len(forwarded) >= hops and forwarded[-hops].strip():
-            return _trusted(forwarded[-hops].strip(), self._settings.trusted_hosts)
+        host = said
+        if hops and "HTTP_X_FORWARDED_HOST" in environ:
+            names = said.split(",")
+            host = names[-hops].strip() if len(names) >= hops else ""
+            if not host:
+                return _trusted(environ.get("HTTP_HOST", ""), self._settings.trusted_hosts)
         if not _trusted(host, self._settings.trusted_hosts):
             return False
-        if not hops and len(self._hosts) < HOSTS_REMEMBERED_MAX:
-            self._hosts.add(host)
+        if said == host and len(self._hosts) < HOSTS_REMEMBERED_MAX:
+            self._hosts.add(said)
         return True
 
     def _error(
