@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -159,12 +160,29 @@ def test_a_loader_whose_database_is_away_still_says_how_it_stands(
     at = datetime.now(UTC) - timedelta(hours=1)
     recorder.click(link_id=shop.link_id, clicked_at=at, address="::1", agent=CHROME)
     away = Loader(replace(settings, database_url="postgresql+psycopg://x@127.0.0.1:9/x"))
-    away._round_or_wait()
-    away._watch.look(away._offsets)
-    away.close()
+    stop = threading.Event()
+    runs = threading.Thread(target=away.run, args=(stop,))
+    runs.start()
+    deadline = time.monotonic() + 60
+    try:
+        while read_state(settings.data_dir) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        runs.join(timeout=60)
     state = read_state(settings.data_dir)
     assert state is not None
     assert state.alarms == (Alarm.LAGS,)
+
+
+@pytest.mark.usefixtures("every_look")
+def test_a_node_without_a_click_yet_has_nothing_to_be_alarmed_about(settings: Settings) -> None:
+    Watch(settings).look({})
+    state = read_state(settings.data_dir)
+    assert state is not None
+    assert state.alarms == ()
+    assert state.taken.free_bytes > 0
 
 
 def test_the_state_is_written_in_place_so_that_a_full_disk_cannot_silence_it(

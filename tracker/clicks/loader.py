@@ -46,6 +46,7 @@ SPILL: Final = "spill"
 
 AHEAD = "SELECT seconds FROM clock_offset WHERE id = 1"
 SEEN = "SELECT loaded_offset FROM click_segments WHERE segment = %s"
+SEEN_OF = "SELECT segment, loaded_offset FROM click_segments WHERE segment = ANY(%s)"
 ADOPT = """
     INSERT INTO click_segments (segment, node, loaded_offset, seen_at) VALUES (%s, %s, 0, %s)
     ON CONFLICT (segment) DO NOTHING
@@ -82,17 +83,18 @@ class Loader:
         self._kept_up = -float(UPKEEP_INTERVAL_S)
         self._rows_max = BATCH_ROWS_MAX
         self._away = False
-        self._watch = Watch(settings)
+        self._watch: Watch | None = None
         self._ahead_ms = 0
 
     def run(self, stop: threading.Event) -> None:
         """Load until ``stop`` is set, whatever becomes of the database meanwhile."""
+        self._watch = Watch(self._settings)
         refresher = LinkRefresher(None, self._settings)
         refresher.start()
         try:
             while not stop.is_set():
                 wait_s = self._round_or_wait()
-                self._watch.look(self._offsets, ahead_ms=self._ahead_ms)
+                self._look()
                 stop.wait(wait_s)
             self._round_or_wait()
         finally:
@@ -130,6 +132,10 @@ class Loader:
         self._away = False
         return 0.0 if loaded >= BATCH_ROWS_MAX else IDLE_WAIT_S
 
+    def _look(self) -> None:
+        if self._watch is not None:
+            self._watch.look(self._offsets, ahead_ms=self._ahead_ms)
+
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._settings.database_url, name="kopeck loader")
@@ -138,6 +144,9 @@ class Loader:
             self._facts.clear()
             self._floods.clear()
             self._take_back(self._connection)
+            # All at once: what is not known here counts as not loaded in the watch's lag.
+            names = [path.stem for path in self._segments()]
+            self._offsets.update(self._connection.execute(SEEN_OF, (names,)).fetchall())
         if time.monotonic() - self._facts_read > FACTS_SECONDS:
             self._facts.clear()
             self._facts_read = time.monotonic()
@@ -176,6 +185,8 @@ class Loader:
                 moved = self._load_scan(connection, path.stem, offset, found)
                 if moved:
                     loaded += len(found.records)
+                # A long backlog is one round: it must not look like a silent loader.
+                self._look()
                 offset = self._offset(connection, path.stem)
             if ended and offset >= size:
                 self._put_away(connection, path, size)

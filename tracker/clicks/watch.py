@@ -107,7 +107,9 @@ class Watch:
         if now - self._listed >= KEPT_INTERVAL_S:
             self._listed = now
             self._kept = sorted(_kept_in(self._folder / LOADED))
-        free = shutil.disk_usage(self._folder).free if self._folder.exists() else 0
+        # Before the first click there is no folder yet; its file system is there all the same.
+        there = next(each for each in (self._folder, *self._folder.parents) if each.exists())
+        free = shutil.disk_usage(there).free
         lag_s = max(0.0, time.time() - oldest) if waiting else 0.0
         return Taken(waiting, in_use, sum(size for _, _, size in self._kept), free, lag_s)
 
