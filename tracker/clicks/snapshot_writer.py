@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,6 @@ import structlog
 
 from tracker.clicks.link_rows import LinkProgram, LinkRow
 from tracker.clicks.snapshot import (
-    BUSY_WAIT_S,
     ROWS,
     SNAPSHOT_FORMAT,
     Head,
@@ -169,16 +169,21 @@ class SnapshotWriter:
         return [LinkRow._make(values[:-1]) for values in differing]
 
     def _begin_anew(self) -> None:
-        # SQLite throws a log away that belongs to no file; so the file itself goes first.
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        self._file = sqlite3.connect(
-            self._path, isolation_level=None, timeout=BUSY_WAIT_S, check_same_thread=False
-        )
-        self._path.chmod(0o600)
+        """Put a file without links in place; it appears with schema and head or not at all."""
+        hidden = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        self.head = Head(generation=time.time_ns() // 1_000_000, position=0, urgent=1)
+        try:
+            with closing(sqlite3.connect(hidden, isolation_level=None)) as self._file:
+                self._file.executescript(SCHEMA)
+                with self.step():
+                    pass
+            hidden.chmod(0o600)
+            # The log of the file that stood here must not be taken for this one's.
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            hidden.replace(self._path)
+        finally:
+            hidden.unlink(missing_ok=True)
+        self._file = open_snapshot(self._path, "mode=rw")
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute("PRAGMA synchronous = NORMAL")
-        self._file.executescript(SCHEMA)
-        self.head = Head(generation=time.time_ns() // 1_000_000, position=0, urgent=1)
-        with self.step():
-            pass
