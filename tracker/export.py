@@ -39,7 +39,7 @@ QUERIES: Final = {
     """,
     "clicks": """
         SELECT d.day, d.enrollment_id AS affiliate, l.code AS link, d.clicks, d.uniques,
-               d.duplicates
+               d.duplicates, d.dropped
           FROM link_days d JOIN links l ON l.id = d.link_id
          WHERE d.program_id = :program_id AND d.day >= CAST(:since AS date)
            AND d.day < CAST(:until AS date)

@@ -248,7 +248,7 @@ def affiliate_page(public: str) -> str:
         sa.select(
             Link,
             sa.select(sa.func.coalesce(sa.func.sum(LinkDay.clicks), 0))
-            .where(LinkDay.link_id == Link.id)
+            .where(LinkDay.enrollment_id == Link.enrollment_id, LinkDay.link_id == Link.id)
             .scalar_subquery(),
         )
         .where(Link.enrollment_id == enrollment.id)

@@ -119,32 +119,23 @@ def to_review(session: Session, *, program: Program) -> int:
 
 def _affiliates(session: Session, program: Program, now: datetime) -> tuple[int, int, int]:
     since = now - timedelta(days=ACTIVE_DAYS)
-    clicked = (
-        sa.select(LinkDay.enrollment_id)
-        .where(
-            LinkDay.program_id == program.id,
-            LinkDay.day >= since.date(),
-            LinkDay.clicks > 0,
-        )
-        .union(
-            sa.select(Commission.enrollment_id).where(
-                Commission.program_id == program.id,
-                Commission.level == 1,
-                Commission.earned_at >= since,
-            )
-        )
-        .subquery()
+    # One look into the affiliate's own part of the counters each: the days of a whole program
+    # would be read all.
+    clicked = sa.exists().where(
+        LinkDay.enrollment_id == Enrollment.id, LinkDay.day >= since.date(), LinkDay.clicks > 0
+    )
+    credited = sa.exists().where(
+        Commission.enrollment_id == Enrollment.id,
+        Commission.level == 1,
+        Commission.earned_at >= since,
     )
     enrolled = Enrollment.status == "active"
     row = session.execute(
         sa.select(
             sa.func.count().filter(enrolled),
-            sa.func.count().filter(enrolled, clicked.c.enrollment_id.is_not(None)),
+            sa.func.count().filter(enrolled, sa.or_(clicked, credited)),
             sa.func.count().filter(Enrollment.status == "applied"),
-        )
-        .select_from(Enrollment)
-        .outerjoin(clicked, clicked.c.enrollment_id == Enrollment.id)
-        .where(Enrollment.program_id == program.id)
+        ).where(Enrollment.program_id == program.id)
     ).one()
     return int(row[0]), int(row[1]), int(row[2])
 
