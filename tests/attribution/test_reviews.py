@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +17,8 @@ from tests.orders.shop_world import DAY, World, earned, of
 from tracker.attribution.click_checks import check_clicks
 from tracker.attribution.decide import ReviewOutcome
 from tracker.attribution.models import Decision
+from tracker.clicks.loader import Loader
+from tracker.clicks.recording import ClickRecorder
 from tracker.clicks.rules import DropReason
 from tracker.orders.refusals import NothingToReview, OrderCancelled
 from tracker.orders.review import review_order
@@ -75,6 +79,34 @@ class TestHeld:
         assert check(world) == 1
         assert earned(world.get()) == [(of(anna), 1, "350.00", "pending", "review")]
         assert check(world) == 0
+
+    def test_a_flood_that_the_loader_finds_after_the_order_holds_it(
+        self, world: World, link: Link
+    ) -> None:
+        """The whole way: journal, order on the token, loader, check."""
+        settings = replace(world.settings, flood_device_per_minute=10)
+        with ClickRecorder(settings) as recorder:
+            tokens = [
+                recorder.click(
+                    link_id=link.id,
+                    clicked_at=world.now - DAY + timedelta(seconds=number),
+                    address="203.0.113.9",
+                    agent="Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
+                    visitor_id=uuid4(),
+                    visitor_known=True,
+                )
+                for number in range(30)
+            ]
+        world.post(world.order("A-1", clicks=[tokens[0]]))
+        world.post(world.order("A-2", clicks=[tokens[-1]]))
+        loader = Loader(settings)
+        try:
+            assert loader.round() == len(tokens)
+        finally:
+            loader.close()
+        assert check(world) == 2
+        found = [world.get(order)["commissions"][0]["waits_for"] for order in ("A-1", "A-2")]
+        assert found == ["hold_period", "review"]
 
     def test_nothing_is_released_before_somebody_has_looked(self, world: World, link: Link) -> None:
         world.post(world.order(clicks=[world.click(link, reason=FLOOD)]))
