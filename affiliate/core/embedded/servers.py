@@ -238,7 +238,11 @@ def _home_of(data_dir: Path, *, keep: bool) -> Path:
 def _remove_forgotten(base: Path) -> None:
     """Servers' folders that were to be removed, had their start not been killed."""
     for home in base.glob(f"{THROWN_AWAY}*"):
-        age_s = time.time() - home.stat().st_mtime
+        try:
+            age_s = time.time() - home.stat().st_mtime
+        except FileNotFoundError:
+            # Another start is removing it at this moment.
+            continue
         if age_s > FORGOTTEN_AFTER_S and not guard.holders(home / "postgres.lock"):
             shutil.rmtree(home, ignore_errors=True)
 
