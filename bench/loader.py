@@ -46,6 +46,8 @@ from tracker.clicks.rows import COPY_CLICKS, blocks, values_of
 from tracker.clicks.tokens import NO_VISITOR, clicked_at_of, new_click_id
 
 LINKS_PER_AFFILIATE = 2
+CLICKS_PER_S = 100
+"""How close together the clicks lie by their own time: nine million a day."""
 COUNTRIES = ("RU", "DE", "KZ", "US", "BY", "FR", "GB", "TR", "GE", "AM", "PL", "NL")
 CAMPAIGNS = 40
 """Different values of a sub-id on a link."""
@@ -287,12 +289,11 @@ def _compare(server_url: str, postgres: int, folder: Path, arguments: argparse.N
     day_ms = int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
     stages = [0, *([arguments.filled] if arguments.filled else [])]
     number = 0
-    total = len(stages) * (arguments.rounds + 1) + -(-arguments.filled // arguments.clicks)
-    minutes = 86_400_000 // (total + 1)
+    step_ms = arguments.clicks * 1000 // CLICKS_PER_S
     for stage in stages:
         while int(measured.fetch(TABLE_SIZE)[0]) < stage:
             segment = traffic.segment(
-                arguments.clicks, day_ms + number * minutes, day_ms + (number + 1) * minutes
+                arguments.clicks, day_ms + number * step_ms, day_ms + (number + 1) * step_ms
             )
             for side in (bare, by_row):
                 side.copy_blocks([list(blocks(batch)) for batch in side.judged(segment)])
@@ -303,7 +304,7 @@ def _compare(server_url: str, postgres: int, folder: Path, arguments: argparse.N
         already = measured.fetch(TABLE_SIZE)[0]
         for turn in range(arguments.rounds + 1):
             segment = traffic.segment(
-                arguments.clicks, day_ms + number * minutes, day_ms + (number + 1) * minutes
+                arguments.clicks, day_ms + number * step_ms, day_ms + (number + 1) * step_ms
             )
             number += 1
             made = [list(blocks(batch)) for batch in bare.judged(segment)]

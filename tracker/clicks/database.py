@@ -110,5 +110,7 @@ def _connect(
         application_name=name,
         connect_timeout=connect_timeout_s,
         options=f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} "
-        f"-c lock_timeout={statement_timeout_ms}",
+        f"-c lock_timeout={statement_timeout_ms} "
+        # A stopped loader must not keep the locks of its batch from the others for ever.
+        f"-c idle_in_transaction_session_timeout={statement_timeout_ms}",
     )

@@ -46,7 +46,10 @@ ROWS_AT_ONCE: Final = 10_000
 LOCK_TABLES = "SELECT pg_advisory_xact_lock_shared(%s)"
 LOCK_TABLES_ALONE = "SELECT pg_advisory_xact_lock(%s)"
 LOCK_PROGRAMS = "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key"
-TABLES = r"SELECT tablename FROM pg_tables WHERE tablename LIKE 'clicks\_seen\_%'"
+TABLES = r"""
+    SELECT tablename FROM pg_tables
+     WHERE tablename LIKE 'clicks\_seen\_%' AND schemaname = current_schema()
+"""
 HAVE_TABLES = """
     SELECT day FROM unnest(%s::date[]) AS day
      WHERE to_regclass('clicks_seen_' || to_char(day, 'YYYY_MM_DD')) IS NOT NULL
@@ -58,14 +61,16 @@ MOVE = """
       FROM unnest(%b::bigint[], %b::bigint[]) AS batch (mark, last_ms)
      WHERE seen.mark = batch.mark
 """
-# The cookie's first click stands in the table of clicks, under its index of visitors.
+# The cookie's first click stands in the table of clicks, under its index of visitors. The
+# addition keeps the planner from the index of links, in which it may have to go through a
+# whole day of a link.
 HANDED_OUT = """
     SELECT batch.number, clicks.at
       FROM unnest(%b::int[], %b::uuid[], %b::bigint[], %b::timestamptz[], %b::timestamptz[])
            AS batch (number, visitor_id, link_id, day_begin, day_end)
      CROSS JOIN LATERAL (
         SELECT clicked_at AS at FROM clicks
-         WHERE visitor_id = batch.visitor_id AND link_id = batch.link_id
+         WHERE visitor_id = batch.visitor_id AND link_id + 0 = batch.link_id
            AND clicked_at >= batch.day_begin AND clicked_at < batch.day_end
            AND (reason IS NULL OR reason = 'duplicate')
          ORDER BY clicked_at DESC LIMIT 1) AS clicks
