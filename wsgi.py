@@ -35,6 +35,7 @@ SET_UPS = (
     "payouts.batches.api",
     "payouts.audit.checks",
     "tracker.attribution.checks",
+    "tracker.clicks.checks",
     "tracker.pixel.web",
     "tracker.orders.api",
     "tracker.orders.web",

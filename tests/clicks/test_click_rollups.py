@@ -21,7 +21,9 @@ from sqlalchemy.orm import Session
 from affiliate.core.config import Settings
 from affiliate.programs.models import Program
 from bench.loader import Traffic
+from payouts.audit.run import run
 from tracker.clicks import marks, rebuild, rollups
+from tracker.clicks.checks import CHECKS
 from tracker.clicks.database import libpq_url
 from tracker.clicks.judging import LinkFacts, day_bounds, slot_of
 from tracker.clicks.loading import load_records
@@ -522,6 +524,25 @@ class TestRebuild:
         assert everything(database) == before
         said = runner.invoke(cli=rollups_group, args=["check"])
         assert said.exit_code == 0, said.output
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE link_days SET clicks = 2, uniques = 1",
+            "UPDATE program_days SET dropped = 1",
+            "DELETE FROM link_days",
+            "UPDATE link_days SET day = day - 1",
+        ],
+    )
+    def test_the_audit_sees_links_that_are_not_their_program(
+        self, database: psycopg.Connection, session: Session, shop: Shop, statement: str
+    ) -> None:
+        load(database, [raw_click(shop.link_id, TODAY)])
+        assert run(session, CHECKS, real_now=TODAY) == []
+        database.execute(statement)
+        session.rollback()
+        (found,) = run(session, CHECKS, real_now=TODAY)
+        assert found.check.name == "S1"
 
     def test_admitted_values_stay_admitted(
         self, database: psycopg.Connection, shop: Shop, monkeypatch: pytest.MonkeyPatch
