@@ -86,7 +86,9 @@ def drain(environment: dict[str, str], process: subprocess.Popen[bytes] | None =
     with psycopg.connect(url, autocommit=True) as connection:
         while time.monotonic() < deadline:
             written = sum(path.stat().st_size for path in journal.rglob("*.kpj"))
-            row = connection.execute("SELECT coalesce(sum(loaded_offset), 0) FROM click_segments").fetchone()
+            row = connection.execute(
+                "SELECT coalesce(sum(loaded_offset), 0) FROM click_segments"
+            ).fetchone()
             if row and int(row[0]) == written:
                 return
             if process and process.poll() is not None:
