@@ -9,10 +9,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-links bench-orders bench-loader bench-peers bench-statistics faults-clicks demo-data screenshots clean
+.PHONY: help run test lint bench bench-links bench-orders bench-loader bench-peers bench-statistics performance faults-clicks demo-data screenshots clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(INSTALLED) ## start everything with a demo program; Ctrl-C stops it, the data stays
 	@$(BIN)/kopeck run $(ARGS)
@@ -40,6 +40,9 @@ bench-peers: $(INSTALLED) ## clicks and orders beside two Django packages; the f
 
 bench-loader: $(INSTALLED) ## the loader benchmark: all it does against a bare COPY of the same rows
 	@$(BIN)/python -m bench.loader $(ARGS)
+
+performance: $(INSTALLED) ## run the benchmarks and write docs/performance.md; ARGS="clicks orders" for some
+	@$(BIN)/python -m bench.report $(ARGS)
 
 faults-clicks: $(INSTALLED) ## the kill campaign over clicks, some fifteen minutes; sizes: ARGS="--kills 20", see --help
 	@$(BIN)/python -m tests.faults.campaign $(ARGS)
