@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import product
 from uuid import UUID
@@ -132,6 +133,15 @@ class TestVisitorCookie:
             signed(visitor_id) for visitor_id in ids
         ]
         assert COOKIE.headers([]) == []
+
+    def test_is_signed_and_read_by_many_threads_at_once(self) -> None:
+        def sign_and_read(number: int) -> bool:
+            ids = [bytes([number, place]) * 8 for place in range(200)]
+            cookies = (header.partition(";")[0] for header in COOKIE.headers(ids))
+            return [COOKIE.read(cookie) for cookie in cookies] == ids
+
+        with ThreadPoolExecutor(8) as threads:
+            assert all(threads.map(sign_and_read, range(200)))
 
     def test_that_an_older_key_signed_is_still_read(self) -> None:
         turned = visitors.VisitorCookie([b"n" * 32, b"k" * 32], https=False)
