@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from affiliate.core.db import db
 from affiliate.people.access import affiliates
-from tracker.desks import statistics as shared
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.place import Place
+from tracker.desks.statistics import read
+from tracker.desks.statistics_address import Reader, asked_by
 from tracker.stats.api import csv_response
 
 
@@ -15,7 +16,7 @@ from tracker.stats.api import csv_response
 @in_program
 def statistics(place: Place) -> Answer:
     """Figures of a period against the one before, and what they are made of."""
-    return page("statistics", place, view=shared.read(_reader(place)))
+    return page("statistics", place, view=read(_reader(place)))
 
 
 @account.get("/statistics.csv")
@@ -23,10 +24,8 @@ def statistics(place: Place) -> Answer:
 @in_program
 def statistics_csv(place: Place) -> Answer:
     """Every row of the same question as a file."""
-    return csv_response(*shared.asked_by(_reader(place)), name=place.program.slug)
+    return csv_response(*asked_by(_reader(place)), name=place.program.slug)
 
 
-def _reader(place: Place) -> shared.Reader:
-    return shared.Reader(
-        db.session(), place.program, place.enrollment.id, place.now, "account.statistics"
-    )
+def _reader(place: Place) -> Reader:
+    return Reader(db.session(), place.program, place.enrollment.id, place.now, "account.statistics")

@@ -6,8 +6,9 @@ from flask import Response
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from tracker.desks import statistics as shared
 from tracker.desks.manage.blueprint import Place, manage, page, place, readers
+from tracker.desks.statistics import read
+from tracker.desks.statistics_address import Reader, asked_by
 from tracker.stats.api import csv_response
 
 
@@ -16,7 +17,7 @@ from tracker.stats.api import csv_response
 def statistics() -> str:
     """Figures of a period against the one before, and what they are made of."""
     here = place()
-    return page("statistics", here, view=shared.read(_reader(here)))
+    return page("statistics", here, view=read(_reader(here)))
 
 
 @manage.get("/statistics.csv")
@@ -24,10 +25,10 @@ def statistics() -> str:
 def statistics_csv() -> Response:
     """Every row of the same question as a file."""
     here = place()
-    return csv_response(*shared.asked_by(_reader(here)), name=here.required.slug)
+    return csv_response(*asked_by(_reader(here)), name=here.required.slug)
 
 
-def _reader(here: Place) -> shared.Reader:
+def _reader(here: Place) -> Reader:
     session = db.session()
     now = clock.now(session)
-    return shared.Reader(session, here.required, None, now, "manage.statistics")
+    return Reader(session, here.required, None, now, "manage.statistics")
