@@ -58,6 +58,7 @@ def test_a_receipt_says_what_became_of_the_click(
         "deep_link": None,
         "deep_link_refused": False,
         "sub_ids": {"s1": "a", "s2": None, "s3": None, "s4": None, "s5": None},
+        "order": None,
     }
 
 
