@@ -169,6 +169,7 @@ def slot_of(time_zone: str, quarter: int) -> Slot:
     return Slot(local.date(), hour)
 
 
+@lru_cache(maxsize=1_000)
 def day_bounds(time_zone: str, day: date) -> tuple[datetime, datetime]:
     """The first instant of a program's day and the first after it."""
     zone = ZoneInfo(time_zone)

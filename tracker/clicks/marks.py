@@ -20,7 +20,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from tracker.clicks.arrays import bigints
+from tracker.clicks.arrays import bigints, column
 from tracker.clicks.judging import (
     QUARTER_MS,
     Candidate,
@@ -66,7 +66,7 @@ MOVE = """
 # whole day of a link.
 HANDED_OUT = """
     SELECT batch.number, clicks.at
-      FROM unnest(%b::int[], %b::uuid[], %b::bigint[], %b::timestamptz[], %b::timestamptz[])
+      FROM unnest(%b::bigint[], %b::uuid[], %b::bigint[], %b::timestamptz[], %b::timestamptz[])
            AS batch (number, visitor_id, link_id, day_begin, day_end)
      CROSS JOIN LATERAL (
         SELECT clicked_at AS at FROM clicks
@@ -191,11 +191,11 @@ def _add_handed_out(
     rows = connection.execute(
         HANDED_OUT,
         (
-            list(range(len(back))),
+            bigints(range(len(back))),
             [UUID(bytes=click.record.visitor_id) for click in back],
-            [click.record.link_id for click in back],
-            [begin for begin, _ in bounds],
-            [end for _, end in bounds],
+            bigints([click.record.link_id for click in back]),
+            column("timestamptz", [begin for begin, _ in bounds]),
+            column("timestamptz", [end for _, end in bounds]),
         ),
     )
     for number, at in rows:

@@ -150,11 +150,6 @@ def hash_address(salt: bytes, address: str) -> bytes:
     return blake2b(address.encode("utf-8", "replace"), key=salt, digest_size=16).digest()
 
 
-def hash_device(address_hash: bytes, agent: bytes) -> bytes:
-    """Address and agent together: who it is when no cookie came back."""
-    return blake2b(address_hash + agent, digest_size=16, person=b"kopeck-device").digest()
-
-
 def _forwarded_address(seen: str) -> str | None:
     """The address that a proxy wrote down; some write the port behind it.
 
