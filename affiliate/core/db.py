@@ -83,8 +83,9 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "connect_args": {
             "connect_timeout": 5,
             "application_name": "kopeck",
+            # Compiling a plan costs more than any of our questions saves by it.
             "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} "
-            f"-c lock_timeout={LOCK_TIMEOUT_MS}",
+            f"-c lock_timeout={LOCK_TIMEOUT_MS} -c jit=off",
         },
     }
 
