@@ -15,6 +15,7 @@ that nothing of a request is read before the key is known:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
@@ -93,6 +94,16 @@ class StrictParser(FlaskParser):
         "querystring": ma.RAISE,
     }
 
+    def parsed(self, schema: ma.Schema, location: str) -> Any:
+        """What the schema reads there of this request.
+
+        webargs is asked about queries, and to say what is wrong with a body.
+        """
+        if location == "json":
+            with contextlib.suppress(ma.ValidationError):
+                return schema.load(self.load_json(request, schema), unknown=ma.RAISE)
+        return self.parse(schema, request, location=location)
+
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """The body's object; an absent body is an empty one."""
         raw = req.get_data(cache=True)
@@ -145,12 +156,12 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]
         # An instance, as webargs makes a new one of a class, fields and all, for each request.
         reader = schema()
         documented = super().arguments(reader, location=location, **options)
-        parse = self.ARGUMENTS_PARSER.parse
+        parser = self.ARGUMENTS_PARSER
 
         def decorate(view: View) -> View:
             @wraps(view)
             def reading(*values: Any, **named: Any) -> Any:
-                return view(*values, parse(reader, request, location=location), **named)
+                return view(*values, parser.parsed(reader, location), **named)
 
             return _with_documentation(reading, documented(view))  # type: ignore[return-value]
 

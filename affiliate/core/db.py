@@ -19,7 +19,7 @@ import psycopg
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, sessionmaker
 
 from affiliate.core.config import Settings
 
@@ -28,6 +28,7 @@ LOCK_TIMEOUT_MS = 10_000
 REST_S_MAX = 30
 """A pooled connection that was not used for longer is asked before it is."""
 
+_CURSOR = "kopeck.cursor"
 _VALUE = re.compile(r"%\((\w+)\)s")
 
 NAMING = {
@@ -126,6 +127,9 @@ def session_for(engine: sa.Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+_Known = tuple[SessionTransaction, sa.Connection, psycopg.RawCursor[Any]]
+
+
 def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[Any]:
     """The rows of a statement that psycopg gets as it stands, values as `%(name)s`.
 
@@ -135,18 +139,30 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[An
     tuples, moments have a zone; nothing is flushed before.
     """
     text, names = _numbered(statement)
-    connection = session.connection()
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    connection, cursor = _cursor(session)
     try:
-        with psycopg.RawCursor(driver) as cursor:
-            return cursor.execute(text, [values[name] for name in names]).fetchall()
+        return cursor.execute(text, [values[name] for name in names]).fetchall()
     except psycopg.Error as error:
-        gone = driver.closed
+        gone = cursor.connection.closed
         if gone:
             connection.invalidate(error)
         raise sa.exc.DBAPIError.instance(
             statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone
         ) from error
+
+
+def _cursor(session: Session) -> tuple[sa.Connection, psycopg.RawCursor[Any]]:
+    """The connection of the session's transaction and a cursor on it, kept while that lasts."""
+    known: _Known | None = session.info.get(_CURSOR)
+    if known is not None:
+        transaction, connection, cursor = known
+        if session.get_transaction() is transaction and transaction.is_active:
+            return connection, cursor
+    connection = session.connection()
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    cursor = psycopg.RawCursor(driver)
+    session.info[_CURSOR] = (session.get_transaction(), connection, cursor)
+    return connection, cursor
 
 
 @cache

@@ -111,7 +111,7 @@ def _begin() -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id)
     g.request_id = request_id
     _ = request.host  # an unknown host is refused here, before any view runs
-    if _values(request.args) > FIELDS_MAX:
+    if request.query_string and _values(request.args) > FIELDS_MAX:
         raise RequestURITooLarge
     if wants_problem():
         return

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from affiliate.core.currencies import EXPONENTS
 
@@ -89,10 +90,7 @@ class Money:
     @property
     def decimal(self) -> str:
         """The decimal string of the API: the currency's digits, up to six where needed."""
-        sign = "-" if self.micros < 0 else ""
-        whole, fraction = divmod(abs(self.micros), MICROS)
-        digits = f"{fraction:06d}".rstrip("0").ljust(EXPONENTS.get(self.currency, 2), "0")
-        return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+        return _decimal(self.micros, self.currency)
 
     def __str__(self) -> str:
         return f"{self.decimal} {self.currency}"
@@ -164,6 +162,15 @@ class Money:
         for i in by_remainder[:left]:
             parts[i] += 1
         return tuple(Money(part, self.currency) for part in parts)
+
+
+@lru_cache(maxsize=4096)
+def _decimal(micros: int, currency: str) -> str:
+    """Remembered, as an order writes the same few amounts many times."""
+    sign = "-" if micros < 0 else ""
+    whole, fraction = divmod(abs(micros), MICROS)
+    digits = f"{fraction:06d}".rstrip("0").ljust(EXPONENTS.get(currency, 2), "0")
+    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
 def total(amounts: Iterable[Money], currency: str) -> Money:

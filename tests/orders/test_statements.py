@@ -6,11 +6,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
 
-from tests.orders.shop_world import World, affiliates_of, email_sha256, of
+from affiliate.core.config import Settings
+from tests.orders.shop_world import DAY, World, affiliates_of, email_sha256, of
+from tracker.orders import intake
 
-STATEMENTS_MAX = 5
-"""Key, demo clock (not read in production), lock and rules, evidence, order with commissions."""
+STATEMENTS_MAX = 4
+"""Key, demo clock (not read in production), lock and rules and evidence, order and commissions."""
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return statements
 
 
-def test_an_order_with_two_commissions_takes_five_statements(world: World, sent: list[str]) -> None:
+def test_an_order_with_two_commissions_takes_four_statements(world: World, sent: list[str]) -> None:
     rita = world.affiliate("rita")
     anna = world.affiliate("anna", recruiter=rita)
     buyer = {"id": "C-1", "email_sha256": email_sha256("olga@mail.example"), "is_new": True}
@@ -59,3 +64,36 @@ def test_the_answer_to_a_new_order_is_the_one_read_back(world: World) -> None:
     for line in read["attribution"]["trace"]:
         del line["text"]
     assert first.get_json() == read
+
+
+def test_evidence_read_for_a_wrong_window_is_read_again_for_the_right_one(
+    app: Flask,
+    settings: Settings,
+    client: FlaskClient,
+    session: Session,
+    sent: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "_windows", {})
+    world = World.build(
+        app, settings, client, session,
+        attribution={
+            "model": "last_click", "window_days": 7, "coupon": "loses",
+            "existing_customer": "pays", "self_purchase": "refuses",
+        },
+    )  # fmt: skip
+    anna, boris = world.affiliate("anna"), world.affiliate("boris")
+    world.click(world.link(boris), ago=10 * DAY)
+    clicks = [world.click(world.link(anna), ago=DAY)]
+    assert world.post(world.order("A-0")).status_code == 201, "the key's first use is noted"
+    monkeypatch.setattr(intake, "_windows", {})
+    traces, counts = [], []
+    for order_id in ("A-1", "A-2"):
+        sent.clear()
+        answer = world.post(world.order(order_id, clicks=clicks)).get_json()
+        assert affiliates_of(answer) == [of(anna)]
+        traces.append(answer["attribution"]["trace"])
+        counts.append(sum("'click_token'" in each for each in sent))
+    assert traces[0] == traces[1], "the click of ten days ago is outside, so it is not read"
+    assert "outside_window" not in str(traces)
+    assert counts == [2, 1], "once more for the first order, then the window is known"

@@ -21,7 +21,8 @@ from payouts.commissions.earn import Earning, earn_decided, earning_of, wait_for
 from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
 from payouts.commissions.void import take_back, void
-from tracker.attribution.evidence import Gathered, gather, visitor_of
+from tracker.attribution.asking import Answer, answer, ask, visitor_of
+from tracker.attribution.evidence import Gathered, gather
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import Attribution, Unattributed, attribute
 from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
@@ -103,17 +104,20 @@ def judge(
     version: RuleVersionInForce,
     now: datetime,
     review_declined: bool = False,
+    known: Answer | None = None,
 ) -> Judged:
-    """Read the evidence and decide by the terms of `version`; writes nothing."""
+    """Read the evidence and decide by the terms of `version`; writes nothing.
+
+    `known` is what was read of it already; it counts if it was asked for the right window.
+    """
+    keys, window = order_keys(), version.terms.attribution.window
+    if known is None or known.question.window != window:
+        question = ask(
+            program_id=program_id, placed_at=placed_at, evidence=evidence, window=window, keys=keys
+        )
+        known = answer(session, question)
     gathered = gather(
-        session,
-        program_id=program_id,
-        placed_at=placed_at,
-        evidence=evidence,
-        window=version.terms.attribution.window,
-        program_closed=program_closed,
-        keys=order_keys(),
-        review_declined=review_declined,
+        known, program_closed=program_closed, keys=keys, review_declined=review_declined
     )
     verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
     due_at = _click_check_due_at(verdict, evidence, now)

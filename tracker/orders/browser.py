@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from affiliate.programs.rule_versions import in_force
 from payouts.commissions.rows import commissions_for
 from payouts.commissions.rules import VoidReason
+from tracker.attribution.asking import TOKENS_MAX, effective
 from tracker.attribution.decide import decide_again, reference_of
-from tracker.attribution.evidence import TOKENS_MAX, effective
 from tracker.orders import order_tokens
 from tracker.orders.intake import add_new, apply_parked, check_report, supersede
 from tracker.orders.keys import order_token_keys

@@ -13,8 +13,8 @@ from affiliate.core.errors import FieldError, Invalid
 from affiliate.core.money import Money
 from payouts.commissions.rules import VoidReason
 from payouts.commissions.void import take_back
+from tracker.attribution.asking import effective
 from tracker.attribution.decide import reference_of, update_wait, void_decision
-from tracker.attribution.evidence import effective
 from tracker.orders.customers import remember_customer
 from tracker.orders.models import Order, Refund
 from tracker.orders.refusals import (

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from affiliate.core.errors import FieldError, Invalid
 from affiliate.programs.rule_versions import RuleVersionInForce
 from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
+from tracker.attribution.asking import Answer, ask
 from tracker.attribution.decide import (
     Subject,
     decide_again,
@@ -28,6 +29,7 @@ from tracker.attribution.decide import (
 )
 from tracker.orders.customers import forget_customer, remember_customer
 from tracker.orders.effects import recount
+from tracker.orders.keys import order_keys
 from tracker.orders.models import Order
 from tracker.orders.records import (
     ProgramFacts,
@@ -42,7 +44,9 @@ from tracker.orders.records import (
 )
 from tracker.orders.refusals import TotalMismatch
 from tracker.orders.rules import (
+    PLACED_AHEAD_MAX,
     PLACED_BACK_MAX,
+    PLACED_EARLIEST,
     OrderReportIn,
     Outcome,
     Source,
@@ -56,6 +60,11 @@ from tracker.orders.rules import (
 from tracker.orders.waiting import apply_waiting
 
 log = structlog.get_logger(__name__)
+
+WINDOW_GUESS: Final = timedelta(days=30)
+_windows: dict[int, timedelta] = {}
+"""The window of the rules that each program's last order was under. Evidence is read together
+with the rules, for this window; if it is not theirs, the evidence is read once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +108,23 @@ def report_order(
     Invalid (currency_mismatch, in_the_future, too_old) and TotalMismatch. The first report of
     a server stands; a browser's report gives way to it. Rule: docs/api.md, "Orders".
     """
-    program, version = lock_for_report(
-        session, program_id=program_id, order_id=report.order_id, placed_at=report.placed_at
+    evidence = {"server": evidence_of(report)}
+    question = ask(
+        program_id=program_id,
+        # Beyond these the report is refused below; a window may reach past the calendar there.
+        placed_at=min(max(report.placed_at, PLACED_EARLIEST), now + PLACED_AHEAD_MAX),
+        evidence=evidence,
+        window=_windows.get(program_id, WINDOW_GUESS),
+        keys=order_keys(),
     )
+    program, version, known = lock_for_report(
+        session,
+        program_id=program_id,
+        order_id=report.order_id,
+        placed_at=report.placed_at,
+        question=question,
+    )
+    _windows[program_id] = version.terms.attribution.window
     late = not may_import and now - report.placed_at > PLACED_BACK_MAX
     if late and _server_said(session, program_id, report.order_id):
         may_import = True  # Of an order that is known only the content is compared.
@@ -115,8 +138,9 @@ def report_order(
         source=source,
         reported_by=reported_by,
         confirmed_by=source.value,
-        evidence={"server": evidence_of(report)},
+        evidence=evidence,
         hashed=hashed,
+        known=known,
         now=now,
     )
     if made is None:
@@ -139,6 +163,7 @@ def add_new(
     evidence: Mapping[str, Any],
     hashed: bytes,
     now: datetime,
+    known: Answer | None = None,
 ) -> NewOrder | None:
     """Decide, write and let earn an order that is not known yet; None when it is.
 
@@ -153,6 +178,7 @@ def add_new(
         program_closed=program.closed_at(report.placed_at),
         version=version,
         now=now,
+        known=known,
     )
     decision = decision_values(judged, number=1, now=now)
     confirmed, customer = confirmed_by is not None, report.customer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from affiliate.programs.rule_versions import (
 )
 from payouts.commissions.earn import ACCOUNTS_MISSING, EARNED, EARNED_IDS, Earning
 from payouts.commissions.rows import CommissionRow
+from tracker.attribution.asking import Answer, Question, Row
 from tracker.attribution.decide import REFERENCE, Subject, reference_of
 from tracker.orders.customers import MERGED
 from tracker.orders.keys import order_keys
@@ -38,9 +40,10 @@ _PROGRAM: Final = f"""
     FROM programs WHERE id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- the parts are constants, every value is bound
 _PROGRAM_AND_RULES: Final = f"""
-    SELECT {_LOCK}::text, p.slug, p.currency, p.status, p.closes_at, {VERSION}
-    FROM programs p {VERSION_AT} WHERE p.id = CAST(%(program_id)s AS bigint)
+    SELECT {_LOCK}::text, p.slug, p.currency, p.status, p.closes_at, {VERSION} {{columns}}
+    FROM programs p {VERSION_AT} {{evidence}} WHERE p.id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- as above
+_PROGRAM_COLUMNS, _VERSION_COLUMNS = 5, 5
 _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
@@ -131,15 +134,35 @@ def lock_order_id(session: Session, *, program_id: int, order_id: str) -> Progra
 
 
 def lock_for_report(
-    session: Session, *, program_id: int, order_id: str, placed_at: datetime
-) -> tuple[ProgramFacts, RuleVersionInForce]:
-    """The same, and the rules that an order placed then is under."""
-    values = {"program_id": program_id, "order_id": order_id, "at": placed_at}
-    found = rows(session, _PROGRAM_AND_RULES, values)
-    if not found or found[0][5] is None:
+    session: Session, *, program_id: int, order_id: str, placed_at: datetime, question: Question
+) -> tuple[ProgramFacts, RuleVersionInForce, Answer]:
+    """The same, the rules that an order placed then is under, and what was asked besides.
+
+    One statement, so the evidence is read as it was just before the lock: nothing of it is
+    written under the lock of an order's id but with that order, which then is not new.
+    """
+    values = {**question.values, "program_id": program_id, "order_id": order_id, "at": placed_at}
+    found = rows(session, _locking(question.statement), values)
+    if not found or found[0][_PROGRAM_COLUMNS] is None:
         raise NotFound("There is no such program.")
-    _, slug, currency, status, closes_at, *version = found[0]
-    return ProgramFacts(program_id, slug, currency, status, closes_at), version_of(*version)
+    _, slug, currency, status, closes_at = found[0][:_PROGRAM_COLUMNS]
+    known = _PROGRAM_COLUMNS + _VERSION_COLUMNS
+    return (
+        ProgramFacts(program_id, slug, currency, status, closes_at),
+        version_of(*found[0][_PROGRAM_COLUMNS:known]),
+        # Where nothing was found the outer join leaves a row without a kind.
+        Answer(question, [Row(*row[known:]) for row in found if row[known:] and row[known]]),
+    )
+
+
+@cache
+def _locking(evidence: str) -> str:
+    """The statement of the lock, beside a question that may be empty."""
+    if not evidence:
+        return _PROGRAM_AND_RULES.format(columns="", evidence="")
+    return _PROGRAM_AND_RULES.format(
+        columns=", x.*", evidence=f"LEFT JOIN ({evidence}) AS x({', '.join(Row._fields)}) ON true"
+    )
 
 
 def find_order(

@@ -18,7 +18,7 @@ from affiliate.core.fields import (
     refuse,
 )
 from affiliate.core.quick_schema import QuickSchema
-from tracker.attribution.evidence import TOKENS_MAX
+from tracker.attribution.asking import TOKENS_MAX
 from tracker.clicks.tokens import TOKEN_CHARS_MAX as CLICK_TOKEN_CHARS_MAX
 from tracker.orders.order_tokens import TOKEN_CHARS_MAX
 from tracker.orders.rules import (

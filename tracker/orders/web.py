@@ -25,7 +25,7 @@ from affiliate.core.fields import load
 from affiliate.core.http import csrf
 from affiliate.people.access import public
 from affiliate.programs.models import Program
-from tracker.attribution.evidence import TOKENS_MAX
+from tracker.attribution.asking import TOKENS_MAX
 from tracker.clicks.tokens import TOKEN_CHARS_MAX
 from tracker.orders.browser import report_from_browser
 from tracker.orders.pace import Pace

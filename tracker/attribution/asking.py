@@ -1,0 +1,243 @@
+"""What an order's evidence asks of the database: one statement, or a half of another one.
+
+It reads the customer, where the order names one, and every candidate with the state of its
+link, its affiliate and its click; only what the evidence brings is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from affiliate.core.db import rows
+from tracker.attribution.rules import CLOCK_SKEW_MAX
+from tracker.clicks.tokens import BadToken, ClickToken, read
+from tracker.orders.keys import Keys
+
+TOKENS_MAX: Final = 20
+VISITOR_CLICKS_MAX: Final = 200
+BUYER: Final = "buyer"
+"""Kind of the rows that are no candidates but say when the buyer bought first."""
+
+# The link's row decides, not the token: whose it is, whether it was switched off.
+_OWNER: Final = "e.id, e.status, r.id, u.email"
+_OWNERS: Final = """
+    LEFT JOIN enrollments e ON e.id = {of}.enrollment_id
+    LEFT JOIN enrollments r ON r.id = e.recruiter_id AND r.status = 'active'
+    LEFT JOIN affiliates a ON a.id = e.affiliate_id
+    LEFT JOIN users u ON u.id = a.user_id
+"""
+_BY_TOKEN: Final = f"""
+    SELECT 'click_token', CAST(t.click_id AS text), t.clicked_at, l.program_id, l.disabled_at,
+           NULL::timestamptz, c.click_id IS NOT NULL, c.reason, {_OWNER}, NULL::bytea
+    FROM {{tokens}}
+    LEFT JOIN links l ON l.id = t.link_id
+    LEFT JOIN clicks c ON c.clicked_at = t.clicked_at AND c.click_id = t.click_id
+    {_OWNERS.format(of="l")}
+"""  # noqa: S608 -- the parts are constants of this module, every value is bound
+# With one token, as nearly every order has, only the partition of its click is opened.
+_ONE: Final = """
+    (SELECT CAST(%(link_id)s AS bigint) AS link_id, CAST(%(click_id)s AS uuid) AS click_id,
+            CAST(%(clicked_at)s AS timestamptz) AS clicked_at) t
+"""
+_MANY: Final = """
+    unnest(CAST(%(link_ids)s AS bigint[]), CAST(%(click_ids)s AS uuid[]),
+           CAST(%(clicked_ats)s AS timestamptz[])) AS t(link_id, click_id, clicked_at)
+"""
+_BY_VISITOR: Final = f"""
+    SELECT 'visitor_click', CAST(v.click_id AS text), v.clicked_at, v.program_id, l.disabled_at,
+           NULL::timestamptz, true, v.reason, {_OWNER}, NULL::bytea
+    FROM (
+        SELECT click_id, clicked_at, program_id, link_id, reason FROM clicks
+        WHERE visitor_id = ANY(CAST(%(visitors)s AS uuid[]))
+          AND program_id = CAST(%(program_id)s AS bigint)
+          AND clicked_at BETWEEN %(oldest)s AND %(latest)s
+        ORDER BY clicked_at DESC LIMIT {VISITOR_CLICKS_MAX}
+    ) v
+    LEFT JOIN links l ON l.id = v.link_id
+    {_OWNERS.format(of="l")}
+"""  # noqa: S608 -- as above
+_BY_COUPON: Final = f"""
+    SELECT 'coupon', NULL::text, NULL::timestamptz, k.program_id, k.disabled_at, k.valid_until,
+           true, NULL::text, {_OWNER}, NULL::bytea
+    FROM coupons k
+    {_OWNERS.format(of="k")}
+    WHERE k.program_id = CAST(%(program_id)s AS bigint) AND k.code = %(coupon)s
+"""  # noqa: S608 -- as above
+_BUYER: Final = f"""
+    SELECT '{BUYER}', NULL::text, least(first_ordered_at, imported_at), NULL::bigint,
+           NULL::timestamptz, NULL::timestamptz, true, NULL::text, NULL::bigint, NULL::text,
+           NULL::bigint, NULL::text, email_hash
+    FROM customers WHERE program_id = CAST(%(program_id)s AS bigint) AND {{known_by}}
+"""  # noqa: S608 -- as above
+
+
+class Row(NamedTuple):
+    """What the statement reads, of whichever kind."""
+
+    kind: str
+    click_id: str | None
+    clicked_at: datetime | None
+    program_id: int | None
+    disabled_at: datetime | None
+    valid_until: datetime | None
+    loaded: bool
+    reason: str | None
+    enrollment_id: int | None
+    status: str | None
+    recruiter_id: int | None
+    email: str | None
+    email_hash: bytes | None
+
+
+@cache
+def _statement(
+    tokens: int, *, visitors: bool, coupon: bool, shop_id: bool, email_hash: bool
+) -> str:
+    """The halves that there is something to ask for; empty when there is nothing."""
+    asked = (
+        (tokens == 1, _BY_TOKEN.format(tokens=_ONE)),
+        (tokens > 1, _BY_TOKEN.format(tokens=_MANY)),
+        (visitors, _BY_VISITOR),
+        (coupon, _BY_COUPON),
+        (shop_id, _BUYER.format(known_by="shop_id = %(shop_id)s")),
+        (email_hash, _BUYER.format(known_by="email_hash = %(email_hash)s")),
+    )
+    return " UNION ALL ".join(part for wanted, part in asked if wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for an order, and the part of its evidence that needs no asking."""
+
+    program_id: int
+    placed_at: datetime
+    window: timedelta
+    """How far back a visitor's clicks are looked for."""
+    coupon: str | None
+    customer: Mapping[str, Any]
+    tokens: tuple[ClickToken | BadToken, ...]
+    statement: str
+    """Empty: there is nothing to ask."""
+    values: Mapping[str, Any]
+
+    @property
+    def believed(self) -> list[ClickToken]:
+        return [token for token in self.tokens if isinstance(token, ClickToken)]
+
+    @property
+    def email_hash(self) -> bytes | None:
+        email_hash: bytes | None = self.values["email_hash"]
+        return email_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question and what the database said to it."""
+
+    question: Question
+    found: Sequence[Row]
+
+
+def ask(
+    *,
+    program_id: int,
+    placed_at: datetime,
+    evidence: Mapping[str, Any],
+    window: timedelta,
+    keys: Keys,
+) -> Question:
+    """Put the question of an order; `evidence` is what its reports brought, merged."""
+    evidence = effective(evidence)
+    customer, coupon = evidence.get("customer") or {}, evidence.get("coupon")
+    tokens = tuple(read(t, keys.clicks) for t in (evidence.get("clicks") or ())[-TOKENS_MAX:])
+    believed = [token for token in tokens if isinstance(token, ClickToken)]
+    values = {
+        **_token_values(believed),
+        "visitors": _visitors(believed, evidence.get("visitor")),
+        "program_id": program_id,
+        "oldest": placed_at - window,
+        "latest": placed_at + CLOCK_SKEW_MAX,
+        "coupon": fold_coupon(coupon),
+        "shop_id": customer.get("id"),
+        "email_hash": bytes.fromhex(customer["email"]) if customer.get("email") else None,
+    }
+    statement = _statement(
+        min(len(believed), 2),
+        visitors=bool(values["visitors"]),
+        coupon=bool(values["coupon"]),
+        shop_id=bool(values["shop_id"]),
+        email_hash=bool(values["email_hash"]),
+    )
+    return Question(program_id, placed_at, window, coupon, customer, tokens, statement, values)
+
+
+def answer(session: Session, question: Question) -> Answer:
+    """Ask it, in one statement."""
+    if not question.statement:
+        return Answer(question, ())
+    found = rows(session, question.statement, question.values)
+    return Answer(question, [Row(*row) for row in found])
+
+
+def _token_values(tokens: Sequence[ClickToken]) -> dict[str, Any]:
+    if len(tokens) == 1:
+        [token] = tokens
+        return {
+            "link_id": token.link_id,
+            "click_id": token.click_id,
+            "clicked_at": token.clicked_at,
+        }
+    return {
+        "link_ids": [token.link_id for token in tokens],
+        "click_ids": [token.click_id for token in tokens],
+        "clicked_ats": [token.clicked_at for token in tokens],
+    }
+
+
+def effective(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts of a server's and the browsers' evidence.
+
+    A server's word stands; browsers fill in only what no server said. So a stranger who
+    reports an order cannot put a click of their own behind those that the shop's server sent.
+    """
+    browser = evidence.get("browser") or {}
+    if not evidence.get("server"):
+        return dict(browser)
+    server = evidence["server"]
+    return {
+        "clicks": server.get("clicks") or browser.get("clicks") or [],
+        "visitor": server.get("visitor") or browser.get("visitor"),
+        # A coupon and a customer that the shop's server does not name were not there.
+        "coupon": server.get("coupon"),
+        "customer": server.get("customer"),
+    }
+
+
+def fold_coupon(text: str | None) -> str | None:
+    """A coupon as it is looked up: what buyers type, without case and outer spaces."""
+    return text.strip().upper() if text else None
+
+
+def visitor_of(evidence: Mapping[str, Any]) -> UUID | None:
+    """Kopeck's own visitor id that the reports name; None: none, or one of the shop's own."""
+    named = effective(evidence).get("visitor")
+    with contextlib.suppress(ValueError, TypeError):
+        return UUID(named) if named else None
+    return None
+
+
+def _visitors(tokens: Sequence[ClickToken], visitor: str | None) -> list[UUID]:
+    """Kopeck's own visitor ids: those that tokens carry, and the shop's if it is one."""
+    found = {token.visitor_id for token in tokens if token.visitor_id is not None}
+    if visitor:
+        with contextlib.suppress(ValueError):
+            found.add(UUID(visitor))
+    return sorted(found)
