@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ from test_statistics import key_of, rub, scope_of, span
 from traffic import PHONE, click
 from world import DAY, World
 
+from affiliate.core.db import db
 from affiliate.core.errors import Invalid
 from affiliate.links.links import create_link
 from affiliate.links.models import Link
@@ -452,3 +454,32 @@ def test_countries_are_asked_in_any_case(world: World, anna: Link, client: Flask
     headers = key_of(world, "statistics:read")
     body: dict[str, Any] = client.get(f"{API}?country=de", headers=headers).json or {}
     assert body["total"]["clicks"] == 3
+
+
+def test_a_reader_who_leaves_midway_leaves_nothing_open(
+    world: World, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a connection nor a context: what follows is answered as before."""
+    link = world.affiliate("Anna").link
+    for i in range(30):
+        click(world, link, world.now - DAY + i * MINUTE, s1=f"place {i:02}")
+    monkeypatch.setattr(tables, "CHUNK_CHARS", 500)
+    headers = key_of(world, "statistics:read")
+    who = ids.public(world.people["Anna"].enrollment.id)
+
+    def open_now() -> int:
+        with world.app.app_context():
+            return int(db.engine.pool.checkedout())  # type: ignore[attr-defined]
+
+    before = open_now()
+    for parts in (0, 1, 2):
+        answer = client.get(f"{API}.csv?by=s1&affiliate={who}", headers=headers, buffered=False)
+        assert len(list(itertools.islice(answer.response, parts))) == parts
+        answer.close()
+        gc.collect()
+        assert open_now() == before
+    mine = world.people["Anna"].client.get("/account/clicks.csv", buffered=False)
+    assert next(iter(mine.response))
+    mine.close()
+    gc.collect()
+    assert open_now() == before

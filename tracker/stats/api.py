@@ -8,12 +8,12 @@ from typing import Any
 
 import marshmallow as ma
 import sqlalchemy as sa
-from flask import Flask, Response, request, stream_with_context
+from flask import Flask, Response, request
 
 from affiliate.core import api, clock
 from affiliate.core.api import api_blueprint, register
 from affiliate.core.config import Settings
-from affiliate.core.db import db
+from affiliate.core.db import db, session_for
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.fields import Coded, MoneyField, Text, money_json
 from affiliate.core.money import Money
@@ -208,15 +208,19 @@ def _file(question: dict[str, Any]) -> Response:
 def csv_response(asked: Asked, sort: Sort, name: str = "statistics") -> Response:
     """A download that is made while it is sent; CannotCombine where no counter answers."""
     questions.require(asked)
-    made = Response(stream_with_context(_parts(asked, sort)), content_type=f"{CSV}; charset=utf-8")
+    made = Response(_parts(db.engine, asked, sort), content_type=f"{CSV}; charset=utf-8")
     file = f"{name}-by-{asked.by.value}-{asked.period.first}-{asked.period.last}.csv"
     made.headers["Content-Disposition"] = f'attachment; filename="{file}"'
     return made
 
 
-def _parts(asked: Asked, sort: Sort) -> Iterator[str]:
-    """The view's own session is gone by now; this one goes when the last part was sent."""
-    yield from tables.csv_of(db.session(), asked, sort=sort)
+def _parts(engine: sa.Engine, asked: Asked, sort: Sort) -> Iterator[str]:
+    """In a session of its own: the view's is gone when the parts are sent.
+
+    No context of Flask is held meanwhile, so that a reader may leave at any part.
+    """
+    with session_for(engine)() as session:
+        yield from tables.csv_of(session, asked, sort=sort)
 
 
 def _asked(question: dict[str, Any]) -> Asked:

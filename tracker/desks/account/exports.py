@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from flask import stream_with_context
+from flask.globals import app_ctx, request_ctx
 from werkzeug.wrappers import Response
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -21,11 +21,28 @@ def csv_answer(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
     Rows are taken while the file is sent, so that any number of them fits into memory.
     """
-    answer = Response(
-        stream_with_context(_written(head, rows)), content_type="text/csv; charset=utf-8"
-    )
+    parts = _in_context(_written(head, rows))
+    answer = Response(parts, content_type="text/csv; charset=utf-8")
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
+
+
+def _in_context(parts: Iterator[str]) -> Iterator[str]:
+    """Each part made in the request's context, which is not held while it is sent.
+
+    Flask's `stream_with_context` holds it, and a reader who leaves midway breaks it then.
+    """
+    contexts = (app_ctx._get_current_object(), request_ctx._get_current_object())  # type: ignore[attr-defined]
+
+    def sent() -> Iterator[str]:
+        while True:
+            with contexts[0], contexts[1]:
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    return sent()
 
 
 def _written(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
