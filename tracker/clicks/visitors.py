@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import threading
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -51,12 +52,15 @@ class VisitorCookie:
     def __init__(self, keys: Sequence[bytes], *, https: bool) -> None:
         # Blocks do not depend on each other in this mode, so one context serves for ever.
         self._encrypt = [Cipher(AES(key), ECB()).encryptor().update for key in keys]  # noqa: S305
+        # The library lets other threads run while it works and refuses them the context then.
+        self._one_at_a_time = threading.Lock()
         self._marker = cookie_name(https=https) + "="
         self._tail = cookie_attributes(https=https)
 
     def headers(self, visitor_ids: Sequence[bytes]) -> list[str]:
         """Set-Cookie's values for new visitors."""
-        macs = self._encrypt[0](b"".join(visitor_ids))
+        with self._one_at_a_time:
+            macs = self._encrypt[0](b"".join(visitor_ids))
         # With one byte between them, each value is a whole number of base64's triples.
         signed = b"\0".join(
             [
@@ -88,10 +92,10 @@ class VisitorCookie:
             return None
         raw = urlsafe_b64decode(value + "=")
         visitor_id, mac = raw[:16], raw[16:]
-        for encrypt in self._encrypt:
-            if hmac.compare_digest(encrypt(visitor_id), mac):
-                return visitor_id
-        return None
+        with self._one_at_a_time:
+            expected = [encrypt(visitor_id) for encrypt in self._encrypt]
+        known = any([hmac.compare_digest(one, mac) for one in expected])
+        return visitor_id if known else None
 
 
 class AddressHasher:
