@@ -94,7 +94,7 @@ class VisitorCookie:
         visitor_id, mac = raw[:16], raw[16:]
         with self._one_at_a_time:
             expected = [encrypt(visitor_id) for encrypt in self._encrypt]
-        known = any([hmac.compare_digest(one, mac) for one in expected])
+        known = any(hmac.compare_digest(one, mac) for one in expected)
         return visitor_id if known else None
 
 
