@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -19,16 +19,20 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from click_support import CHROME, Answer, Ask, Shop, rows
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from affiliate.core import clock, metrics
 from affiliate.core.config import Settings
 from affiliate.core.embedded.servers import Servers
 from tracker.clicks import database, journal, records
+from tracker.clicks import loader as loaders
 from tracker.clicks.database import libpq_url
 from tracker.clicks.front import ClickFront
 from tracker.clicks.loader import Loader
 from tracker.clicks.recording import ClickRecorder
 from tracker.clicks.tokens import ClickToken, read, signing_keys
+from tracker.clicks.watch import Watch, read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
@@ -266,6 +270,64 @@ class TestCrowdedDatabase:
             session.rollback()
             loader._round_or_wait()
         assert stored(session) == recorded + 1
+
+
+class TestUpkeep:
+    def test_clicks_are_loaded_while_the_upkeep_fails(
+        self, settings: Settings, shop: Shop, session: Session, loader: Loader
+    ) -> None:
+        record_clicks(settings, shop, 3)
+        # PostgreSQL refuses the upkeep's new tables: a view stands in the way of one.
+        day = clock.real_now().astimezone(UTC).date() + timedelta(days=2)
+        session.execute(sa.text(f"CREATE VIEW clicks_seen_{day:%Y_%m_%d} AS SELECT 1 AS one"))
+        session.commit()
+        with pytest.raises(psycopg.errors.DuplicateTable):
+            loader._keep_up()
+        assert loader._round_or_wait() == loaders.IDLE_WAIT_S
+        session.execute(sa.text(f"DROP VIEW clicks_seen_{day:%Y_%m_%d}"))
+        session.commit()
+        assert stored(session) == 3
+
+    def test_a_database_that_goes_away_under_the_upkeep_does_not_end_the_loader(
+        self, settings: Settings, shop: Shop, session: Session, loader: Loader
+    ) -> None:
+        record_clicks(settings, shop, 3)
+        loader._connected()
+        loader._settings = replace(settings, database_url=f"{settings.database_url}_is_gone")
+        with pytest.raises(SQLAlchemyError):
+            loader._keep_up()
+        assert loader._round_or_wait() == loaders.IDLE_WAIT_S
+        assert stored(session) == 3
+
+    def test_f20_a_full_disk_under_the_counters_holds_up_no_clicks(
+        self, settings: Settings, shop: Shop, session: Session, loader: Loader
+    ) -> None:
+        record_clicks(settings, shop, 3)
+        # A file stands where a folder must be, and root is refused too.
+        folder = settings.data_dir / metrics.FOLDER
+        folder.mkdir(exist_ok=True)
+        (folder / f"dead{metrics.SUFFIX}").mkdir()
+        with pytest.raises(OSError, match="director"):
+            loader._keep_up()
+        loader.round()
+        assert stored(session) == 3
+
+
+class TestUnreadableSegment:
+    def test_one_holds_up_neither_the_others_nor_the_watch(
+        self, settings: Settings, shop: Shop, session: Session, loader: Loader
+    ) -> None:
+        record_clicks(settings, shop, 3)
+        # Root may read everything but a folder; it is the first in the order of loading.
+        broken = settings.data_dir / journal.FOLDER / f"{0:032x}{journal.SUFFIX}"
+        broken.mkdir()
+        assert loader.round() == 3
+        assert loader.round() == 0
+        assert stored(session) == 3
+        Watch(settings).look({})
+        state = read_state(settings.data_dir)
+        assert state is not None
+        assert state.taken.waiting_bytes == broken.stat().st_size
 
 
 class TestCommit:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from click_support import CHROME, Shop, rows
+from psycopg.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
@@ -19,8 +20,11 @@ from tracker.clicks.floods import (
     FloodWatch,
     SlidingCounts,
 )
+from tracker.clicks.journal import FOLDER, SUFFIX
 from tracker.clicks.loader import Loader
+from tracker.clicks.loading import load_records
 from tracker.clicks.recording import ClickRecorder
+from tracker.clicks.records import scan
 from tracker.clicks.rules import DropReason
 
 NOON_MS = 1_795_262_400_000
@@ -196,6 +200,32 @@ class TestLoader:
         ]
         assert rows(session, "SELECT clicks, uniques, dropped FROM link_days") == [(15, 15, 25)]
         assert rows(session, "SELECT reason, clicks FROM link_day_drops") == [("flood", 25)]
+
+    def test_a_batch_that_was_rolled_back_is_not_kept_with_the_next_that_has_no_click(
+        self, shop: Shop, settings: Settings
+    ) -> None:
+        with ClickRecorder(settings) as recorder:
+            recorder.click(
+                link_id=shop.link_id,
+                clicked_at=datetime.fromtimestamp(NOON_MS / 1000, UTC),
+                address="203.0.113.9",
+                agent=f"{CHROME} test",
+            )
+        (path,) = (settings.data_dir / FOLDER).glob(f"*{SUFFIX}")
+        (record,) = scan(path.read_bytes(), ended=True).records
+        watch = FloodWatch(LIMITS)
+        loader = Loader(settings)
+        try:
+            assert loader.round() == 1
+            connection = loader._connected()
+            with pytest.raises(UniqueViolation), connection.transaction():
+                load_records(connection, [record], {}, floods=watch)
+            with connection.transaction():
+                load_records(connection, [record], {}, check_present=True, floods=watch)
+            watch.keep()
+        finally:
+            loader.close()
+        assert len(watch._addresses) == 0
 
 
 class TestMemory:

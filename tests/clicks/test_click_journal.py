@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +210,31 @@ class TestJournal:
         with pytest.raises(JournalUnavailable):
             journal.append(record(1))
         assert written(tmp_path) == []
+
+
+def test_grouped_says_so_at_once_when_the_disk_refuses_and_begins_a_new_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "REOPEN_INTERVAL_S", 0.01)
+    monkeypatch.setattr(journals, "GROUP_TIMEOUT_S", 30.0)
+    journal = Journal(tmp_path, grouped=True)
+    journal.start()
+    try:
+        # A pipe takes what is written and refuses to be synced.
+        reading, writing = os.pipe()
+        os.dup2(writing, journal._fd)
+        with pytest.raises(JournalUnavailable, match="refused"):
+            journal.append(record(1))
+        deadline = time.monotonic() + 30
+        while stat.S_ISFIFO(os.fstat(journal._fd).st_mode):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        journal.append(record(2))
+        assert written(tmp_path) == [2]
+    finally:
+        journal.stop()
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_folder_that_cannot_be_written_is_tried_again(

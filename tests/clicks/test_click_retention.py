@@ -110,6 +110,8 @@ class TestPolicy:
             (416, 30, 14, True),
             (417, 30, 14, False),
             (0, 30, 14, False),
+            # No date lies so far back: for ever as well.
+            (999_999, 30, 14, False),
             # 1 day of clicks would do, but orders need theirs for longer.
             (1, 400, 16, True),
             (1, 400, 17, False),

@@ -55,6 +55,8 @@ class Journal:
         self._group = threading.Condition()
         self._written = 0
         self._synced = 0
+        self._lost = 0
+        """Up to which record the disk has refused one: it is not asked again for the same."""
         self._wanted = threading.Event()
 
     def start(self) -> None:
@@ -120,6 +122,8 @@ class Journal:
                 # It is in the file all the same; writing it elsewhere too is harmless,
                 # because the click id is unique in the table.
                 raise JournalUnavailable("the disk did not confirm the record in time")
+            if ticket <= self._lost:
+                raise JournalUnavailable("the disk refused the record")
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -142,13 +146,27 @@ class Journal:
         if self._grouped:
             target = self._written
             if target != self._synced:
-                os.fdatasync(self._fd)
+                try:
+                    os.fdatasync(self._fd)
+                except OSError:
+                    with self._group:
+                        self._give_up_unsynced()
+                    raise
                 with self._group:
                     self._synced = max(self._synced, target)
                     self._group.notify_all()
         elif self._dirty:
             self._dirty = False
             os.fdatasync(self._fd)
+
+    def _give_up_unsynced(self) -> None:
+        """Under the lock: send those who wait elsewhere.
+
+        Asked once more, the kernel would say that all is well, although it has dropped the
+        pages that it could not write.
+        """
+        self._lost = self._synced = self._written
+        self._group.notify_all()
 
     def _keep_segment(self) -> None:
         """Begin a new segment when this one is broken, large or old."""
@@ -187,8 +205,8 @@ class Journal:
                 os.dup2(fresh, self._fd, inheritable=False)
                 os.close(fresh)
                 self._retired.append((self._tried, old))
-                if self._grouped:
-                    _sync(old)
+                if self._grouped and not _sync(old):
+                    self._give_up_unsynced()
         self._segment_opened = self._tried
         self._broken = False
 
@@ -227,8 +245,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _sync(fd: int) -> None:
+def _sync(fd: int) -> bool:
     try:
         os.fdatasync(fd)
     except OSError as error:
         log.error("click journal cannot be synced", error=str(error))
+        return False
+    return True

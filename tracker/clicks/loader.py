@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 
 import psycopg
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from affiliate.core import clock, metrics
 from affiliate.core.config import Settings
@@ -40,7 +41,7 @@ BATCH_ROWS_MAX: Final = 10_000
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 RETENTION_DAYS: Final = 7
 """A database restored from a backup of this age finds its clicks in the journal again."""
-UPKEEP_INTERVAL_S: Final = 600
+UPKEEP_INTERVAL_S, UPKEEP_RETRY_S = 600, 60
 FACTS_SECONDS: Final = 10
 SPILL: Final = "spill"
 
@@ -80,7 +81,8 @@ class Loader:
         self._floods = FloodWatch(FloodLimits.of(settings))
         self._facts: dict[int, LinkFacts] = {}
         self._facts_read = 0.0
-        self._kept_up = -float(UPKEEP_INTERVAL_S)
+        self._upkeep_due = 0.0
+        self._passed_over: set[str] = set()
         self._rows_max = BATCH_ROWS_MAX
         self._away = False
         self._watch: Watch | None = None
@@ -107,9 +109,9 @@ class Loader:
         Raises psycopg.OperationalError when the database is away; nothing is lost by it.
         """
         connection = self._connected()
-        if time.monotonic() - self._kept_up >= UPKEEP_INTERVAL_S:
-            self._keep_up()
-        loaded = sum(self._load_segment(connection, path) for path in self._segments())
+        if time.monotonic() >= self._upkeep_due:
+            self._keep_up_or_later()
+        loaded = sum(self._load_or_pass_over(connection, path) for path in self._segments())
         return loaded + self._load_spill(connection)
 
     def close(self) -> None:
@@ -162,6 +164,16 @@ class Loader:
 
     def _segments(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{SUFFIX}"))
+
+    def _load_or_pass_over(self, connection: psycopg.Connection, path: Path) -> int:
+        """A segment that cannot be read or put away must not hold up those behind it."""
+        try:
+            return self._load_segment(connection, path)
+        except OSError as error:
+            if path.name not in self._passed_over:
+                log.error("a segment is passed over", segment=path.stem, error=str(error))
+            self._passed_over.add(path.name)
+            return 0
 
     def _load_segment(self, connection: psycopg.Connection, path: Path) -> int:
         """Load what a segment has beyond its offset; put it away when nothing will follow."""
@@ -328,6 +340,14 @@ class Loader:
                 path.rename(self._folder / path.name)
         self._offsets.clear()
 
+    def _keep_up_or_later(self) -> None:
+        """Clicks do not wait for the upkeep: a full disk, a lock or a fault in it may last."""
+        try:
+            self._keep_up()
+        except (SQLAlchemyError, psycopg.Error, OSError) as error:
+            log.error("the loader's upkeep failed and is tried again", error=str(error))
+            self._upkeep_due = time.monotonic() + UPKEEP_RETRY_S
+
     def _keep_up(self) -> None:
         """Partitions ahead, old segments gone. Needs no haste, so once in ten minutes."""
         engine = engine_for(self._settings)
@@ -349,7 +369,7 @@ class Loader:
             if path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
         metrics.fold_dead(self._settings.data_dir)
-        self._kept_up = time.monotonic()
+        self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL_S
 
 
 def _read_spilled(rows: list[tuple[int, bytes]]) -> tuple[list[ClickRecord], list[Reject]]:

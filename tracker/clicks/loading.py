@@ -66,9 +66,10 @@ def load_records(
     if homeless:
         distinct = {key: one for key, one in distinct.items() if one.link_id in facts}
     clicks = candidates(distinct.values(), facts)
+    if floods is not None:
+        # Without any click too: what a batch that failed had counted must not be kept.
+        floods.judge(clicks)
     if clicks:
-        if floods is not None:
-            floods.judge(clicks)
         _write(connection, clicks)
     return homeless
 

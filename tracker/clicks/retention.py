@@ -109,7 +109,11 @@ def kept_since(session: Session, *, settings: Settings, now: datetime) -> dateti
     if not settings.clicks_keep_days:
         return None
     days = max(settings.clicks_keep_days, evidence_days(session, now=now))
-    return now - timedelta(days=days)
+    try:
+        return now - timedelta(days=days)
+    except OverflowError:
+        # So many days that no date lies so far back: for ever.
+        return None
 
 
 def months(session: Session) -> list[Month]:

@@ -170,12 +170,19 @@ def _kept_in(folder: Path) -> list[tuple[float, str, int]]:
 def _written_at(path: Path, offset: int, ahead_ms: int) -> float:
     """When (real time) the first record behind the offset was written.
 
-    Its click id says so; where there is no record, the segment's last write does.
+    Its click id says so; where no record can be read, the segment's last write does.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        head = file.read(HEAD.size + BODY.size)
-        if len(head) == HEAD.size + BODY.size and head.startswith(MAGIC):
-            click_id = BODY.unpack_from(head, HEAD.size)[0]
-            return (clicked_ms_of(click_id) - ahead_ms) / 1000
-        return os.fstat(file.fileno()).st_mtime
+    written = path.stat().st_mtime
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            head = file.read(HEAD.size + BODY.size)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # One segment that cannot be read must not end the watch over all the others.
+        return written
+    if len(head) == HEAD.size + BODY.size and head.startswith(MAGIC):
+        click_id = BODY.unpack_from(head, HEAD.size)[0]
+        return (clicked_ms_of(click_id) - ahead_ms) / 1000
+    return written
