@@ -307,3 +307,27 @@ def test_files_of_clicks_and_orders_have_every_row(
         text = anna.client.get(f"/account/{path}.csv").get_data(as_text=True)
         rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
         assert len(rows) == len({tuple(row) for row in rows}) == count + 1, path
+
+
+GARBAGE = (
+    "", "\0", "<script>kpk", "9" * 400, "-1", "0001-01-01", "9999-12-31", "2026-02-30", "'; --",
+    "x" * 5_000, "\u202e\ufffd", "%", "aff_", "null", "W10", "2026-11-21T00:00:00Z", "20261121",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["from", "to", "days", "by", "sort", "after", "affiliate", "link", "s1", "creative", "country",
+     "device", "compare", "find"],
+)  # fmt: skip
+def test_garbage_in_an_address_breaks_no_page(world: World, anna: Person, name: str) -> None:
+    analyst = hire(world, "analyst")
+    pages = [(anna.client, MINE), (anna.client, f"{MINE}.csv"), (anna.client, "/account/clicks"),
+             (analyst.client, THEIRS), (analyst.client, f"{THEIRS}.csv")]  # fmt: skip
+    for client, path in pages:
+        for value in GARBAGE:
+            for by in ("link", "affiliate") if name == "after" else ("day",):
+                query = {"by": by, name: value}
+                answer = client.get(path, query_string=query)
+                assert answer.status_code < 500, (path, query)
+                assert "<script>kpk" not in answer.text

@@ -21,7 +21,7 @@ from affiliate.programs.models import Program
 from tracker.clicks.rules import CountedBy, DeviceClass
 from tracker.desks.words import _, ngettext
 from tracker.stats import questions, tables
-from tracker.stats.api import filter_of, period_of
+from tracker.stats.api import days_before, filter_of, period_of
 from tracker.stats.figures import Period, Scope, today
 from tracker.stats.questions import Asked
 from tracker.stats.rules import IN_ORDER, SUB_ID_KINDS, By, Filter, Sort
@@ -82,7 +82,7 @@ def _period(reader: Reader) -> Period:
         days = {str(n): n for n in SPANS_DAYS}.get(request.args.get("days", ""), SPAN_DAYS)
         return Period.ending(on, days)
     last = last or on
-    return period_of(first or max(date(2000, 1, 1), last - timedelta(SPAN_DAYS - 1)), last)
+    return period_of(first or days_before(last, SPAN_DAYS - 1), last)
 
 
 def _day(name: str) -> date | None:

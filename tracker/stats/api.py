@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import marshmallow as ma
@@ -254,18 +254,19 @@ def filter_of(given: dict[str, Any], link_id: int | None) -> Filter:
 
 def _period(question: dict[str, Any], program: Program) -> Period:
     last = question.get("to") or questions.today(clock.now(db.session()), program.time_zone)
-    first = question.get("from_") or _days_before(last, SPAN_DAYS - 1)
+    first = question.get("from_") or days_before(last, SPAN_DAYS - 1)
     return period_of(first, last)
 
 
-def _days_before(last: Any, days: int) -> Any:
+def days_before(last: date, days: int) -> date:
+    """So many days earlier, or the day itself where the calendar has no such day."""
     try:
         return last - timedelta(days=days)
     except OverflowError:
         return last
 
 
-def period_of(first: Any, last: Any) -> Period:
+def period_of(first: date, last: date) -> Period:
     """A period that can be asked; Invalid names the field that cannot."""
     if first > last:
         raise Invalid.field("from", "after_the_end", "The period ends before it begins.")
