@@ -297,9 +297,9 @@ def _compare(server_url: str, postgres: int, folder: Path, arguments: argparse.N
             )
             for side in (bare, by_row):
                 side.copy_blocks([list(blocks(batch)) for batch in side.judged(segment)])
+            number += 1
             _segment_file(journal, number, segment)
             loader.round()
-            number += 1
         sides = [Side("bare COPY, rows made before"), Side("bare COPY, write_row"), Side("loader")]
         already = measured.fetch(TABLE_SIZE)[0]
         for turn in range(arguments.rounds + 1):
