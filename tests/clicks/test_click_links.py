@@ -205,6 +205,36 @@ class TestSnapshot:
         assert healed is not None
         assert healed.prefix.startswith("https://shop.example/tea")
 
+    @pytest.mark.parametrize(
+        "rots",
+        [
+            "UPDATE links SET destination = CAST(x'68ff' AS TEXT)",
+            "UPDATE programs SET slug = CAST(x'68ff' AS TEXT)",
+            "UPDATE programs SET allowed_sites = '['",
+            "DELETE FROM head",
+        ],
+    )
+    def test_a_keeper_that_finds_the_file_rotten_mends_it(
+        self, rots: str, settings: Settings, shop: Shop
+    ) -> None:
+        refresher = LinkRefresher(None, settings)
+        try:
+            assert refresher.refresh_once()
+            path = settings.data_dir / SNAPSHOT
+            with closing(sqlite3.connect(path)) as file, file:
+                file.execute(rots)
+            refresher._keeper.distrust()
+            for _ in range(4):
+                assert refresher.refresh_once()
+            table = looking(path)
+            found = table.find("abcde")
+            assert found is not None
+            assert found.prefix.startswith("https://shop.example/tea")
+            assert found.program.slug == "tea"
+            assert table.snapshot.fresh
+        finally:
+            refresher.stop()
+
     def test_a_snapshot_is_not_whole_before_all_links_are_in_it(
         self,
         session: Session,

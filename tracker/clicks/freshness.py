@@ -14,7 +14,7 @@ from affiliate.core.config import Settings
 from tracker.clicks.database import DatabaseAway, QuickDatabase, connect
 from tracker.clicks.keeper import SnapshotKeeper
 from tracker.clicks.links import LinkTable, MemoryLink
-from tracker.clicks.snapshot import SNAPSHOT
+from tracker.clicks.snapshot import SNAPSHOT, SnapshotBroken
 
 REFRESH_INTERVAL_S: Final = 1.0
 FIRST_SLICE_S: Final = 1.0
@@ -108,7 +108,7 @@ class LinkRefresher:
     ) -> None:
         try:
             self._hurry = self._keeper.round(connection, demo_clock=demo_clock, slice_s=slice_s)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, SnapshotBroken) as error:
             self._keeper.close()
             self._hurry = False
             if not self._unwritable:

@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Final
@@ -63,8 +63,7 @@ class SnapshotWriter:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = open_snapshot(path, "mode=rw")
-            self._file.execute("PRAGMA synchronous = NORMAL")
+            self._file = _open(path)
             row = self._file.execute("PRAGMA quick_check(1)").fetchone()
             if row[0] != "ok":
                 raise SnapshotBroken(str(row[0]))
@@ -107,8 +106,9 @@ class SnapshotWriter:
 
     def put_programs(self, programs: Sequence[LinkProgram]) -> None:
         """Make these all the programs there are."""
-        if sorted(map(astuple, read_programs(self._file))) == sorted(map(astuple, programs)):
-            return
+        with suppress(ValueError):  # One that rotted is made anew as well.
+            if sorted(map(astuple, read_programs(self._file))) == sorted(map(astuple, programs)):
+                return
         self._file.execute("DELETE FROM programs")
         self._file.executemany(
             "INSERT INTO programs VALUES (?, ?, ?, ?, ?, ?)",
@@ -184,6 +184,13 @@ class SnapshotWriter:
             hidden.replace(self._path)
         finally:
             hidden.unlink(missing_ok=True)
-        self._file = open_snapshot(self._path, "mode=rw")
+        self._file = _open(self._path)
         self._file.execute("PRAGMA journal_mode = WAL")
-        self._file.execute("PRAGMA synchronous = NORMAL")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    file = open_snapshot(path, "mode=rw")
+    file.execute("PRAGMA synchronous = NORMAL")
+    # A text that rotted is to be compared and written anew, not to end the comparison.
+    file.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return file
