@@ -152,16 +152,22 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[An
 
 
 def _cursor(session: Session) -> tuple[sa.Connection, psycopg.RawCursor[Any]]:
-    """The connection of the session's transaction and a cursor on it, kept while that lasts."""
+    """The connection of the session's transaction and a cursor on it, kept while that lasts.
+
+    The innermost transaction counts: a savepoint is only set when the session is asked for
+    its connection.
+    """
+    innermost = session.get_nested_transaction() or session.get_transaction()
     known: _Known | None = session.info.get(_CURSOR)
     if known is not None:
         transaction, connection, cursor = known
-        if session.get_transaction() is transaction and transaction.is_active:
+        if innermost is transaction and transaction.is_active:
             return connection, cursor
     connection = session.connection()
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     cursor = psycopg.RawCursor(driver)
-    session.info[_CURSOR] = (session.get_transaction(), connection, cursor)
+    innermost = session.get_nested_transaction() or session.get_transaction()
+    session.info[_CURSOR] = (innermost, connection, cursor)
     return connection, cursor
 
 

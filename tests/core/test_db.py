@@ -41,3 +41,37 @@ def test_only_a_connection_that_rested_is_asked(
     with engine.connect():
         assert session.scalar(LAST, {"pid": pid}) == last
     engine.dispose()
+
+
+def test_rows_come_in_the_sessions_own_transaction(session: Session) -> None:
+    session.execute(sa.text("CREATE TEMPORARY TABLE kept (number int) ON COMMIT DROP"))
+    insert = "INSERT INTO kept VALUES (%(one)s), (%(two)s), (%(one)s) RETURNING number"
+    assert db.rows(session, insert, {"two": 2, "one": 1}) == [(1,), (2,), (1,)]
+    with session.begin_nested() as savepoint:
+        db.rows(session, insert, {"two": 4, "one": 3})
+        savepoint.rollback()
+    assert session.scalar(sa.text("SELECT count(*) FROM kept")) == 3
+    session.commit()
+    assert db.rows(session, "SELECT to_regclass('kept')", {}) == [(None,)]
+
+
+def test_errors_of_rows_are_sqlalchemys_and_hide_what_was_bound(session: Session) -> None:
+    with pytest.raises(sa.exc.DataError) as caught:
+        db.rows(session, "SELECT 1 / (length(%(name)s) - 6)", {"name": "secret"})
+    assert getattr(caught.value.orig, "sqlstate", None) == "22012"
+    assert "secret" not in str(caught.value)
+    session.rollback()
+    assert db.rows(session, "SELECT 1", {}) == [(1,)]
+
+
+def test_rows_of_an_ended_connection_raise_and_the_next_ones_come(
+    session: Session, engine: sa.Engine
+) -> None:
+    [(pid,)] = db.rows(session, "SELECT pg_backend_pid()", {})
+    with engine.connect() as other:
+        assert other.scalar(END, {"pid": pid})
+    with pytest.raises(sa.exc.OperationalError) as caught:
+        db.rows(session, "SELECT 1", {})
+    assert caught.value.connection_invalidated
+    session.rollback()
+    assert db.rows(session, "SELECT 1", {}) == [(1,)]
