@@ -8,6 +8,7 @@ clicks are loaded. Rule: docs/rules.md, "When you get it".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -36,8 +37,9 @@ UUID_FORM: Final = "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 # that still wait never stand before those that do not.
 _DUE: Final = sa.text(
     """
-    SELECT d.id, d.order_id FROM decisions d
+    SELECT d.id, d.order_id, d.decided_at FROM decisions d
     WHERE d.click_check_due_at IS NOT NULL AND d.voided_at IS NULL
+      AND (d.decided_at, d.id) > (CAST(:after_at AS timestamptz), CAST(:after_id AS bigint))
       AND (d.outcome = 'attributed' AND d.click_check_due_at <= :now OR EXISTS (
         SELECT FROM jsonb_array_elements(d.shares) s
         JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
@@ -53,9 +55,13 @@ _DUE: Final = sa.text(
         WHERE o.id = d.order_id
           AND NOT d.snapshot -> 'candidates' @> jsonb_build_array(
                 jsonb_build_object('click_id', CAST(c.click_id AS text)))))
-    ORDER BY d.decided_at LIMIT :rows_max
+    ORDER BY d.decided_at, d.id LIMIT :rows_max
     """
-).columns(sa.column("id", sa.BigInteger), sa.column("order_id", sa.BigInteger))
+).columns(
+    sa.column("id", sa.BigInteger),
+    sa.column("order_id", sa.BigInteger),
+    sa.column("decided_at", sa.DateTime(timezone=True)),
+)
 # Nothing hangs on these but the next look at them, so that no order is locked for it.
 _LET_GO: Final = sa.text(
     """
@@ -83,9 +89,11 @@ def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_
     """Look up the verdicts that decisions wait for. Returns how many decisions moved.
 
     Orders that somebody holds right now, and those whose check raises, are left for the
-    next run; the others go on.
+    next run; the others go on, however many of them stand in front: at least `rows_max` of
+    those that can move do.
     """
     moved = 0
+    page: dict[str, Any] = {"after_at": "-infinity", "after_id": 0}
     session.execute(_LET_GO, {"now": now, "rows_max": LET_GO_ROWS_MAX})
     values = {
         "now": now,
@@ -94,8 +102,19 @@ def check_clicks(session: Session, *, now: datetime, rows_max: int = CHECK_ROWS_
         "window": VISITOR_CLICKS_BACK,
         "skew": CLOCK_SKEW_MAX,
     }
-    due = session.execute(_DUE, values).all()
-    for decision_id, order_row_id in sorted(due, key=lambda row: row.order_id):
+    while moved < rows_max:
+        due = session.execute(_DUE, {**values, **page}).all()
+        moved += _settle_all(session, due, now)
+        if len(due) < rows_max:
+            break
+        page = {"after_at": due[-1].decided_at, "after_id": due[-1].id}
+    return moved
+
+
+def _settle_all(session: Session, due: Sequence[Any], now: datetime) -> int:
+    """Act on those whose orders can be had, in the orders' sequence."""
+    moved = 0
+    for decision_id, order_row_id, _ in sorted(due, key=lambda row: row.order_id):
         order = session.scalar(
             sa.select(Order)
             .where(Order.id == order_row_id)
