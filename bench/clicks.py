@@ -33,8 +33,16 @@ from werkzeug import Response
 
 from affiliate.core.config import Settings
 from affiliate.core.embedded.servers import running
-from bench.fixtures import CLICK, DESTINATION, check_clicks, drain, front_environment, loader
-from bench.load import Measured, generator, load, paced, wait_for
+from bench.fixtures import (
+    CLICK,
+    CLICK_FROM_ANYWHERE,
+    DESTINATION,
+    check_clicks,
+    drain,
+    front_environment,
+    loader,
+)
+from bench.load import Measured, Request, generator, load, paced, wait_for
 from bench.measuring import cpu_s, free_port, granian
 from tracker.clicks.front import ClickFront
 
@@ -121,7 +129,10 @@ def _round(
     if variant.loaded:
         os.kill(loading, signal.SIGCONT)
     measured = load(
-        variant.port, CLICK, connections=arguments.connections, seconds=arguments.seconds
+        variant.port,
+        _click(arguments),
+        connections=arguments.connections,
+        seconds=arguments.seconds,
     )
     measured.server_cpu_s = cpu_s(variant.pid) - before[0]
     if variant.loaded:
@@ -140,7 +151,7 @@ def _calm_round(variant: Variant, arguments: argparse.Namespace, loading: int) -
         os.kill(loading, signal.SIGCONT)
     measured = paced(
         variant.port,
-        CLICK,
+        _click(arguments),
         per_second=arguments.pace,
         connections=arguments.connections,
         seconds=arguments.seconds,
@@ -149,6 +160,10 @@ def _calm_round(variant: Variant, arguments: argparse.Namespace, loading: int) -
         drain(variant.environment)
         os.kill(loading, signal.SIGSTOP)
     return measured
+
+
+def _click(arguments: argparse.Namespace) -> Request:
+    return CLICK_FROM_ANYWHERE if arguments.anywhere else CLICK
 
 
 @contextmanager
@@ -173,7 +188,8 @@ def _print(variants: list[Variant], arguments: argparse.Namespace) -> None:
         f"{generator()}"
         f"; {arguments.rounds} rounds of {arguments.seconds} s, {arguments.connections} "
         f"connections, {arguments.workers} workers, {arguments.threads} threads; medians; "
-        f"calm: {arguments.pace:,} req/s for all"
+        f"calm: {arguments.pace:,} req/s for all; clicks from "
+        f"{'anywhere' if arguments.anywhere else 'one address'}"
     )
     print(
         f"{'':26}{'req/s':>8}{'min-max':>16}{'/Flask':>8}{'/bare':>7}{'p50 ms':>8}{'p99 ms':>8}"
@@ -231,6 +247,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1, help="granian's processes")
     parser.add_argument("--threads", type=int, default=1, help="granian's blocking threads")
+    parser.add_argument("--anywhere", action="store_true", help="each click from another address")
     parser.add_argument("--pace", type=int, default=2000, help="requests a second when calm")
     return parser.parse_args()
 

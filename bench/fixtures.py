@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,14 +32,10 @@ AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/141.0.0.0 Safari/537.36"
 )
-CLICK = Request(
-    f"/r/{CODE}",
-    {"User-Agent": AGENT},
-    script=ROOT / "bench" / "clicks.lua",
-    forwarded=True,
-)
-"""A click of a visitor who has no cookie yet, each from an address of their own: many from
-one address would be a flood, which costs the loader less than visitors do."""
+CLICK = Request(f"/r/{CODE}", {"User-Agent": AGENT})
+"""A click of a visitor who has no cookie yet; all of them from one address."""
+CLICK_FROM_ANYWHERE = replace(CLICK, script=ROOT / "bench" / "clicks.lua", forwarded=True)
+"""The same from another address each time. wrk is then slower than the servers."""
 DRAIN_TIMEOUT_S = 120
 
 
@@ -57,6 +54,10 @@ def front_environment(servers: Servers, data_dir: Path) -> dict[str, str]:
         "KOPECK_PUBLIC_URL": "http://127.0.0.1:8000",
         "KOPECK_DATA_DIR": str(data_dir),
         "KOPECK_PROXY_HOPS": "1",
+        # A load from one address is a flood, and clicks of a flood cost less than people's.
+        "KOPECK_FLOOD_ADDRESS_PER_MINUTE": "0",
+        "KOPECK_FLOOD_DEVICE_PER_MINUTE": "0",
+        "KOPECK_FLOOD_AFFILIATE_PER_HOUR": "0",
         "KOPECK_LOG_LEVEL": "ERROR",
     }
 
