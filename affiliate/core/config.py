@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRET_BYTES_MIN = 32
 SMTP_URL = "smtp://127.0.0.1:25"
 STRIPE_API_BASE = "https://api.stripe.com"
+PROXY_HOPS_MAX = 20
 MODES = ("production", "demo", "test")
 STRIPE_API_BASE = "https://api.stripe.com"
 SMTP_URL = "smtp://127.0.0.1:25"
@@ -124,7 +125,7 @@ class Settings:
             secrets=_secrets(_required(environ, "KOPECK_SECRET")),
             public_url=public_url,
             trusted_hosts=_words(environ.get("KOPECK_TRUSTED_HOSTS", "")) or (parts.hostname,),
-            proxy_hops=_whole(environ, "KOPECK_PROXY_HOPS", 0),
+            proxy_hops=_between(environ, "KOPECK_PROXY_HOPS", 0, 0, PROXY_HOPS_MAX),
             country_header=environ.get("KOPECK_COUNTRY_HEADER", "").strip(),
             data_dir=Path(environ.get("KOPECK_DATA_DIR") or ROOT / "var"),
             links_in_memory_max=_whole(environ, "KOPECK_LINKS_IN_MEMORY_MAX", 100_000),
@@ -143,7 +144,7 @@ class Settings:
             log_level=environ.get("KOPECK_LOG_LEVEL", "INFO").upper(),
             consent_mode=_choice(environ, "KOPECK_CONSENT_MODE", ("off", "on")) == "on",
             body_bytes_max=_whole(environ, "KOPECK_BODY_BYTES_MAX", 1_000_000),
-            database_pool_size=_whole(environ, "KOPECK_DATABASE_POOL_SIZE", 5),
+            database_pool_size=_between(environ, "KOPECK_DATABASE_POOL_SIZE", 5, 1, 1_000),
             session_idle_s=_whole(environ, "KOPECK_SESSION_IDLE_S", 7 * 86_400),
             session_absolute_s=_whole(environ, "KOPECK_SESSION_ABSOLUTE_S", 30 * 86_400),
         )
@@ -185,6 +186,13 @@ def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> 
     value = environ.get(name) or allowed[0]
     if value not in allowed:
         raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+    return value
+
+
+def _between(environ: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    value = _whole(environ, name, default)
+    if not least <= value <= most:
+        raise SettingsError(f"{name} is {value}; it must be between {least} and {most}.")
     return value
 
 

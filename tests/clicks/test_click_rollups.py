@@ -16,6 +16,7 @@ from click_support import CHROME, Shop, add_enrollment, add_link
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
@@ -412,6 +413,28 @@ class TestOrder:
         load(database, [raw_click(shop.link_id, later, address=1)])
         load(database, [raw_click(shop.link_id, later, visitor=UUID(int=8), known=True)])
         assert sums(database, "link_days") == (4, 2, 0, 0)
+
+    @pytest.mark.parametrize(("waited_days", "behind"), [(0, 1), (1, 2), (5, 6), (30, 7)])
+    def test_days_whose_clicks_still_wait_get_tables_too(
+        self, database: psycopg.Connection, session: Session, waited_days: int, behind: int
+    ) -> None:
+        since = TODAY - timedelta(days=waited_days)
+        ensure_partitions(session, now=TODAY, since=since)
+        session.commit()
+        names = {name for (name,) in database.execute(marks.TABLES)}
+        assert names == {
+            f"clicks_seen_{TODAY + timedelta(days=day):%Y_%m_%d}"
+            for day in range(-behind, marks.DAYS_AHEAD + 1)
+        }
+
+    def test_a_long_reader_of_the_table_is_not_waited_for(
+        self, database: psycopg.Connection, session: Session
+    ) -> None:
+        with database.transaction():
+            database.execute("SELECT count(*) FROM clicks")
+            with pytest.raises(OperationalError, match="lock timeout"):
+                ensure_partitions(session, now=TODAY + timedelta(days=900))
+            session.rollback()
 
     def test_old_marks_go_and_their_day_stays_exact(
         self, database: psycopg.Connection, session: Session, shop: Shop, tables: None

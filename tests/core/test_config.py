@@ -43,6 +43,8 @@ def test_production_is_the_default_and_stripe_is_not_configured() -> None:
         ({"FLASK_DEBUG": "1"}, "FLASK_DEBUG"),
         ({"KOPECK_PROXY_HOPS": "two"}, "KOPECK_PROXY_HOPS"),
         ({"KOPECK_PROXY_HOPS": "-1"}, "KOPECK_PROXY_HOPS"),
+        ({"KOPECK_PROXY_HOPS": "21"}, "KOPECK_PROXY_HOPS"),
+        ({"KOPECK_DATABASE_POOL_SIZE": "0"}, "KOPECK_DATABASE_POOL_SIZE"),
         ({"KOPECK_JOURNAL_SYNC": "never"}, "KOPECK_JOURNAL_SYNC"),
         ({"KOPECK_STRIPE_API_BASE": "http://127.0.0.1:8200"}, "KOPECK_STRIPE_API_BASE"),
     ],

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -27,7 +27,7 @@ from tracker.clicks import counts
 from tracker.clicks.database import connect
 from tracker.clicks.floods import FloodLimits, FloodWatch
 from tracker.clicks.freshness import LinkRefresher
-from tracker.clicks.journal import FOLDER, SUFFIX
+from tracker.clicks.journal import FOLDER, SEGMENT_SECONDS_MAX, SUFFIX
 from tracker.clicks.judging import LinkFacts
 from tracker.clicks.loading import load_records, quarantine, rejected
 from tracker.clicks.partitions import ensure_partitions
@@ -348,13 +348,20 @@ class Loader:
             log.error("the loader's upkeep failed and is tried again", error=str(error))
             self._upkeep_due = time.monotonic() + UPKEEP_RETRY_S
 
+    def _oldest_waiting(self, now: datetime) -> datetime | None:
+        """About when the oldest click in a segment was made; None when there is none."""
+        written = [path.stat().st_mtime for path in self._segments()]
+        if not written:
+            return None
+        return now - timedelta(seconds=time.time() - min(written) + SEGMENT_SECONDS_MAX)
+
     def _keep_up(self) -> None:
         """Partitions ahead, old segments gone. Needs no haste, so once in ten minutes."""
         engine = engine_for(self._settings)
         try:
             with session_for(engine)() as session:
                 now: datetime = clock.now(session, self._settings)
-                made = ensure_partitions(session, now=now)
+                made = ensure_partitions(session, now=now, since=self._oldest_waiting(now))
                 session.commit()
                 detached = detach_old(session, settings=self._settings, now=now)
                 session.commit()

@@ -153,8 +153,14 @@ def write_marks(
             connection.execute(_of_day(MOVE, day), (bigints(moved), instants))
 
 
-def keep_tables(connection: psycopg.Connection, *, now: datetime) -> list[str]:
-    """Make the tables of the days around now, drop old ones; returns the names of the new."""
+def keep_tables(
+    connection: psycopg.Connection, *, now: datetime, since: datetime | None = None
+) -> list[str]:
+    """Make the tables of the days around now, drop old ones; returns the names of the new.
+
+    ``since`` is the age of the oldest clicks that wait: their days get tables too, as far
+    back as tables are kept. Without one each batch of such a day reads all its rows anew.
+    """
     connection.execute(LOCK_TABLES_ALONE, (TABLES_LOCK,))
     there = {name for (name,) in connection.execute(TABLES)}
     today = now.astimezone(UTC).date()
@@ -162,8 +168,10 @@ def keep_tables(connection: psycopg.Connection, *, now: datetime) -> list[str]:
     for name in sorted(there):
         if name < oldest:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    waited_days = 0 if since is None else (today - since.astimezone(UTC).date()).days
+    behind = max(DAYS_BEHIND, min(waited_days + DAYS_BEHIND, DAYS_KEPT - 1))
     made = []
-    for distance in range(-DAYS_BEHIND, DAYS_AHEAD + 1):
+    for distance in range(-behind, DAYS_AHEAD + 1):
         day = today + timedelta(days=distance)
         if _name(day) not in there:
             connection.execute(_of_day(CREATE, day))

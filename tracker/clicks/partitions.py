@@ -16,21 +16,27 @@ MONTHS_AHEAD: Final = 3
 LOCK_KEY: Final = 0x6B706B70
 """Advisory lock: two loaders that start together make each partition once."""
 
+LOCK_TIMEOUT = sa.text("SET LOCAL lock_timeout = '3s'")
 EXISTS = sa.text("SELECT to_regclass(:name) IS NOT NULL")
 IN_DEFAULT = sa.text(
     "SELECT EXISTS (SELECT FROM clicks_default WHERE clicked_at >= :begin AND clicked_at < :end)"
 )
 
 
-def ensure_partitions(session: Session, *, now: datetime) -> list[str]:
+def ensure_partitions(
+    session: Session, *, now: datetime, since: datetime | None = None
+) -> list[str]:
     """Make the month before `now`, its own and three ahead; returns the names of the new.
 
     Rows that already lie in the default partition (a jump of the demo clock, an old
-    journal) are moved into their month in the same transaction.
+    journal) are moved into their month in the same transaction. ``since``: see
+    ``marks.keep_tables``. Raises sqlalchemy.exc.OperationalError when a long reader of the
+    table is in the way: loaders must not queue up behind one who waits for it.
     """
+    session.execute(LOCK_TIMEOUT)
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
     # Before any lock on clicks, as the loaders do, so that nobody waits in a circle.
-    made = keep_tables(driver(session), now=now)
+    made = keep_tables(driver(session), now=now, since=since)
     for distance in range(-MONTHS_BEHIND, MONTHS_AHEAD + 1):
         begin = month_at(now, distance)
         if make_month(session, begin):

@@ -145,7 +145,7 @@ def address_salt(key: bytes, day: int) -> bytes:
 
 
 def hash_address(salt: bytes, address: str) -> bytes:
-    """16 bytes that tell addresses of one day apart and cannot be turned back.
+    """16 bytes that tell addresses of one day apart; without the secret nobody turns them back.
 
     IPv6 is cut to its /64: one household, one hash; the rest of it is the device's choice.
     """
