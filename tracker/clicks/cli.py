@@ -27,6 +27,8 @@ from tracker.clicks.tokens import clicked_at_of
 
 BYTES_SHOWN_MAX = 256
 LIST_ROWS = 50
+NICENESS = 5
+"""What the loader adds to its nice value (nice(2)): about a third of the share of others."""
 
 
 @click.command("loader")
@@ -34,7 +36,10 @@ def loader() -> None:
     """Carry recorded clicks from this node's journal into the database, until stopped.
 
     Run one on every node that serves the web. It may be killed and restarted at any time.
+    Where the processor is short it gives way to those who answer visitors: clicks wait in the
+    journal, people do not.
     """
+    os.nice(NICENESS)
     settings = Settings.from_environ(os.environ)
     log.set_up(settings.log_level)
     metrics.begin(settings.data_dir)
