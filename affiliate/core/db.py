@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
+from psycopg.pq import ExecStatus, TransactionStatus
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, sessionmaker
 
@@ -29,6 +30,7 @@ REST_S_MAX = 30
 """A pooled connection that was not used for longer is asked before it is."""
 
 _CURSOR = "kopeck.cursor"
+_BEGIN = b"BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"
 _VALUE = re.compile(r"%\((\w+)\)s")
 
 NAMING = {
@@ -143,12 +145,46 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[An
     try:
         return cursor.execute(text, [values[name] for name in names]).fetchall()
     except psycopg.Error as error:
-        gone = cursor.connection.closed
-        if gone:
-            connection.invalidate(error)
-        raise sa.exc.DBAPIError.instance(
-            statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=gone
-        ) from error
+        raise _as_sqlalchemys(error, statement, connection, cursor.connection) from error
+
+
+def begin_planned_once(session: Session) -> None:
+    """Begin a transaction whose statements are planned once a connection; no more if it is begun.
+
+    For work that looks rows up by their keys. Left to itself PostgreSQL plans a prepared
+    statement anew for its values wherever that looks cheaper by the price of a plan, and it
+    always does where the table has a year of monthly partitions: then a plan takes several
+    times as long as the statement. Not for lists and sums, whose best plan depends on what
+    was asked. It costs no round trip: a transaction must be begun by one anyway.
+    """
+    connection, cursor = _cursor(session)
+    driver = cursor.connection
+    if driver.pgconn.transaction_status != TransactionStatus.IDLE:
+        return
+    try:
+        result = driver.pgconn.exec_(_BEGIN)
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.OperationalError(result.get_error_message())
+    except psycopg.Error as error:
+        raise _as_sqlalchemys(error, _BEGIN.decode(), connection, driver) from error
+
+
+def _as_sqlalchemys(
+    error: psycopg.Error,
+    statement: str,
+    connection: sa.Connection,
+    driver: psycopg.Connection[Any],
+) -> BaseException:
+    if driver.closed:
+        connection.invalidate(error)
+    return sa.exc.DBAPIError.instance(
+        statement,
+        None,
+        error,
+        psycopg.Error,
+        hide_parameters=True,
+        connection_invalidated=driver.closed,
+    )
 
 
 def _cursor(session: Session) -> tuple[sa.Connection, psycopg.RawCursor[Any]]:
@@ -172,14 +208,15 @@ def _cursor(session: Session) -> tuple[sa.Connection, psycopg.RawCursor[Any]]:
 
 
 @cache
-def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
     """PostgreSQL's own spelling ($1) and the names by number: psycopg reads none of it again.
 
-    It would: what it remembers of a statement's text ends at 4,096 characters.
+    It would: what it remembers of a statement's text ends at 4,096 characters. As bytes,
+    because it looks for what it has prepared by their hash, which bytes remember.
     """
     names: dict[str, int] = {}
     text = _VALUE.sub(lambda found: f"${names.setdefault(found[1], len(names) + 1)}", statement)
-    return text, tuple(names)
+    return text.encode(), tuple(names)
 
 
 @contextmanager

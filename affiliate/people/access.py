@@ -21,9 +21,9 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
-from affiliate.core.db import db
+from affiliate.core.db import begin_planned_once, db
 from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
-from affiliate.core.http import wants_problem
+from affiliate.core.http import SAFE_METHODS, wants_problem
 from affiliate.people import api_keys, sessions
 from affiliate.people.api_keys import ApiKeyIdentity
 from affiliate.people.models import Affiliate, Enrollment, Grant
@@ -315,6 +315,8 @@ def _authorise_key(scope: str) -> None:
         raise api_keys.KeyInAddress
     now = clock.real_now()
     session = db.session()
+    if request.method not in SAFE_METHODS:
+        begin_planned_once(session)  # What writes finds its rows by their keys.
     identity = api_keys.authenticate(
         session, authorization=request.headers.get("Authorization", ""), now=now
     )

@@ -75,3 +75,61 @@ def test_rows_of_an_ended_connection_raise_and_the_next_ones_come(
     assert caught.value.connection_invalidated
     session.rollback()
     assert db.rows(session, "SELECT 1", {}) == [(1,)]
+
+
+COUNTED = "SELECT count(*) FROM counted WHERE at BETWEEN %(since)s AND %(until)s"
+PLANS = """
+    SELECT generic_plans, custom_plans FROM pg_prepared_statements
+    WHERE statement LIKE '%counted%'
+"""
+
+
+@pytest.mark.parametrize("planned_once", [True, False])
+def test_a_transaction_can_have_its_statements_planned_once_a_connection(
+    session: Session, planned_once: bool
+) -> None:
+    session.execute(sa.text("CREATE TEMPORARY TABLE counted (at int) PARTITION BY RANGE (at)"))
+    for at in range(40):
+        session.execute(
+            sa.text(f"CREATE TEMPORARY TABLE c{at} PARTITION OF counted FOR VALUES FROM ({at}) "
+                    f"TO ({at + 1})")
+        )  # fmt: skip
+    session.commit()
+    if planned_once:
+        db.begin_planned_once(session)
+    for at in range(20):
+        assert db.rows(session, COUNTED, {"since": at, "until": at}) == [(0,)]
+    [(generic, custom)] = db.rows(session, PLANS, {})
+    assert (custom == 0) is planned_once
+    assert (generic > 0) is planned_once
+    session.execute(sa.text("DROP TABLE counted"))
+    session.commit()
+    assert db.rows(session, "SHOW plan_cache_mode", {}) == [("auto",)]
+
+
+def test_a_transaction_that_is_begun_is_not_begun_again(session: Session) -> None:
+    [(first,)] = db.rows(session, "SELECT pg_current_xact_id()::text", {})
+    db.begin_planned_once(session)
+    assert db.rows(session, "SELECT pg_current_xact_id()::text", {}) == [(first,)]
+    session.rollback()
+    db.begin_planned_once(session)
+    [(second,)] = db.rows(session, "SELECT pg_current_xact_id()::text", {})
+    assert second != first
+    assert db.rows(session, "SHOW plan_cache_mode", {}) == [("force_generic_plan",)]
+
+
+def test_a_transaction_of_an_ended_connection_is_not_begun(
+    session: Session, engine: sa.Engine
+) -> None:
+    [(pid,)] = db.rows(session, "SELECT pg_backend_pid()", {})
+    # The session keeps its connection, idle, as one is while it is being given out.
+    connection = session.connection()
+    connection.connection.driver_connection.rollback()  # type: ignore[union-attr]
+    with engine.connect() as other:
+        assert other.scalar(END, {"pid": pid})
+    with pytest.raises(sa.exc.OperationalError) as caught:
+        db.begin_planned_once(session)
+    assert caught.value.connection_invalidated
+    session.rollback()
+    db.begin_planned_once(session)
+    assert db.rows(session, "SELECT 1", {}) == [(1,)]

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
+from affiliate.core.db import rows
 from tests.orders.shop_world import DAY, World, affiliates_of, email_sha256, of
 from tracker.orders import intake
 
@@ -45,6 +46,22 @@ def test_an_order_with_two_commissions_takes_four_statements(world: World, sent:
     assert affiliates_of(answer.get_json()) == [of(anna), of(rita)]
     assert len(sent) <= STATEMENTS_MAX, "\n".join(sent)
     assert sum("api_keys" in each for each in sent) == 1, "the count sees what psycopg is given"
+
+
+def test_the_statements_of_an_order_are_planned_once_a_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    lock = intake.lock_for_report
+
+    def note(session: Session, **asked: Any) -> Any:
+        found.extend(mode for (mode,) in rows(session, "SHOW plan_cache_mode", {}))
+        return lock(session, **asked)
+
+    monkeypatch.setattr(intake, "lock_for_report", note)
+    # The first order notes the key's first use, whose commit ends the key's transaction.
+    assert [world.post(world.order(id_)).status_code for id_ in ("A-1", "A-2")] == [201, 201]
+    assert found == ["force_generic_plan"] * 2
 
 
 def test_the_answer_to_a_new_order_is_the_one_read_back(world: World) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from affiliate.core.db import db
+from affiliate.core.db import begin_planned_once, db
 
 TRIES_MAX: Final = 4
 PAUSE_S_MAX: Final = 0.05
@@ -28,6 +28,7 @@ def in_one_unit(work: Callable[[Session], T]) -> T:
     session: Session = db.session()
     for attempt in range(1, TRIES_MAX + 1):
         try:
+            begin_planned_once(session)
             result = work(session)
             session.commit()
         except sa.exc.DBAPIError as error:
