@@ -12,7 +12,6 @@ import os
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -34,12 +33,12 @@ from tracker.clicks.loading import load_records, quarantine, rejected
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, Scan, scan
 from tracker.clicks.retention import detach_old
-from tracker.clicks.segments import SegmentReader
 from tracker.clicks.watch import LOADED, Watch
 
 IDLE_WAIT_S: Final = 0.1
 AWAY_WAIT_S: Final = 1.0
 BATCH_ROWS_MAX: Final = 10_000
+CHUNK_BYTES: Final = 4 * 1024 * 1024
 RETENTION_DAYS: Final = 7
 """A database restored from a backup of this age finds its clicks in the journal again."""
 UPKEEP_INTERVAL_S, UPKEEP_RETRY_S = 600, 60
@@ -88,7 +87,6 @@ class Loader:
         self._away = False
         self._watch: Watch | None = None
         self._ahead_ms = 0
-        self._ahead = ThreadPoolExecutor(1, "click-reader")
 
     def run(self, stop: threading.Event) -> None:
         """Load until ``stop`` is set, whatever becomes of the database meanwhile."""
@@ -189,17 +187,19 @@ class Loader:
             ended = _writer_is_gone(file)
             size = os.fstat(file.fileno()).st_size
             offset = self._offset(connection, path.stem)
-            with SegmentReader(file, size, ended=ended, ahead=self._ahead) as reader:
-                while offset < size:
-                    found = reader.scan(offset, self._rows_max)
-                    if not found.consumed:
-                        break
-                    moved = self._load_scan(connection, path.stem, offset, found)
-                    if moved:
-                        loaded += len(found.records)
-                    # A long backlog is one round: it must not look like a silent loader.
-                    self._look()
-                    offset = self._offset(connection, path.stem)
+            while offset < size:
+                file.seek(offset)
+                data = file.read(min(CHUNK_BYTES, size - offset))
+                at_end = ended and offset + len(data) == size
+                found = scan(data, ended=at_end, records_max=self._rows_max)
+                if not found.consumed:
+                    break
+                moved = self._load_scan(connection, path.stem, offset, found)
+                if moved:
+                    loaded += len(found.records)
+                # A long backlog is one round: it must not look like a silent loader.
+                self._look()
+                offset = self._offset(connection, path.stem)
             if ended and offset >= size:
                 self._put_away(connection, path, size)
         return loaded
