@@ -27,24 +27,11 @@ from tracker.clicks import tokens
 from tracker.clicks.database import libpq_url
 from tracker.clicks.models import Click
 from tracker.clicks.partitions import ensure_partitions
+from tracker.demo.people import terms_document
 
 AFFILIATES = 200
 BUYERS = 5_000
 PATH = "/api/v1/orders"
-TERMS = {
-    "attribution": {
-        "model": "last_click",
-        "window_days": 30,
-        "coupon": "loses",
-        "existing_customer": "pays",
-        "self_purchase": "refuses",
-    },
-    "commission": {
-        "level_1": {"kind": "percent", "rate_ppm": 100_000},
-        "level_2": {"of": "sale", "rate_ppm": 20_000},
-    },
-    "payout": {"hold_days": 14},
-}
 ENTRIES_PER_ORDER = 4
 """Two commissions, each from expense to pending."""
 DISTINCT, ONE = "distinct recruiters", "one recruiter"
@@ -135,7 +122,7 @@ def _program(session: Session, now: datetime) -> int:
         allowed_sites=["shop.example"],
         rail="manual",
         time_zone="UTC",
-        terms_document=TERMS,
+        terms_document=terms_document(),
         by=None,
         now=now - timedelta(days=90),
     )

@@ -22,6 +22,7 @@ from tracker.clicks.loading import load_records
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.records import encode, scan
 from tracker.clicks.rules import DropReason
+from tracker.demo.people import terms_document
 from tracker.stats.order_sums import add_up
 
 ZONE = "Europe/Moscow"
@@ -31,20 +32,6 @@ COUNTERS = (
     "link_days", "link_hours", "link_day_drops", "link_day_values",
     "program_days", "program_hours", "program_day_drops", "program_day_values",
 )  # fmt: skip
-TERMS = {
-    "attribution": {
-        "model": "last_click",
-        "window_days": 30,
-        "coupon": "loses",
-        "existing_customer": "pays",
-        "self_purchase": "refuses",
-    },
-    "commission": {
-        "level_1": {"kind": "percent", "rate_ppm": 100_000},
-        "level_2": {"of": "sale", "rate_ppm": 20_000},
-    },
-    "payout": {"hold_days": 14},
-}
 CHECK_CLICKS = 4_000
 AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -246,7 +233,7 @@ def _begin(session: Session, affiliates: int, days: int) -> dict[str, Any]:
     program = create_program(
         session, slug="bench", name="Bench", currency="RUB", rail="manual", time_zone=ZONE,
         landing_url="https://shop.example/", allowed_sites=["shop.example"], by=None,
-        terms_document=TERMS, now=NOW - timedelta(days=days + 40),
+        terms_document=terms_document(), now=NOW - timedelta(days=days + 40),
     )  # fmt: skip
     session.flush()
     version = session.scalar(sa.text("SELECT max(id) FROM rule_versions"))

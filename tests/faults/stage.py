@@ -31,6 +31,7 @@ from affiliate.core.migrate import upgrade
 from affiliate.links.models import Link
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
+from bench.measuring import free_port
 from tracker.clicks.database import libpq_url
 from tracker.clicks.journal import FOLDER
 from tracker.clicks.snapshot import SNAPSHOT, is_whole
@@ -145,7 +146,7 @@ class Stage:
         self._layout = embedded.prepare(make_private(folder / "servers"), keep=False)
         self.postgres = Server(self._layout, "postgres", self.logs)
         self.valkey = Server(self._layout, "valkey", self.logs)
-        self.port = _free_port()
+        self.port = free_port()
         self.environment = self._environment(journal_mb_max)
         self.settings = Settings.from_environ(self.environment)
         self.web = Process("web", _web(self.port, workers), self.environment, self._log("web"))
@@ -236,12 +237,6 @@ def _web(port: int, workers: int) -> list[str]:
         *("--blocking-threads", "4", "--respawn-failed-workers", "--respawn-interval", "0.1"),
         *("--no-log", "--factory", "wsgi:make_application"),
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _write_links(database_url: str) -> None:

@@ -17,16 +17,16 @@ from tracker.clicks import records
 from tracker.clicks.destinations import SUB_IDS
 from tracker.clicks.filters import AGENT_CHARS_MAX, agent_reason
 from tracker.clicks.journal import Journal
-from tracker.clicks.tokens import NO_VISITOR, SigningKey, mint, new_click_id
-from tracker.clicks.visitors import DAY_MS, address_salt, hash_address
+from tracker.clicks.tokens import NO_VISITOR, Minter, SigningKey, new_click_id
+from tracker.clicks.visitors import AddressHasher
 
 
 class ClickRecorder:
     """Appends clicks to this node's journal; a context manager, closed by its end."""
 
     def __init__(self, settings: Settings) -> None:
-        self._key = SigningKey.of(settings.key("click-token"))
-        self._address_key = settings.key("address")
+        self._minter = Minter(SigningKey.of(settings.key("click-token")))
+        self._addresses = AddressHasher(settings.key("address"))
         self._journal = Journal(settings.data_dir)
 
     def __enter__(self) -> Self:
@@ -64,7 +64,6 @@ class ClickRecorder:
         clicked_ms = int(clicked_at.timestamp() * 1000)
         click_id = new_click_id(clicked_ms, random80 or os.urandom(10))
         visitor = NO_VISITOR if visitor_id is None else visitor_id.bytes
-        salt = address_salt(self._address_key, clicked_ms // DAY_MS)
         given = [*sub_ids, *[None] * len(SUB_IDS)][: len(SUB_IDS)]
         texts = [
             agent[:AGENT_CHARS_MAX],
@@ -79,10 +78,10 @@ class ClickRecorder:
                 click_id,
                 link_id,
                 visitor,
-                hash_address(salt, address),
+                self._addresses.hash(address, clicked_ms),
                 agent_reason(agent),
                 records.FLAG_KNOWN_VISITOR if visitor_known else 0,
                 b"\0".join((text or "").replace("\0", "").encode() for text in texts),
             )
         )
-        return mint(self._key, click_id, link_id, visitor)
+        return self._minter.mint(click_id, link_id, visitor, recorded=True)

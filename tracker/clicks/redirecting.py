@@ -1,9 +1,9 @@
 """The hot path of a click: decide, record, answer. What it costs, a click costs.
 
-It is one function in one piece, and a closure: a call costs as much as a hash of the address,
-and the variables of a closure are the cheapest names that Python has. What can be prepared
-ahead is: random bytes, ids of new visitors and their signed cookies come from the pool of
-``Newcomers``, many at a time. `make bench` is its judge.
+One function from top to bottom, in the order of the promise: the record is written before the
+response leaves. It is a closure over what a process sets up once: keys, headers, settings.
+What can be prepared ahead is: random bytes, ids of new visitors and their signed cookies come
+from the pool of ``Newcomers``, many at a time. `make bench` is its judge.
 """
 
 from __future__ import annotations

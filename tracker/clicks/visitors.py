@@ -99,14 +99,17 @@ class VisitorCookie:
 
 
 class AddressHasher:
-    """Hashes addresses with the salt of their day."""
+    """Hashes addresses with the salt of their day, which is set up once for each.
+
+    IPv6 is cut to its /64: one household, one hash; the rest of it is the device's choice.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._salted = (-1, blake2b())
 
     def hash(self, address: str, now_ms: int) -> bytes:
-        """As ``hash_address`` does, with the day's salt set up once."""
+        """16 bytes that tell addresses of one day apart; only the secret turns them back."""
         day, salted = self._salted
         if now_ms // DAY_MS != day:
             day = now_ms // DAY_MS
@@ -142,16 +145,6 @@ def client_address(environ: Mapping[str, Any], proxy_hops: int) -> str:
 def address_salt(key: bytes, day: int) -> bytes:
     """The salt of one UTC day (days since the epoch), the same on every node."""
     return hmac.digest(key, b"kopeck:address:%d" % day, "sha256")
-
-
-def hash_address(salt: bytes, address: str) -> bytes:
-    """16 bytes that tell addresses of one day apart; without the secret nobody turns them back.
-
-    IPv6 is cut to its /64: one household, one hash; the rest of it is the device's choice.
-    """
-    if ":" in address:
-        address = _network(address)
-    return blake2b(address.encode("utf-8", "replace"), key=salt, digest_size=16).digest()
 
 
 def _forwarded_address(seen: str) -> str | None:
