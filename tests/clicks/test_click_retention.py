@@ -272,7 +272,7 @@ class TestKilled:
         old_click: bytes,
     ) -> None:
         program = (
-            "retention.LOCK_TIMEOUT = '60s'\n"
+            "retention.LOCK_TIMEOUT = sa.text(\"SET LOCAL lock_timeout = '60s'\")\n"
             "with Session(sa.create_engine(settings.database_url)) as session:\n"
             f"    now = datetime.fromisoformat('{NOW.isoformat()}')\n"
             "    retention.detach_old(session, settings=settings, now=now)\n"

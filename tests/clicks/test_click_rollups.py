@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from click_support import CHROME, Shop, add_enrollment, add_link
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -432,6 +433,7 @@ class TestOrder:
     ) -> None:
         with database.transaction():
             database.execute("SELECT count(*) FROM clicks")
+            session.execute(sa.text("SET lock_timeout = 0"))
             with pytest.raises(OperationalError, match="lock timeout"):
                 ensure_partitions(session, now=TODAY + timedelta(days=900))
             session.rollback()

@@ -17,6 +17,7 @@ LOCK_KEY: Final = 0x6B706B70
 """Advisory lock: two loaders that start together make each partition once."""
 
 LOCK_TIMEOUT = sa.text("SET LOCAL lock_timeout = '3s'")
+"""Whoever wants clicks waits behind one who waits for the whole table: not for long, then."""
 EXISTS = sa.text("SELECT to_regclass(:name) IS NOT NULL")
 IN_DEFAULT = sa.text(
     "SELECT EXISTS (SELECT FROM clicks_default WHERE clicked_at >= :begin AND clicked_at < :end)"

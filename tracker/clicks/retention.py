@@ -25,9 +25,8 @@ from affiliate.core import audit
 from affiliate.core.config import Settings
 from affiliate.core.errors import NotFound, Refusal
 from tracker.clicks.models import DetachedMonth
-from tracker.clicks.partitions import LOCK_KEY, make_month, month_at
+from tracker.clicks.partitions import LOCK_KEY, LOCK_TIMEOUT, make_month, month_at
 
-LOCK_TIMEOUT: Final = "3s"
 MONTHS_AT_ONCE: Final = 3
 """An upkeep takes so many months out at most; the rest waits for the next."""
 
@@ -201,7 +200,7 @@ def _the(session: Session, begin: date, status: MonthStatus) -> Month:
 
 def _detach(session: Session, month: Month, *, now: datetime) -> None:
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-    session.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+    session.execute(LOCK_TIMEOUT)
     session.execute(sa.text(f"ALTER TABLE clicks DETACH PARTITION {month.name}"))
     session.add(DetachedMonth(month=month.begin, detached_at=now))
     session.flush()
@@ -214,7 +213,7 @@ def _file_default(session: Session, *, cut: datetime) -> None:
         first = begin.astimezone(UTC).date()
         if first not in gone and _end_of(first) <= cut:
             session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-            session.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            session.execute(LOCK_TIMEOUT)
             make_month(session, _instant(first))
 
 
