@@ -178,7 +178,7 @@ class TestPolicy:
         old_click: bytes,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(retention, "LOCK_TIMEOUT", "100ms")
+        monkeypatch.setattr(retention, "LOCK_TIMEOUT", sa.text("SET LOCAL lock_timeout = '100ms'"))
         with database.transaction():
             database.execute("SELECT count(*) FROM clicks")
             assert detach_old(session, settings) == []
