@@ -141,6 +141,15 @@ class TestPlan:
         assert sum(one.strong for one in people) == 100
         assert 0.93 < strong / sum(one.weight for one in people) < 0.97
 
+    @pytest.mark.parametrize("seed", range(20))
+    def test_somebody_who_sells_has_a_recruiter_in_any_year(self, seed: int) -> None:
+        year = plan.calendar(now=self.NOW, days=60)
+        people = plan.joinings(random.Random(seed), year, SMALL)
+        recruited = [one for one in people if one.strong and one.recruited]
+        assert people[0].strong
+        assert recruited
+        assert people[0].at < min(one.at for one in recruited)
+
     def test_the_same_seed_gives_the_same_year(self) -> None:
         year = plan.calendar(now=self.NOW, days=365)
         sizes = plan.Sizes(affiliates=200, clicks=0, orders=0, days=365)

@@ -157,13 +157,18 @@ def calendar(*, now: datetime, days: int) -> Calendar:
 
 
 def joinings(chance: random.Random, year: Calendar, sizes: Sizes) -> list[Joining]:
-    """Who joins and when: the strong early on, the others all along."""
+    """Who joins and when: the strong early on, the others all along.
+
+    The first is there before anybody else and the second is a recruit, so that a year of any
+    size and date has somebody to learn level 2 from.
+    """
     strong = max(1, sizes.affiliates * STRONG_PERCENT // 100)
     found = []
     for number in range(sizes.affiliates):
         is_strong = number < strong
         span = max(1, year.days // 4 if is_strong else year.days * 9 // 10)
-        day = chance.randrange(span) if number else 0
+        day, second = chance.randrange(span), chance.randrange(6 * 3_600, 22 * 3_600)
+        at = year.day(day) + timedelta(seconds=second) if number else year.first
         found.append(
             Joining(
                 number=number,
@@ -171,9 +176,9 @@ def joinings(chance: random.Random, year: Calendar, sizes: Sizes) -> list[Joinin
                 email=f"affiliate-{number + 1:05d}@year.invalid",
                 strong=is_strong,
                 weight=_weight(chance, is_strong, strong, sizes.affiliates - strong),
-                at=year.day(day) + timedelta(seconds=chance.randrange(6 * 3_600, 22 * 3_600)),
+                at=at,
                 rejected=not is_strong and chance.randrange(100) < REJECTED_PERCENT,
-                recruited=number > 0 and chance.randrange(100) < RECRUITED_PERCENT,
+                recruited=number == 1 or (number > 1 and chance.randrange(100) < RECRUITED_PERCENT),
             )
         )
     return sorted(found, key=lambda one: one.at)
