@@ -43,6 +43,7 @@ SECURITY_HEADERS = tuple(
     )
 )
 """On every answer that does not say it itself: name, name in lower case, value."""
+STRICT_TRANSPORT = ("Strict-Transport-Security", "max-age=31536000")
 FIELDS_MAX = 200
 """Names in one form or one address; the longest page of ours has some forty."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -94,6 +95,15 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.register_error_handler(sa.exc.DataError, _database_refused_text)
     app.register_error_handler(UnicodeEncodeError, _database_refused_text)
     app.register_error_handler(Exception, _unexpected)
+
+
+def headers_for_machines(*, https: bool) -> tuple[tuple[str, str], ...]:
+    """What every answer carries besides its request id, for who answers without Flask."""
+    headers = [(name, value) for name, _, value in SECURITY_HEADERS]
+    headers.append(("Cache-Control", "no-store"))
+    if https:
+        headers.append(STRICT_TRANSPORT)
+    return tuple(headers)
 
 
 class _Cookies(SecureCookieSessionInterface):
@@ -164,7 +174,7 @@ def _finish(response: Response) -> Response:
         headers.add("Cache-Control", "no-store")
     settings: Settings = current_app.extensions["kopeck.settings"]
     if settings.https and "strict-transport-security" not in given:
-        headers.add("Strict-Transport-Security", "max-age=31536000")
+        headers.add(*STRICT_TRANSPORT)
     return response
 
 

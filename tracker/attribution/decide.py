@@ -27,7 +27,7 @@ from tracker.attribution.models import Decision
 from tracker.attribution.rules import Attribution, Unattributed, attribute
 from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
 from tracker.clicks.rules import DropReason
-from tracker.orders.keys import order_keys
+from tracker.orders.keys import Keys, order_keys
 from tracker.orders.models import Order
 
 CLICK_CHECK_HOURS: Final = 24
@@ -116,6 +116,28 @@ def judge(
             program_id=program_id, placed_at=placed_at, evidence=evidence, window=window, keys=keys
         )
         known = answer(session, question)
+    return judge_known(
+        known,
+        evidence=evidence,
+        program_closed=program_closed,
+        version=version,
+        keys=keys,
+        now=now,
+        review_declined=review_declined,
+    )
+
+
+def judge_known(
+    known: Answer,
+    *,
+    evidence: Mapping[str, Any],
+    program_closed: bool,
+    version: RuleVersionInForce,
+    keys: Keys,
+    now: datetime,
+    review_declined: bool = False,
+) -> Judged:
+    """Decide by what was read, for the window of `version`; reads nothing itself."""
     gathered = gather(
         known, program_closed=program_closed, keys=keys, review_declined=review_declined
     )

@@ -114,7 +114,7 @@ def report_order(
         # Beyond these the report is refused below; a window may reach past the calendar there.
         placed_at=min(max(report.placed_at, PLACED_EARLIEST), now + PLACED_AHEAD_MAX),
         evidence=evidence,
-        window=_windows.get(program_id, WINDOW_GUESS),
+        window=window_guess(program_id),
         keys=order_keys(),
     )
     program, version, known = lock_for_report(
@@ -149,6 +149,11 @@ def report_order(
         apply_parked(session, program=program, order_id=report.order_id, now=now)
         return Reported(made.id, Outcome.CREATED)
     return Reported(made.id, Outcome.CREATED, made)
+
+
+def window_guess(program_id: int) -> timedelta:
+    """How far back to ask for evidence before the rules are read."""
+    return _windows.get(program_id, WINDOW_GUESS)
 
 
 def add_new(
