@@ -58,7 +58,7 @@ from tracker.clicks.marks import keep_tables
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.rebuild import days_of, rebuild
 from tracker.clicks.records import FLAG_KNOWN_VISITOR, encode, scan
-from tracker.clicks.rows import COPY_CLICKS, blocks, values_of
+from tracker.clicks.rows import BEGIN, COPY_CLICKS, END, in_parts, packed, values_of
 from tracker.clicks.tokens import NO_VISITOR, clicked_at_of, new_click_id
 
 LINKS_PER_AFFILIATE = 2
@@ -381,7 +381,7 @@ def _stage(
         segment = traffic.segment(arguments.clicks, begin_ms, begin_ms + step_ms)
         begin_ms += step_ms
         batches = judge_beside.judged(segment)
-        made = [list(blocks(batch)) for batch in batches]
+        made = [[BEGIN, *map(packed, in_parts(batch)), END] for batch in batches]
         values = [[_values(click) for click in batch] for batch in batches]
         del batches
         _segment_file(journal, turn, segment)
