@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from affiliate.core import audit
 from affiliate.core.db import rows
 from affiliate.core.errors import Invalid, NotFound
-from affiliate.programs import terms as terms_of
+from affiliate.programs import terms_document as terms_of
 from affiliate.programs.models import Program, RuleVersion
+from affiliate.programs.named_affiliates import refuse_strangers
 from affiliate.programs.terms import Terms
 
 PUBLISH_LATENESS_MAX: Final = timedelta(minutes=1)
@@ -121,6 +122,7 @@ def add_version(
 ) -> RuleVersion:
     """Write a version of a program whose row the caller holds (new, or locked)."""
     read = terms_of.load(document, program.currency)
+    refuse_strangers(session, program_id=program.id, document=document)
     highest = sa.select(sa.func.max(RuleVersion.number)).where(RuleVersion.program_id == program.id)
     version = RuleVersion(
         program_id=program.id,

@@ -20,7 +20,6 @@ from affiliate.programs.terms import (
     CommissionTerms,
     CouponPolicy,
     CustomerPolicy,
-    Fixed,
     LevelTwo,
     Model,
     Of,
@@ -124,9 +123,9 @@ def earned(terms: CommissionTerms, net: Money) -> tuple[Money, Money]:
     from here; tests/programs/test_words.py holds the two together.
     """
     level_1 = (
-        terms.level_1.amount
-        if isinstance(terms.level_1, Fixed)
-        else net.share(terms.level_1.rate_ppm)
+        net.share(terms.level_1.rate_ppm)
+        if isinstance(terms.level_1, Percent)
+        else terms.level_1.amount
     )
     level_1 = min(level_1, net)
     if terms.level_2 is None:

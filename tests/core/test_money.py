@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import iso4217
 import pytest
@@ -87,6 +88,51 @@ def test_more_digits_than_the_currency_has_are_refused(text: str, currency: str)
     with pytest.raises(MoneyError) as refused:
         Money.parse(text, currency)
     assert refused.value.code == "too_many_digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "expected_micros"),
+    [
+        ("0.000001", RUB, 1),
+        ("0.5", JPY, 500_000),
+        ("1.234567", KWD, 1_234_567),
+        ("2", RUB, 2 * 10**6),
+    ],
+)
+def test_a_fine_price_has_six_digits_in_every_currency(
+    text: str, currency: str, expected_micros: int
+) -> None:
+    assert Money.parse_fine(text, currency) == Money(expected_micros, currency)
+    assert Money.parse_fine(Money(expected_micros, currency).decimal, currency).micros == (
+        expected_micros
+    )
+
+
+@pytest.mark.abuse("A7")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("0.0000001", "too_many_digits"),
+        ("-0.1", "not_a_decimal"),
+        (".5", "not_a_decimal"),
+        ("5.", "not_a_decimal"),
+        ("1e-3", "not_a_decimal"),
+        ("٣", "not_a_decimal"),
+        ("1000000000000.000001", "too_large"),
+        ("99999999999999", "not_a_decimal"),
+        (0.5, "not_a_decimal"),
+        (None, "not_a_decimal"),
+    ],
+)
+def test_a_fine_price_is_read_as_strictly(text: Any, code: str) -> None:
+    with pytest.raises(MoneyError) as refused:
+        Money.parse_fine(text, RUB)
+    assert refused.value.code == code
+
+
+def test_a_fine_price_of_an_unknown_currency_is_refused() -> None:
+    with pytest.raises(MoneyError, match="ISO 4217"):
+        Money.parse_fine("0.5", "XXQ")
 
 
 @pytest.mark.abuse("A7")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from builders import make_program, terms_document
+from builders import make_affiliate, make_program, terms_document
 from flask import Flask
 from moments import NOW
 from sqlalchemy.orm import Session
@@ -17,9 +17,10 @@ from affiliate.core.audit import AuditEntry
 from affiliate.core.clock import real_now
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, NotFound
+from affiliate.people.ids import public
 from affiliate.programs import rule_versions
 from affiliate.programs.jobs import close_programs
-from affiliate.programs.models import RuleVersion
+from affiliate.programs.models import Program, RuleVersion
 from affiliate.programs.programs import (
     AlreadyClosing,
     SlugTaken,
@@ -92,6 +93,35 @@ def test_rules_that_are_wrong_are_refused_by_path(session: Session) -> None:
     with pytest.raises(Invalid) as refused:
         make_program(session, now=NOW, terms_document=document)
     assert [error.field for error in refused.value.errors] == ["attribution.window_days"]
+
+
+def test_rules_name_affiliates_of_their_own_program_alone(app: Flask, session: Session) -> None:
+    program = make_program(session, now=NOW)
+    other = make_program(session, now=NOW, slug="tea")
+    with app.app_context():
+        own = make_affiliate(session, program, "anna@example.com", now=NOW)
+        stranger = make_affiliate(session, other, "boris@example.com", now=NOW)
+    document = terms_document()
+    document["attribution"]["windows"] = [
+        {"affiliates": [public(own.id)], "days": 60},
+        {"affiliates": [public(own.id), public(stranger.id), public(999_999)], "days": 90},
+    ]
+    with pytest.raises(Invalid) as refused:
+        publish(session, program, document)
+    assert [(error.field, error.code) for error in refused.value.errors] == [
+        ("attribution.windows.1.affiliates.1", "unknown_affiliate"),
+        ("attribution.windows.1.affiliates.2", "unknown_affiliate"),
+    ]
+    del document["attribution"]["windows"][1]
+    version = publish(session, program, document)
+    (window,) = version.terms["attribution"]["windows"]
+    assert window == {"groups": [], "affiliates": [public(own.id)], "days": 60}
+
+
+def publish(session: Session, program: Program, document: dict[str, Any]) -> RuleVersion:
+    return rule_versions.publish(
+        session, program_id=program.id, document=document, effective_at=NOW, by=None, now=NOW
+    )
 
 
 def test_a_slug_is_given_once(session: Session) -> None:

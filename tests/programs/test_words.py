@@ -11,7 +11,7 @@ from flask import Flask
 from moments import NOW
 
 from affiliate.core.money import Money
-from affiliate.programs import terms as terms_of
+from affiliate.programs import terms_document as terms_of
 from affiliate.programs import words
 from payouts.commissions.rules import Credit, Earned, Sale, commissions_of
 

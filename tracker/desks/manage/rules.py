@@ -13,7 +13,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
 from affiliate.core.pages import moment
 from affiliate.people import access
-from affiliate.programs import rule_versions, terms, words
+from affiliate.programs import rule_versions, terms_document, words
 from affiliate.programs.models import Program, RuleVersion
 from tracker.desks.acting import Answer
 from tracker.desks.manage import people
@@ -51,7 +51,7 @@ def new_rules() -> str:
     session = db.session()
     current = rule_versions.in_force(session, program_id=program.id, at=clock.now(session))
     form = RulesForm(formdata=None)
-    form.fill(terms.dump(current.terms))
+    form.fill(terms_document.dump(current.terms))
     return page("rules_form", here, program=program, form=form)
 
 
@@ -105,7 +105,7 @@ def _versions(
 def _version(
     row: RuleVersion, program: Program, names: dict[str, str], current_id: int, now: datetime
 ) -> dict[str, Any]:
-    read = terms.load(row.terms, program.currency)
+    read = terms_document.load(row.terms, program.currency)
     state = "announced" if row.effective_at > now else "past"
     return {
         "row": row,
