@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import lcm
 
 from affiliate.core.currencies import EXPONENTS
 
@@ -171,13 +172,16 @@ class Money:
         """
         if len(weights) == 1 and weights[0] > 0:
             return (self,)
-        total = sum(weights, Fraction(0))
-        if total <= 0 or any(weight < 0 for weight in weights):
+        # Over one denominator the weights are whole numbers, and so are the remainders.
+        scale = lcm(*(weight.denominator for weight in weights))
+        shares = [weight.numerator * (scale // weight.denominator) for weight in weights]
+        whole = sum(shares)
+        if whole <= 0 or any(share < 0 for share in shares):
             raise ValueError("weights must be non-negative and sum to more than zero")
-        exact = [Fraction(self.micros) * weight / total for weight in weights]
-        parts = [part.numerator // part.denominator for part in exact]
+        divided = [divmod(self.micros * share, whole) for share in shares]
+        parts = [part for part, _ in divided]
         left = self.micros - sum(parts)
-        by_remainder = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
+        by_remainder = sorted(range(len(parts)), key=lambda i: (-divided[i][1], i))
         for i in by_remainder[:left]:
             parts[i] += 1
         return tuple(Money(part, self.currency) for part in parts)
@@ -194,7 +198,9 @@ def _decimal(micros: int, currency: str) -> str:
 
 def total(amounts: Iterable[Money], currency: str) -> Money:
     """The sum, zero of `currency` when there is none; another currency raises."""
-    result = Money.zero(currency)
+    micros = 0
     for amount in amounts:
-        result += amount
-    return result
+        if amount.currency != currency:
+            raise CurrencyMismatch(f"{currency} and {amount.currency} in one operation")
+        micros += amount.micros
+    return Money(micros, currency)

@@ -222,6 +222,16 @@ def test_the_parts_always_sum_to_the_whole(amount: int, weights: list[Fraction])
     assert sum(part.micros for part in parts) == amount
     exact = [Fraction(amount) * weight / sum(weights) for weight in weights]
     assert all(abs(part.micros - want) < 1 for part, want in zip(parts, exact, strict=True))
+    # The largest remainders are rounded up, the earlier of equal ones first.
+    by_remainder = sorted(range(len(exact)), key=lambda i: (-(exact[i] % 1), i))
+    up = sum(part % 1 for part in exact)
+    for place, i in enumerate(by_remainder):
+        assert parts[i].micros == exact[i] // 1 + (place < up)
+
+
+def test_a_sum_of_two_currencies_is_refused() -> None:
+    with pytest.raises(CurrencyMismatch, match="RUB and JPY"):
+        total([Money(1, RUB), Money(1, JPY)], RUB)
 
 
 @given(st.integers(0, 10**18))

@@ -21,6 +21,7 @@ from tracker.attribution.decide import WaitsFor
 from tracker.attribution.rules import Kind, Reason, Step
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import clicked_at_of
+from tracker.desks import earnings
 from tracker.desks.account.language import gettext as _
 
 
@@ -143,17 +144,22 @@ def commission(row: CommissionRow, via: str | None) -> list[Sentence]:
     currency = row.amount.currency
     told: list[Sentence] = []
     for step in row.trace:
-        amounts: dict[str, str] = {
-            name: money(_parse(step[name], currency))
-            for name in ("net", "amount", "base", "before", "fixed")
-            if name in step
-        }
-        told.append(Sentence(_commission_step(step, amounts, via)))
+        told.append(Sentence(_commission_step(step, currency, via)))
     return told
 
 
-def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: str | None) -> str:
+def _commission_step(step: Mapping[str, Any], currency: str, via: str | None) -> str:
+    of_a_rule = earnings.told(step, currency)
+    return of_a_rule or _plain_step(step, currency, via) + earnings.rounding(step)
+
+
+def _plain_step(step: Mapping[str, Any], currency: str, via: str | None) -> str:
     kind = step["step"]
+    amounts = {
+        name: earnings.amount(step, name, currency)
+        for name in ("net", "amount", "base", "before", "fixed", "each")
+        if name in step
+    }
     if kind == "base" and step["weight"] == "1":
         return _("The net amount of the order, without shipping, fees and tax: %(net)s.", **amounts)
     if kind == "base":
@@ -164,6 +170,12 @@ def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: s
         )
     if kind == "level_1" and step["kind"] == "percent":
         return _("%(rate)s of it: %(amount)s.", rate=percent(step["rate_ppm"]), **amounts)
+    if kind == "level_1" and step["kind"] == "per_item":
+        return _(
+            "%(each)s for each of %(quantity)s pieces: %(amount)s.",
+            quantity=step["quantity"],
+            **amounts,
+        )
     if kind == "level_1":
         return _("A fixed amount per order: %(amount)s.", **amounts)
     if kind == "level_2" and step["of"] == "sale":
@@ -186,17 +198,8 @@ def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: s
             "became %(amount)s.",
             **amounts,
         )
-    return NOTHING[NothingBecause(step["reason"])]()
+    return earnings.NOTHING[NothingBecause(step["reason"])]()
 
-
-NOTHING = {
-    NothingBecause.NOTHING_PAID: lambda: _(
-        "The buyer paid nothing for goods, so it earns nothing."
-    ),
-    NothingBecause.NO_RATE: lambda: _("The rules set a rate of zero here."),
-    NothingBecause.BELOW_A_MICRO: lambda: _("That is less than a millionth, so it is nothing."),
-    NothingBecause.CUT_TO_NET: lambda: _("Nothing of the net amount was left for it."),
-}
 
 VOIDED = {
     VoidReason.ORDER_CANCELLED: lambda: _("The order was cancelled, so its commission went back."),
@@ -213,12 +216,12 @@ def refund(trace: Mapping[str, Any], taken: Money) -> str:
     """How a reversal follows from the refund: the formula with its numbers."""
     currency = trace["currency"]
     amounts = {
-        name: money(_parse(trace[name], currency))
+        name: money(earnings.parsed(trace[name], currency))
         for name in ("frozen", "refunded_net", "net", "already")
     }
-    if not _parse(trace["net"], currency):
+    if not earnings.parsed(trace["net"], currency):
         return _("Nothing was earned, so nothing went back.")
-    if not _parse(trace["already"], currency):
+    if not earnings.parsed(trace["already"], currency):
         return _(
             "%(refunded_net)s of %(net)s went back to the buyer, so %(taken)s of your "
             "%(frozen)s went back too.",
@@ -239,7 +242,7 @@ def when(row: CommissionRow, now: datetime) -> str:
         assert row.void_reason is not None, "a voided commission says why"
         return VOIDED[row.void_reason]()
     if row.status is Status.NOT_EARNED:
-        return NOTHING[row.reason]() if row.reason else _("It earned nothing.")
+        return earnings.NOTHING[row.reason]() if row.reason else _("It earned nothing.")
     if row.status is Status.REVERSED:
         return _("The order was refunded in full, so nothing is left of it.")
     answer = when_available(row, now)
@@ -257,6 +260,9 @@ def when(row: CommissionRow, now: datetime) -> str:
 WAITS = {
     ReleaseWait.HOLD_PERIOD.value: lambda at: _(
         "Available on %(day)s, when the hold period is over.", day=at
+    ),
+    ReleaseWait.BUDGET.value: lambda at: _(
+        "Waits for the program's budget; it was due on %(day)s.", day=at
     ),
     WaitsFor.CONFIRMATION.value: lambda at: _(
         "Waits for the shop to confirm the order; available from %(day)s at the earliest.", day=at
@@ -297,10 +303,3 @@ def click(reason: DropReason | None, *, unique: bool) -> str:
     if reason is not None:
         return FILTERED[reason]()
     return _("Counted, a new visitor today.") if unique else _("Counted, a visitor seen today.")
-
-
-def _parse(text: str, currency: str) -> Money:
-    """A decimal of a trace; it may have six digits, which `Money.parse` refuses on purpose."""
-    sign = -1 if text.startswith("-") else 1
-    whole, _point, fraction = text.lstrip("-").partition(".")
-    return Money(sign * (int(whole) * 1_000_000 + int(fraction.ljust(6, "0") or 0)), currency)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from affiliate.core.money import MICROS, Money
-from affiliate.core.pages import duration, money, percent
+from affiliate.core.pages import duration, percent
+from payouts.commissions.rules import Reason as NothingBecause
 from tracker.attribution.rules import Reason, Step
+from tracker.desks import earnings
 from tracker.desks.words import _
 
 Names = Mapping[int, str]
@@ -81,15 +82,20 @@ def commission_steps(steps: list[dict[str, Any]], currency: str) -> list[str]:
 
 
 def _step(step: dict[str, Any], currency: str) -> str:
+    of_a_rule = earnings.told(step, currency)
+    return of_a_rule or _plain_step(step, currency) + earnings.rounding(step)
+
+
+def _plain_step(step: dict[str, Any], currency: str) -> str:
     kind = step.get("step")
     if kind == "base":
         if step.get("weight") == "1":
-            return _("The order's net is %(net)s.", net=_amount(step, "net", currency))
+            return _("The order's net is %(net)s.", net=earnings.amount(step, "net", currency))
         return _(
             "Of the order's net of %(net)s, %(weight)s is theirs: %(amount)s.",
-            net=_amount(step, "net", currency),
+            net=earnings.amount(step, "net", currency),
             weight=step.get("weight"),
-            amount=_amount(step, "amount", currency),
+            amount=earnings.amount(step, "amount", currency),
         )
     if kind == "level_1":
         return _level_1(step, currency)
@@ -99,14 +105,14 @@ def _step(step: dict[str, Any], currency: str) -> str:
             "%(rate)s of %(of)s, %(base)s, is %(amount)s.",
             rate=percent(step["rate_ppm"]),
             of=of,
-            base=_amount(step, "base", currency),
-            amount=_amount(step, "amount", currency),
+            base=earnings.amount(step, "base", currency),
+            amount=earnings.amount(step, "amount", currency),
         )
     if kind == "cut_to_net":
         return _(
             "Cut from %(before)s to %(amount)s: all commissions together stay within the net.",
-            before=_amount(step, "before", currency),
-            amount=_amount(step, "amount", currency),
+            before=earnings.amount(step, "before", currency),
+            amount=earnings.amount(step, "amount", currency),
         )
     if kind == "not_earned":
         return not_earned(step.get("reason", ""))
@@ -114,27 +120,22 @@ def _step(step: dict[str, Any], currency: str) -> str:
 
 
 def _level_1(step: dict[str, Any], currency: str) -> str:
-    amount = _amount(step, "amount", currency)
+    amount = earnings.amount(step, "amount", currency)
     if step.get("kind") == "percent":
         return _("%(rate)s of it is %(amount)s.", rate=percent(step["rate_ppm"]), amount=amount)
+    if step.get("kind") == "per_item":
+        return _(
+            "%(each)s for each of %(quantity)s pieces is %(amount)s.",
+            each=earnings.amount(step, "each", currency),
+            quantity=step["quantity"],
+            amount=amount,
+        )
     return _("The fixed amount for an order is %(amount)s.", amount=amount)
 
 
 def not_earned(code: str) -> str:
     """Why a credited order earned nothing."""
-    return {
-        "nothing_paid": _("Nothing was paid for goods, so nothing is earned."),
-        "no_rate": _("The rules set a rate of zero."),
-        "below_a_micro": _("The share is below a millionth of the currency's unit."),
-        "cut_to_net": _("Nothing of the net was left for it."),
-    }.get(code, code)
-
-
-def _amount(step: dict[str, Any], name: str, currency: str) -> str:
-    """A decimal string of a trace, as an amount for reading."""
-    whole, _point, fraction = str(step.get(name, "0")).partition(".")
-    micros = int(whole.lstrip("-")) * MICROS + int(fraction.ljust(6, "0")[:6] or "0")
-    return money(Money(-micros if whole.startswith("-") else micros, currency))
+    return earnings.NOTHING[NothingBecause(code)]() if code in set(NothingBecause) else code
 
 
 def waits_for(code: str | None) -> str:
@@ -145,6 +146,7 @@ def waits_for(code: str | None) -> str:
         "click_check": _("the check of the click"),
         "review": _("a person's review"),
         "hold_period": _("the end of the hold period"),
+        "budget": _("the program's budget"),
     }.get(code, code or "")
 
 
