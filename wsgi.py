@@ -33,6 +33,7 @@ SET_UPS = (
     "affiliate.people.web",
     "affiliate.people.api",
     "affiliate.links.api",
+    "payouts.commissions.examples",
     "payouts.batches.api",
     "payouts.audit.checks",
     "tracker.attribution.checks",

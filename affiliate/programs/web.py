@@ -29,7 +29,7 @@ from affiliate.people import access, enrollments, ids
 from affiliate.people.access import public, signed_in
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.people.rules import Status
-from affiliate.programs import programs, rule_versions, words
+from affiliate.programs import examples, programs, rule_versions, words
 from affiliate.programs.forms import ApplicationForm
 from affiliate.programs.models import Program, RuleVersion
 
@@ -84,7 +84,8 @@ def program(slug: str) -> Response:
             level_2=words.level_2_short(version.terms.commission),
             rules=words.rules_in_words(version.terms, found),
             example=words.example_sentences(
-                words.example(version.terms.commission, found.currency), version.terms.commission
+                examples.example(version.terms, found.currency, earned=examples.calculator()),
+                version.terms.commission,
             ),
             coming=list(session.scalars(coming.order_by(RuleVersion.effective_at))),
             enrollment=_own_enrollment(session, found),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from affiliate.core.db import db
 from affiliate.people.access import affiliates
-from affiliate.programs import rule_versions, words
+from affiliate.programs import examples, rule_versions, words
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.place import Place
 
@@ -17,7 +17,7 @@ def rules(place: Place) -> Answer:
     session = db.session()
     version = rule_versions.in_force(session, program_id=place.program.id, at=place.now)
     versions = rule_versions.versions(session, program_id=place.program.id)
-    shown = words.example(version.terms.commission, place.currency)
+    shown = examples.example(version.terms, place.currency, earned=examples.calculator())
     return page(
         "rules",
         place,
