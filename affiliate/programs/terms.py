@@ -124,6 +124,7 @@ EVIDENCE_DEFAULT: tuple[tuple[Evidence, ...], ...] = (
     (Evidence.CUSTOMER_EMAIL,),
 )
 COUPON_SHARE_DEFAULT_PPM = 500_000
+HALF_LIFE_DEFAULT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ class AttributionTerms:
     self_purchase: CustomerPolicy
     position: Position = Position()
     """Read by the model position_based alone."""
-    half_life: timedelta = timedelta(days=7)
+    half_life: timedelta = HALF_LIFE_DEFAULT
     """Read by the model time_decay alone: after it a touch weighs half."""
     windows: tuple[WindowFor, ...] = ()
     """One that names the affiliate goes before one that names their group; then the later one."""

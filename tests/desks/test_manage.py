@@ -18,7 +18,7 @@ from affiliate.people import ids as people_ids
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program, RuleVersion
 from tracker.desks.manage.audit_log import changes
-from tracker.desks.manage.forms import parts_per_million, percent_text
+from tracker.desks.manage.percentages import parts_per_million, percent_text
 from tracker.orders.browser import report_from_browser
 from tracker.orders.models import Order
 from tracker.orders.rules import OrderReportIn

@@ -225,7 +225,8 @@ def test_the_public_page_shows_the_whole_version_with_its_examples(
     session.commit()
     page = app.test_client().get("/programs/lamps").text
     gap = "\N{NO-BREAK SPACE}"
-    for part in ("Black Friday", "from 100,000.00", f"an order of 3,500.00{gap}RUB earns 525.00{gap}RUB",
+    for part in ("Black Friday", "from 100,000.00",
+                 f"an order of 3,500.00{gap}RUB earns 525.00{gap}RUB",
                  f"earns 385.00{gap}RUB", f"650.00{gap}RUB with the bonus"):  # fmt: skip
         assert part in page, part
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from flask import flash, redirect, url_for
+from flask import flash, redirect, request, url_for
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
@@ -13,13 +13,25 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
 from affiliate.core.pages import moment
 from affiliate.people import access
-from affiliate.programs import rule_versions, terms_document, words
+from affiliate.programs import examples, rule_versions, terms_document, words
 from affiliate.programs.models import Program, RuleVersion
+from affiliate.programs.named_affiliates import refuse_strangers
 from tracker.desks.acting import Answer
 from tracker.desks.manage import people
-from tracker.desks.manage.blueprint import actors, manage, page, place, readers, require_acting
-from tracker.desks.manage.forms import RulesForm
+from tracker.desks.manage.blueprint import (
+    Place,
+    actors,
+    manage,
+    page,
+    place,
+    readers,
+    require_acting,
+)
+from tracker.desks.manage.rules_form import RulesForm
 from tracker.desks.words import _
+
+PREVIEW: Final = "preview"
+"""Value of the button that shows a version before it is published."""
 
 
 @manage.get("/rules")
@@ -66,6 +78,8 @@ def publish() -> Answer:
     now = clock.now(session)
     if not form.validate_on_submit():
         return page("rules_form", here, program=program, form=form), 422
+    if request.form.get("action") == PREVIEW:
+        return _previewed(here, program, form)
     try:
         version = rule_versions.publish(
             session,
@@ -92,6 +106,25 @@ def publish() -> Answer:
         "success",
     )
     return redirect(url_for("manage.rules"), 303)
+
+
+def _previewed(here: Place, program: Program, form: RulesForm) -> Answer:
+    """The version as affiliates would read it; nothing is written."""
+    try:
+        document = form.document()
+        read = terms_document.load(document, program.currency)
+        refuse_strangers(db.session(), program_id=program.id, document=document)
+    except Refusal as refusal:
+        form.show(refusal)
+        return page("rules_form", here, program=program, form=form), refusal.status
+    form.fill(terms_document.dump(read))
+    shown = examples.example(read, program.currency, earned=examples.calculator())
+    preview = {
+        "headline": words.headline(read.commission),
+        "rules": words.rules_in_words(read, program),
+        "example": words.example_sentences(shown, read.commission),
+    }
+    return page("rules_form", here, program=program, form=form, preview=preview)
 
 
 def _versions(
