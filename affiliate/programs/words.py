@@ -13,7 +13,7 @@ from babel.dates import format_time, get_day_names
 from flask_babel import get_locale
 
 from affiliate.core.money import Money
-from affiliate.core.pages import day, money, percent
+from affiliate.core.pages import money, percent
 from affiliate.programs.examples import Example, Kind, Told
 from affiliate.programs.language import _, ngettext
 from affiliate.programs.models import Program
@@ -51,7 +51,7 @@ def level_2_short(terms: CommissionTerms) -> str:
 def rules_in_words(terms: Terms, program: Program) -> list[Rule]:
     """Every rule as question and answer, in the order in which affiliates ask."""
     return [
-        *commission_in_words(terms.commission, program.currency),
+        *commission_in_words(terms.commission, program),
         *attribution_in_words(terms.attribution),
         Rule("hold", "calendar", _("When can I withdraw it?"), _hold(terms)),
         Rule("payout", "cash", _("When and how am I paid?"), _payout(program)),
@@ -106,8 +106,7 @@ def _other(told: Told, terms: CommissionTerms) -> str:
         return _tier(told, terms)
     if told.kind is Kind.BOOST:
         return _(
-            "Placed on %(day)s, in the time of “%(name)s”, an order of %(net)s earns %(amount)s.",
-            day=day(told.sale.placed_at),
+            "In the time of “%(name)s” an order of %(net)s earns %(amount)s.",
             name=told.name,
             net=net,
             amount=amount,

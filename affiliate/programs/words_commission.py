@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from affiliate.core.money import Money
 from affiliate.core.pages import money, percent
 from affiliate.programs.language import _, ngettext
+from affiliate.programs.models import Program
 from affiliate.programs.terms import (
     Apply,
     BonusFor,
@@ -25,16 +26,16 @@ from affiliate.programs.terms import (
 from affiliate.programs.words_rule import Rule, rate_in_words, span_in_words, who_in_words
 
 
-def commission_in_words(terms: CommissionTerms, currency: str) -> Iterator[Rule]:
+def commission_in_words(terms: CommissionTerms, program: Program) -> Iterator[Rule]:
     """Every rule of what an order earns."""
     yield Rule("level_1", "receipt", _("What do I earn?"), _level_1(terms))
     if terms.tiers is not None:
-        table = tuple(_bands(terms.tiers, currency))
+        table = tuple(_bands(terms.tiers, program.currency))
         yield Rule(
             "tiers", "trending-up", _("Does more earn more?"), _tiers(terms.tiers), (), table
         )
     if terms.rules:
-        points = tuple(_rule(rule) for rule in terms.rules)
+        points = tuple(_rule(rule, program.time_zone) for rule in terms.rules)
         yield Rule("rules", "list", _("What earns another rate?"), _rules(), points)
     if terms.recurring is not None:
         yield Rule(
@@ -43,7 +44,7 @@ def commission_in_words(terms: CommissionTerms, currency: str) -> Iterator[Rule]
     if terms.bonus is not None:
         yield Rule("bonus", "gift", _("Is there a bonus?"), _bonus(terms))
     if terms.boosts:
-        points = tuple(_boost(boost) for boost in terms.boosts)
+        points = tuple(_boost(boost, program.time_zone) for boost in terms.boosts)
         yield Rule("boosts", "rocket", _("When is there more?"), _boosts(), points)
     limits = tuple(_limits(terms))
     if limits:
@@ -107,7 +108,7 @@ def _rules() -> str:
     return _("These, each instead of the rate above. Where several fit, the closest one counts.")
 
 
-def _rule(rule: CommissionRule) -> str:
+def _rule(rule: CommissionRule, zone: str) -> str:
     when = rule.when
     said = [
         _("products %(names)s", names=", ".join(sorted(when.products))) if when.products else "",
@@ -120,7 +121,7 @@ def _rule(rule: CommissionRule) -> str:
             Customer.EXISTING: _("buyers who bought before"),
         }[when.customer],
         who_in_words(when.who),
-        span_in_words(when.begins, when.ends),
+        span_in_words(when.begins, when.ends, zone),
     ]
     return _(
         "%(name)s: %(rate)s (%(conditions)s).",
@@ -160,13 +161,13 @@ def _boosts() -> str:
     return _("In these times. Where several fit, the one that gives you most counts.")
 
 
-def _boost(boost: Boost) -> str:
+def _boost(boost: Boost, zone: str) -> str:
     more = (
         _("%(rate)s of the net more", rate=percent(boost.add_ppm))
         if boost.add_ppm
         else _("%(rate)s of what you earn otherwise", rate=percent(boost.times_ppm))
     )
-    said = [span_in_words(boost.begins, boost.ends), who_in_words(boost.who)]
+    said = [span_in_words(boost.begins, boost.ends, zone), who_in_words(boost.who)]
     return _(
         "%(name)s: %(more)s (%(conditions)s).",
         name=boost.name,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from affiliate.core.pages import moment, money, percent
+from babel.dates import format_datetime
+from flask_babel import get_locale
+
+from affiliate.core.pages import money, percent
 from affiliate.programs.language import _, ngettext
 from affiliate.programs.terms import Fixed, Percent, Rate, Who
 
@@ -53,10 +57,20 @@ def who_in_words(who: Who) -> str:
     return "; ".join(said)
 
 
-def span_in_words(begins: datetime | None, ends: datetime | None) -> str:
-    """Both instants, the last of them outside."""
-    if begins is not None and ends is not None:
-        return _("from %(begins)s until before %(ends)s", begins=moment(begins), ends=moment(ends))
-    if begins is not None:
-        return _("from %(begins)s on", begins=moment(begins))
-    return _("until before %(ends)s", ends=moment(ends)) if ends is not None else ""
+def span_in_words(begins: datetime | None, ends: datetime | None, zone: str) -> str:
+    """Both instants in the program's zone, which is named; the last of them is outside."""
+    first, last = _local(begins, zone), _local(ends, zone)
+    if first and last:
+        return _(
+            "from %(begins)s until before %(ends)s, %(zone)s", begins=first, ends=last, zone=zone
+        )
+    if first:
+        return _("from %(begins)s on, %(zone)s", begins=first, zone=zone)
+    return _("until before %(ends)s, %(zone)s", ends=last, zone=zone) if last else ""
+
+
+def _local(at: datetime | None, zone: str) -> str:
+    if at is None:
+        return ""
+    local = at.astimezone(ZoneInfo(zone))
+    return str(format_datetime(local, "d MMM yyyy, HH:mm", locale=get_locale()))

@@ -222,6 +222,8 @@ def test_an_edited_text_counts_and_fills_the_fields(world: World, manager: Staff
     assert whole == base
     assert re.search(r'<input[^>]*name="position_last"[^>]*value="30"', answer.text)
     assert re.search(r'<input[^>]*name="tier_from_2"[^>]*value="100000"', answer.text)
+    for name, value in (("binding_months", 12), ("window_days", 30), ("hold_days", 14)):
+        assert re.search(f'<input[^>]*name="{name}"[^>]*value="{value}"', answer.text), name
     assert publish(manager, whole=text, base="{}", level_1_rate="x").status_code == 303
     assert stored(world) == terms_of.dump(terms_of.load(edited(world), "RUB"))
 

@@ -132,7 +132,7 @@ def test_a_version_tells_every_setting_in_words(app: Flask) -> None:
                   f"from 100,000.00{gap}RUB 12%", f"from 500,000.00{gap}RUB 15%"],
         "rules": ["Lamps for the press: 15% of the net", "products LAMP-1", "categories lamps",
                   "never bought before", "for the group press", "1 affiliate with whom",
-                  "from 30 Nov 2026, 21:00 until before 31 Dec 2026, 21:00",
+                  "from 1 Dec 2026, 06:00 until before 1 Jan 2027, 06:00, Asia/Tokyo",
                   f"Books: 25.00{gap}RUB for each piece"],
         "recurring": ["5% of the net", "12 months after the first payment"],
         "bonus": [f"300.00{gap}RUB more for your first order"],
@@ -226,7 +226,7 @@ def test_the_public_page_shows_the_whole_version_with_its_examples(
     page = app.test_client().get("/programs/lamps").text
     gap = "\N{NO-BREAK SPACE}"
     for part in ("Black Friday", "from 100,000.00",
-                 f"an order of 3,500.00{gap}RUB earns 525.00{gap}RUB",
+                 f"“Black Friday” an order of 3,500.00{gap}RUB earns 525.00{gap}RUB",
                  f"earns 385.00{gap}RUB", f"650.00{gap}RUB with the bonus"):  # fmt: skip
         assert part in page, part
 

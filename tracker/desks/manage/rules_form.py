@@ -218,7 +218,8 @@ class TermsForm(Form):
     def fill(self, document: dict[str, Any]) -> None:
         """Show a document that was read and written back, in the fields and as text."""
         for name, value in rules_document.fields_of(document).items():
-            self[name].data = value
+            # A number that was sent is drawn again out of raw_data, whatever data says.
+            self[name].data, self[name].raw_data = value, None
         text = json.dumps(document, indent=2, ensure_ascii=False)
         self.whole.data = self.base.data = text
 
