@@ -15,6 +15,7 @@ from affiliate.programs.terms import AttributionTerms, CouponPolicy, CustomerPol
 from tracker.attribution.rules import (
     CLASS_OF_DROP,
     Attribution,
+    BuyerBy,
     Candidate,
     Check,
     Kind,
@@ -116,9 +117,9 @@ CREDITED: dict[str, tuple[list[Candidate], dict[str, Any], dict[str, Any], int, 
     "a coupon disabled a tick after the order": (
         [coupon(2, disabled_at=PLACED + TICK)], {}, {}, 2, Kind.COUPON),
     "the buyer's own click, where the rules pay it": (
-        [click(DAY, is_buyer=True)], OWN_PAYS, {}, 1, Kind.CLICK_TOKEN),
+        [click(DAY, buyer_by=BuyerBy.EMAIL)], OWN_PAYS, {}, 1, Kind.CLICK_TOKEN),
     "the buyer's own later click leaves the other's": (
-        [click(HOUR, 2, is_buyer=True), click(DAY, 1)], {}, {}, 1, Kind.CLICK_TOKEN),
+        [click(HOUR, 2, buyer_by=BuyerBy.EMAIL), click(DAY, 1)], {}, {}, 1, Kind.CLICK_TOKEN),
     "an old customer, where the rules pay": (
         [click(DAY)], {}, {"customer_since": PLACED - 2 * DAY}, 1, Kind.CLICK_TOKEN),
     "a customer since after the click": (
@@ -163,8 +164,8 @@ REFUSED: dict[str, tuple[list[Candidate], dict[str, Any], dict[str, Any], Reason
         Reason.COUPON_NOT_VALID),
     "a coupon disabled in the order's instant": ([coupon(disabled_at=PLACED)], {}, {},
         Reason.COUPON_NOT_VALID),
-    "the buyer's own click": ([click(DAY, is_buyer=True)], {}, {}, Reason.SELF_PURCHASE),
-    "the buyer's own coupon": ([coupon(is_buyer=True)], {}, {}, Reason.SELF_PURCHASE),
+    "the buyer's own click": ([click(DAY, buyer_by=BuyerBy.EMAIL)], {}, {}, Reason.SELF_PURCHASE),
+    "the buyer's own coupon": ([coupon(buyer_by=BuyerBy.EMAIL)], {}, {}, Reason.SELF_PURCHASE),
     "a customer since a tick before the click": (
         [click(DAY)], NEW_ONLY, {"customer_since": PLACED - DAY - TICK},
         Reason.EXISTING_CUSTOMER),

@@ -24,9 +24,8 @@ from payouts.commissions.void import take_back, void
 from tracker.attribution.asking import Answer, answer, ask, visitor_of
 from tracker.attribution.evidence import Gathered, gather
 from tracker.attribution.models import Decision
-from tracker.attribution.rules import Attribution, Unattributed, attribute
+from tracker.attribution.rules import Attribution, ReviewReason, Unattributed, attribute
 from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
-from tracker.clicks.rules import DropReason
 from tracker.orders.keys import order_keys
 from tracker.orders.models import Order
 
@@ -50,7 +49,7 @@ class WaitsFor(StrEnum):
 
 
 class ReviewOutcome(StrEnum):
-    """What a person said of an order whose click came in a flood."""
+    """What a person said of an order that was held for them."""
 
     RELEASED = "released"
     DECLINED = "declined"
@@ -91,7 +90,7 @@ class Judged:
     gathered: Gathered
     verdict: Attribution | Unattributed
     click_check_due_at: datetime | None
-    review_reason: DropReason | None
+    review_reason: ReviewReason | None
 
 
 def judge(
@@ -287,7 +286,7 @@ def _click_check_due_at(
     return now + timedelta(hours=VISITOR_CHECK_HOURS) if waits else None
 
 
-def _review_reason(verdict: Attribution | Unattributed) -> DropReason | None:
+def _review_reason(verdict: Attribution | Unattributed) -> ReviewReason | None:
     if isinstance(verdict, Unattributed):
         return None
     return next((share.review_reason for share in verdict.shares if share.review_reason), None)

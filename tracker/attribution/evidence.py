@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tracker.attribution.asking import BUYER, Answer, Row
-from tracker.attribution.rules import Candidate, Kind, OrderFacts
+from tracker.attribution.rules import BuyerBy, Candidate, Kind, OrderFacts
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import BadToken, ClickToken, is_click_id
 from tracker.orders.keys import Keys
@@ -87,7 +87,7 @@ def _candidate(row: Row, program_id: int, buyer: Buyer, keys: Keys) -> Candidate
         disabled_at=row.disabled_at if here else None,
         valid_until=row.valid_until,
         active=row.status == "active" if here else False,
-        is_buyer=own and here,
+        buyer_by=BuyerBy.EMAIL if own and here else None,
         drop=DropReason(row.reason) if row.reason else None,
         loaded=row.loaded,
     )

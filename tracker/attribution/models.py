@@ -42,7 +42,8 @@ class Decision(Model):
     reason: Mapped[str | None]
     """Why nobody was credited (closed enum)."""
     shares: Mapped[list[Any]]
-    """[{enrollment_id, weight: "1/2", evidence, click_id}]"""
+    """[{enrollment_id, weight: "1/2", evidence, click_id, clicked_at, existing_customer,
+    other_clicks: [{click_id, clicked_at}]}], the last only where there are any."""
     trace: Mapped[list[Any]]
     """Every candidate and check in order."""
     snapshot: Mapped[dict[str, Any]]
@@ -51,7 +52,7 @@ class Decision(Model):
     click_check_due_at: Mapped[datetime | None]
     """Until when the loader's verdict on the credited clicks is awaited; cleared by it."""
     review_reason: Mapped[str | None]
-    """Why a person has to look before it is released (DropReason); none: nobody has to. What
+    """Why a person has to look before it is released (ReviewReason); none: nobody has to. What
     they said stands in the order."""
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]

@@ -8,7 +8,8 @@ from typing import Any
 
 from affiliate.core.money import MICROS, Money
 from affiliate.core.pages import duration, money, percent
-from tracker.attribution.rules import Reason, Step
+from tracker.attribution.rules import BuyerBy, Kind, Reason, ReviewReason, Step
+from tracker.attribution.words import tone, weight
 from tracker.desks.words import _
 
 Names = Mapping[int, str]
@@ -23,20 +24,29 @@ def reason(code: str | None) -> str:
         Reason.NO_EVIDENCE: _("nobody's click or coupon came with the order"),
         Reason.PROGRAM_CLOSED: _("the program's notice period was over"),
         Reason.TOKEN_NOT_GENUINE: _("the click token was not made by us, or was changed"),
-        Reason.OTHER_PROGRAM: _("the link belongs to another program"),
+        Reason.OTHER_PROGRAM: _("it belongs to another program"),
+        Reason.EVIDENCE_NOT_COUNTED: _("the rules do not count this kind of evidence"),
         Reason.LINK_DISABLED: _("the link was switched off when it was clicked"),
         Reason.COUPON_UNKNOWN: _("the program has no such coupon"),
         Reason.COUPON_NOT_VALID: _("the coupon was no longer valid"),
+        Reason.BINDING_OVER: _("the binding of the customer was over"),
+        Reason.NOT_YET_KNOWN: _("it was not known before this order"),
         Reason.AFFILIATE_INACTIVE: _("the affiliate is not active in the program"),
         Reason.CLICK_AFTER_ORDER: _("the click came after the order"),
-        Reason.OUTSIDE_WINDOW: _("the click was older than the attribution window"),
+        Reason.OUTSIDE_WINDOW: _("it was older than the attribution window"),
+        Reason.EXCLUDED_SITE: _("it came from a site that the rules exclude"),
+        Reason.PAID_SEARCH: _("it came out of paid search, which the rules exclude"),
         Reason.SELF_PURCHASE: _("the affiliate bought for themselves"),
         Reason.EXISTING_CUSTOMER: _("the buyer was a customer already"),
         Reason.NOT_A_VISIT: _("the click was no visit by a person (preloaded or framed)"),
         Reason.NOT_A_PERSON: _("the click was made by a program, not by a person"),
         Reason.REVIEW_DECLINED: _("a person looked at the click and did not accept it"),
+        Reason.TIMING: _("the order came sooner after the click than the rules allow for"),
+        Reason.ASSIGNED: _("a manager said whose order it is"),
+        Reason.EARLIER_EVIDENCE_WINS: _("the rules put other evidence before it"),
         Reason.LATER_CLICK_WINS: _("a later click goes before it"),
         Reason.EARLIER_CLICK_WINS: _("an earlier click goes before it"),
+        Reason.NO_SHARE: _("the model leaves no part for it"),
         Reason.CLICK_WINS: _("a click goes before a coupon"),
         Reason.COUPON_WINS: _("a coupon goes before a click"),
     }.get(Reason(code), code)
@@ -44,11 +54,7 @@ def reason(code: str | None) -> str:
 
 def trace(lines: list[dict[str, Any]], names: Names) -> list[dict[str, str]]:
     """Every check in order: `{text, outcome}` as the trace component wants it."""
-    return [{"text": _line(line, names), "outcome": _outcome(line)} for line in lines]
-
-
-def _outcome(line: dict[str, Any]) -> str:
-    return {"passed": "passed", "won": "won"}.get(line.get("outcome", ""), "lost")
+    return [{"text": _line(line, names), "outcome": tone(line)} for line in lines]
 
 
 def _line(line: dict[str, Any], names: Names) -> str:
@@ -56,23 +62,48 @@ def _line(line: dict[str, Any], names: Names) -> str:
     what = _candidate(line, who)
     outcome = line.get("outcome")
     if outcome == Step.WON:
-        return _("%(what)s is credited.", what=what)
+        part = line.get("weight", "1")
+        if part == "1":
+            return _("%(what)s is credited.", what=what)
+        return _("%(what)s is credited with %(part)s.", what=what, part=weight(part))
     if outcome == Step.PASSED:
         return _("%(what)s passed every check.", what=what)
-    return _("%(what)s was left out: %(why)s.", what=what, why=reason(line.get("reason")))
+    why = reason(line.get("reason"))
+    if outcome == Step.HELD:
+        return _("%(what)s waits for a review: %(why)s.", what=what, why=why)
+    if line.get("buyer_by"):
+        why = _("%(why)s, known by %(by)s", why=why, by=buyer_by(line["buyer_by"]))
+    return _("%(what)s was left out: %(why)s.", what=what, why=why)
 
 
 def _candidate(line: dict[str, Any], who: str) -> str:
-    if line.get("candidate") == "coupon":
+    kind = line.get("candidate")
+    if kind == Kind.COUPON:
         return _("The coupon of %(who)s", who=who)
+    if kind == Kind.ASSIGNMENT:
+        return _("%(who)s, whom a manager named,", who=who)
+    if kind == Kind.BOUND_CUSTOMER:
+        return _("%(who)s, to whom the customer is bound,", who=who)
     age_s = line.get("age_seconds")
     if age_s is None:
         return _("A click for %(who)s", who=who)
-    return _(
-        "The click for %(who)s, %(age)s before the order,",
-        who=who,
-        age=duration(timedelta(seconds=age_s)),
-    )
+    age = duration(timedelta(seconds=age_s))
+    if kind == Kind.CUSTOMER_EMAIL:
+        return _(
+            "The buyer's address, credited to %(who)s %(age)s before the order,", who=who, age=age
+        )
+    return _("The click for %(who)s, %(age)s before the order,", who=who, age=age)
+
+
+def buyer_by(code: str) -> str:
+    """By what a buyer was known to be the affiliate."""
+    return {
+        BuyerBy.CUSTOMER_ID: _("the shop's customer"),
+        BuyerBy.EMAIL: _("the e-mail address"),
+        BuyerBy.ADDRESS: _("the network address"),
+        BuyerBy.DEVICE: _("the device"),
+        BuyerBy.PAYMENT_ACCOUNT: _("the payment account"),
+    }[BuyerBy(code)]
 
 
 def commission_steps(steps: list[dict[str, Any]], currency: str) -> list[str]:
@@ -163,11 +194,14 @@ def void_reason(code: str | None) -> str:
 def review(reason: str, outcome: str | None) -> str:
     """Why a person has to look at an order, and what they said."""
     why = {
-        "flood": _(
+        ReviewReason.FLOOD: _(
             "The click came in a flood: more of one address, or again and again of one device "
             "on a flooded affiliate, than people click."
         ),
-    }.get(reason, reason)
+        ReviewReason.TOO_SOON: _(
+            "The order came sooner after the click than the rules of the program allow for."
+        ),
+    }[ReviewReason(reason)]
     said = {
         None: _("Nothing is released before somebody has looked."),
         "released": _("A person released it."),
