@@ -279,7 +279,8 @@ def _described(
 
 def _everybody(decisions: Sequence[Decision], earned: Sequence[CommissionRow]) -> set[int]:
     found = {share["enrollment_id"] for decision in decisions for share in decision.shares}
-    found |= {line["enrollment_id"] for d in decisions for line in d.trace if line["enrollment_id"]}
+    # A line of a forged token or of another program's click names nobody.
+    found |= {who for d in decisions for line in d.trace if (who := line.get("enrollment_id"))}
     found |= {row.enrollment_id for row in earned}
     return found | {row.via_enrollment_id for row in earned if row.via_enrollment_id}
 
