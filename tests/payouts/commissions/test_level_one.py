@@ -458,7 +458,17 @@ def test_a_bonus_is_shared_like_a_fixed_amount_and_counts_as_level_1() -> None:
 def test_a_bonus_stays_within_the_net_and_is_not_earned_for_nothing() -> None:
     of = terms(bonus=Bonus(rub("500"), BonusFor.CUSTOMER))
     assert amount(alone(of, first_of_customer=True)) == "100.00"
-    assert amount(alone(of, "0", first_of_customer=True)) == "nothing_paid"
+    nothing = alone(of, "0", first_of_customer=True)
+    assert amount(nothing) == "nothing_paid"
+    assert step(nothing, "bonus")["added"] == "0.00"
+
+
+def test_a_bonus_for_the_affiliates_first_order_is_theirs_alone() -> None:
+    # 100 × 10 %, halved: 5 each; of the bonus of 4 the half share of whom it is the first.
+    of = terms(bonus=Bonus(rub("4"), BonusFor.AFFILIATE))
+    first, second = credit(of, 1, "1/2", first_order=True), credit(of, 2, "1/2")
+    assert [amount(each) for each in commissions_of(sale("100", first, second))] == ["7.00", "5.00"]
+    assert [amount(each) for each in commissions_of(sale("100", second, first))] == ["5.00", "7.00"]
 
 
 # Boosts
