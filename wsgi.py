@@ -30,6 +30,7 @@ SET_UPS = (
     "affiliate.core.api",
     "affiliate.core.health",
     "affiliate.programs.web",
+    "affiliate.programs.api",
     "affiliate.people.web",
     "affiliate.people.api",
     "affiliate.links.api",
@@ -66,6 +67,8 @@ COMMANDS = (
 PERIODIC = (
     ("affiliate.core.outbox", "deliver_due", 30),
     ("affiliate.programs.jobs", "close_programs", 300),
+    ("affiliate.programs.jobs", "close_enrollments", 60),
+    ("affiliate.programs.jobs", "tell_affiliates", 60),
     ("payouts.commissions.jobs", "release_due", 60),
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),

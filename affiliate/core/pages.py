@@ -45,13 +45,12 @@ def percent(rate_ppm: int) -> str:
     return f"{number}%"
 
 
-def moment(value: datetime | None) -> str:
-    """Date and time in the reader's zone, to the minute."""
+def moment(value: datetime | None, zone: str = "") -> str:
+    """Date and time in the reader's zone, or in the one that a letter names, to the minute."""
     if value is None:
         return ""
-    return format_datetime(
-        value.astimezone(reader_zone()), "d MMM yyyy, HH:mm", locale=get_locale()
-    )
+    shown = value.astimezone(ZoneInfo(zone) if zone else reader_zone())
+    return format_datetime(shown, "d MMM yyyy, HH:mm", locale=get_locale())
 
 
 def day(value: datetime | None) -> str:

@@ -18,6 +18,7 @@ from affiliate.core.clock import real_now
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.programs import rule_versions
+from affiliate.programs.announcements import announce
 from affiliate.programs.jobs import close_programs
 from affiliate.programs.models import RuleVersion
 from affiliate.programs.programs import (
@@ -114,7 +115,7 @@ def test_a_version_rules_from_its_first_instant(
     session: Session, at: timedelta, number: int
 ) -> None:
     program = make_program(session, now=NOW)
-    rule_versions.publish(
+    announce(
         session,
         program_id=program.id,
         document=FIVE_PERCENT,
@@ -131,7 +132,7 @@ def test_a_version_rules_from_its_first_instant(
 def test_of_two_versions_at_one_instant_the_higher_number_rules(session: Session) -> None:
     program = make_program(session, now=NOW)
     for _ in range(2):
-        rule_versions.publish(
+        announce(
             session,
             program_id=program.id,
             document=FIVE_PERCENT,
@@ -160,10 +161,10 @@ def test_rules_never_take_effect_in_the_past(
         "now": NOW,
     }
     if accepted:
-        assert rule_versions.publish(session, **call).number == 2
+        assert announce(session, **call).number == 2
     else:
         with pytest.raises(Invalid):
-            rule_versions.publish(session, **call)
+            announce(session, **call)
 
 
 @pytest.mark.parametrize(
@@ -175,17 +176,17 @@ def test_the_database_refuses_to_change_a_version(session: Session, statement: s
         session.execute(sa.text(statement))
 
 
-def test_two_versions_published_at_once_get_two_numbers(
+def test_two_versions_announced_at_once_get_two_numbers(
     session: Session, engine: sa.Engine
 ) -> None:
     program = make_program(session, now=NOW)
     session.commit()
     start = threading.Barrier(2, timeout=20)
 
-    def publish() -> None:
+    def announce_now() -> None:
         with session_for(engine)() as own:
             start.wait()
-            rule_versions.publish(
+            announce(
                 own,
                 program_id=program.id,
                 document=FIVE_PERCENT,
@@ -195,7 +196,7 @@ def test_two_versions_published_at_once_get_two_numbers(
             )
             own.commit()
 
-    threads = [threading.Thread(target=publish) for _ in range(2)]
+    threads = [threading.Thread(target=announce_now) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -208,9 +209,7 @@ def test_rules_of_no_program_are_not_found(session: Session) -> None:
     with pytest.raises(NotFound):
         rule_versions.in_force(session, program_id=999, at=NOW)
     with pytest.raises(NotFound):
-        rule_versions.publish(
-            session, program_id=999, document=FIVE_PERCENT, effective_at=NOW, by=None, now=NOW
-        )
+        announce(session, program_id=999, document=FIVE_PERCENT, effective_at=NOW, by=None, now=NOW)
     with pytest.raises(NotFound):
         by_slug(session, "nothing")
 

@@ -43,7 +43,7 @@ _PROGRAM_AND_RULES: Final = f"""
     SELECT {_LOCK}::text, p.slug, p.currency, p.status, p.closes_at, {VERSION} {{columns}}
     FROM programs p {VERSION_AT} {{evidence}} WHERE p.id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- as above
-_PROGRAM_COLUMNS, _VERSION_COLUMNS = 5, 5
+_PROGRAM_COLUMNS, _VERSION_COLUMNS = 5, VERSION.count(",") + 1
 _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",

@@ -15,11 +15,16 @@ def set_up(app: Flask, _settings: Settings) -> None:
         health,
         orders,
         programs,
+        rule_drafts,
+        rule_people,
         rules,
         statistics,
     )
     from tracker.desks.manage.blueprint import manage
 
-    views = (health, affiliates, orders, rules, programs, statistics, audit_log)
+    views = (
+        *(health, affiliates, orders, rules, rule_drafts, rule_people),
+        *(programs, statistics, audit_log),
+    )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from affiliate.core.errors import Invalid, Refusal
-from affiliate.programs.programs import NAME_CHARS_MAX, SUMMARY_CHARS_MAX
+from affiliate.programs.announcements import Grandfather
+from affiliate.programs.drafts import NAME_CHARS_MAX as DRAFT_NAME_CHARS_MAX
+from affiliate.programs.drafts import NOTE_CHARS_MAX
+from affiliate.programs.programs import (
+    NAME_CHARS_MAX,
+    NOTICE_DAYS_DEFAULT,
+    RULES_NOTICE_DAYS,
+    SUMMARY_CHARS_MAX,
+)
 from affiliate.programs.terms import HOLD_DAYS_MAX, WINDOW_DAYS_MAX
 
 PPM_PER_PERCENT: Final = 10_000
@@ -205,34 +221,114 @@ class TermsForm(Form):
         }
 
 
-class RulesForm(TermsForm):
-    """The next version, and from when on it is in force."""
+class DraftForm(TermsForm):
+    """The next version while it is being written."""
 
-    when = RadioField(
-        _l("From when"),
+    name = StringField(
+        _l("Name of the draft"),
+        [_NEEDED, Length(max=DRAFT_NAME_CHARS_MAX)],
+        description=_l("For the people who write it, such as Winter terms."),
+    )
+    note = TextAreaField(
+        _l("Note"),
+        [Optional(), Length(max=NOTE_CHARS_MAX)],
+        description=_l("Affiliates do not see it."),
+        render_kw={"rows": 2},
+    )
+    revision = HiddenField()
+    """Which state of the draft the page showed."""
+
+    @property
+    def seen(self) -> int:
+        """The revision; 0, which no draft has, where a stranger wrote something else."""
+        text = self.revision.data or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+class AnnouncementForm(Form):
+    """From when on a draft is in force, and who keeps what."""
+
+    effective_at = StringField(
+        _l("In force from"), [Length(max=16)], render_kw={"type": "datetime-local"}
+    )
+    keep = RadioField(
+        _l("Affiliates who are here before"),
         choices=[
-            SelectChoice("now", _l("from now on")),
-            SelectChoice("later", _l("from a later moment")),
+            SelectChoice("no", _l("get the new commission terms as well")),
+            SelectChoice("until", _l("keep their commission terms until a day")),
+            SelectChoice("for_good", _l("keep their commission terms for good")),
         ],
-        default="now",
+        default="no",
         validators=[_NEEDED],
     )
-    effective_at = StringField(
+    grandfather_until = StringField(
+        _l("They keep them until"), [Length(max=16)], render_kw={"type": "datetime-local"}
+    )
+    revision = HiddenField()
+
+    def effective(self, zone: str) -> datetime:
+        """The instant; a local moment is of the program's zone. Raises Invalid."""
+        return moment_of(self.effective_at, zone)
+
+    def grandfather(self, zone: str) -> Grandfather | None:
+        """Who keeps what. Raises Invalid."""
+        if self.keep.data == "until":
+            return Grandfather(moment_of(self.grandfather_until, zone))
+        return Grandfather() if self.keep.data == "for_good" else None
+
+    @property
+    def seen(self) -> int:
+        """As `DraftForm.seen`."""
+        text = self.revision.data or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+class AssignmentForm(Form):
+    """Another version for one affiliate or one group."""
+
+    affiliate = StringField(
+        _l("Affiliate"),
+        [Optional(), Length(max=40)],
+        description=_l("Their id, such as aff_7Qk2; or choose a group."),
+    )
+    group = SelectField(_l("Group"), coerce=int)
+    version = SelectField(_l("Version"), coerce=int)
+    begins_at = StringField(
         _l("From"),
         [Length(max=16)],
+        description=_l("Empty: from now on."),
         render_kw={"type": "datetime-local"},
     )
+    ends_at = StringField(
+        _l("Until"),
+        [Length(max=16)],
+        description=_l("Not included. Empty: until it is ended."),
+        render_kw={"type": "datetime-local"},
+    )
+    reason = StringField(_l("Reason"), [_NEEDED, Length(max=1_000)])
 
-    def effective(self, *, zone: str, now: datetime) -> datetime:
-        """The instant; a local moment is of the program's zone. Raises Invalid."""
-        if self.when.data == "now":
-            return now
-        try:
-            local = datetime.fromisoformat(self.effective_at.data or "")
-        except ValueError:
-            message = str(_l("Choose the day and the hour."))
-            raise Invalid.field("effective_at", "not_a_moment", message) from None
+    def times(self, zone: str, now: datetime) -> tuple[datetime, datetime | None]:
+        """From and until. Raises Invalid."""
+        begins = moment_of(self.begins_at, zone) if self.begins_at.data else now
+        return begins, moment_of(self.ends_at, zone) if self.ends_at.data else None
+
+
+def moment_of(field: Any, zone: str) -> datetime:
+    """The instant that a field's local moment is in a zone. Raises Invalid."""
+    try:
+        local = datetime.fromisoformat(field.data or "")
         return local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = str(_l("Choose the day and the hour."))
+        raise Invalid.field(field.name, "not_a_moment", message) from None
+
+
+def local_text(moment: datetime, zone: str) -> str:
+    """A moment as an input of a day and an hour takes it, up to the next whole hour."""
+    local = moment.astimezone(ZoneInfo(zone))
+    hour = local.replace(minute=0, second=0, microsecond=0)
+    shown = hour if hour == local else hour + timedelta(hours=1)
+    return shown.strftime("%Y-%m-%dT%H:%M")
 
 
 _ZONES: Final = [*sorted(zone for zone in available_timezones() if "/" in zone), "UTC"]
@@ -267,6 +363,12 @@ class SettingsForm(Form):
         _l("Contact for affiliates"), [Optional(), Length(max=TEXT_CHARS_MAX)]
     )
     auto_approve = BooleanField(_l("Let verified applicants in at once"))
+    notice_days = IntegerField(
+        _l("Announced ahead by (days)"),
+        [Optional(), NumberRange(RULES_NOTICE_DAYS.start, RULES_NOTICE_DAYS.stop - 1)],
+        default=NOTICE_DAYS_DEFAULT,
+        description=_l("New rules take effect no sooner, while anybody is enrolled."),
+    )
 
     def changes(self) -> dict[str, Any]:
         """The settings as the verbs take them."""
@@ -281,6 +383,7 @@ class SettingsForm(Form):
             "time_zone": self.time_zone.data,
             "contact_email": (self.contact_email.data or "").strip(),
             "auto_approve": bool(self.auto_approve.data),
+            **({"notice_days": self.notice_days.data} if self.notice_days.data else {}),
         }
 
 
