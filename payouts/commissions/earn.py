@@ -180,7 +180,7 @@ def _values(
         "rule": found.rule,
         "trace": list(found.trace),
         "earned_at": now,
-        "available_at": sale.placed_at + sale.hold,
+        "available_at": sale.available_at(found),
         "waits_for": waits_for,
     }
 
@@ -205,7 +205,7 @@ def _written(
         rule=found.rule,
         trace=found.trace,
         earned_at=earning.now,
-        available_at=sale.placed_at + sale.hold,
+        available_at=sale.available_at(found),
         waits_for=earning.waits_for,
         released_at=None,
         voided_at=None,

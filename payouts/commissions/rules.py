@@ -61,6 +61,8 @@ class Credit:
     terms: CommissionTerms
     rule_version_id: int
     recruiter_id: int | None
+    hold: timedelta | None = None
+    """By the terms of this affiliate; None: the sale's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,12 @@ class Sale:
             raise ValueError("the weights of a sale's credits must sum to one")
         if len({c.enrollment_id for c in self.credits}) < len(self.credits):
             raise ValueError("an enrollment is credited once")
+
+    def available_at(self, found: Earned | NotEarned) -> datetime:
+        """When the hold of a commission ends: that of the affiliate whose order it is."""
+        seller = found.via_enrollment_id or found.enrollment_id
+        hold = next((c.hold for c in self.credits if c.enrollment_id == seller), None)
+        return self.placed_at + (self.hold if hold is None else hold)
 
 
 @dataclass(frozen=True, slots=True)

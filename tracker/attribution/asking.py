@@ -26,11 +26,15 @@ VISITOR_CLICKS_MAX: Final = 200
 BUYER: Final = "buyer"
 """Kind of the rows that are no candidates but say when the buyer bought first."""
 
-# The link's row decides, not the token: whose it is, whether it was switched off.
-_OWNER: Final = "e.id, e.status, r.id, u.email"
-_OWNERS: Final = """
-    LEFT JOIN enrollments e ON e.id = {of}.enrollment_id
-    LEFT JOIN enrollments r ON r.id = e.recruiter_id AND r.status = 'active'
+# The link's row decides, not the token: whose it is, whether it was switched off. Whoever
+# declined new rules is credited until their notice period ends, whenever the order comes in.
+_STATUS: Final = """
+    CASE WHEN {of}.closes_at IS NULL OR {of}.status NOT IN ('active', 'closed') THEN {of}.status
+         WHEN {of}.closes_at > %(placed_at)s THEN 'active' ELSE 'closed' END"""
+_OWNER: Final = f"e.id, {_STATUS.format(of='e')}, r.id, u.email"
+_OWNERS: Final = f"""
+    LEFT JOIN enrollments e ON e.id = {{of}}.enrollment_id
+    LEFT JOIN enrollments r ON r.id = e.recruiter_id AND {_STATUS.format(of="r")} = 'active'
     LEFT JOIN affiliates a ON a.id = e.affiliate_id
     LEFT JOIN users u ON u.id = a.user_id
 """
@@ -163,6 +167,7 @@ def ask(
         **_token_values(believed),
         "visitors": _visitors(believed, evidence.get("visitor")),
         "program_id": program_id,
+        "placed_at": placed_at,
         "oldest": placed_at - window,
         "latest": placed_at + CLOCK_SKEW_MAX,
         "coupon": fold_coupon(coupon),

@@ -6,7 +6,7 @@ The caller holds the order's row. At most one decision of an order is live (uniq
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.money import Money
-from affiliate.programs.rule_versions import RuleVersionInForce, in_force
+from affiliate.programs.commission_versions import commission_version
+from affiliate.programs.rule_versions import RuleVersionInForce, by_ids, in_force
 from payouts.commissions.earn import Earning, earn_decided, earning_of, wait_for
 from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
@@ -24,8 +25,13 @@ from payouts.commissions.void import take_back, void
 from tracker.attribution.asking import Answer, answer, ask, visitor_of
 from tracker.attribution.evidence import Gathered, gather
 from tracker.attribution.models import Decision
-from tracker.attribution.rules import Attribution, Unattributed, attribute
-from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
+from tracker.attribution.rules import Attribution, Share, Unattributed, attribute
+from tracker.attribution.snapshot import (
+    facts_from,
+    share_document,
+    snapshot_of,
+    trace_document,
+)
 from tracker.clicks.rules import DropReason
 from tracker.orders.keys import order_keys
 from tracker.orders.models import Order
@@ -88,10 +94,13 @@ class Judged:
     """A decision that is not written yet."""
 
     version: RuleVersionInForce
+    """The program's, by whose attribution terms it was judged."""
     gathered: Gathered
     verdict: Attribution | Unattributed
     click_check_due_at: datetime | None
     review_reason: DropReason | None
+    versions: Mapping[int, RuleVersionInForce] = field(default_factory=dict)
+    """By whose commission terms each credited enrollment earns; `version` where none is named."""
 
 
 def judge(
@@ -121,7 +130,8 @@ def judge(
     )
     verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
     due_at = _click_check_due_at(verdict, evidence, now)
-    return Judged(version, gathered, verdict, due_at, _review_reason(verdict))
+    versions = _versions_of(session, verdict, version, placed_at)
+    return Judged(version, gathered, verdict, due_at, _review_reason(verdict), versions)
 
 
 def decide(
@@ -129,20 +139,25 @@ def decide(
 ) -> tuple[CommissionRow, ...]:
     """Make decision `number` of the order and let it earn; answers what it earned.
 
-    The attribution terms are the program's version in force at placed_at.
+    The attribution terms are the program's version in force at placed_at. A later decision
+    keeps the versions of the one before it, whatever was announced, answered or assigned since.
     """
+    version = _version_before(session, order, number)
     judged = judge(
         session,
         program_id=order.program_id,
         placed_at=order.placed_at,
         evidence=order.evidence,
         program_closed=order.program_closed,
-        version=in_force(session, program_id=order.program_id, at=order.placed_at),
+        version=version or in_force(session, program_id=order.program_id, at=order.placed_at),
         now=now,
         review_declined=order.review_outcome == ReviewOutcome.DECLINED,
     )
     if number > 1:
-        judged = _as_recruited(judged, commissions_for(session, reference=order.reference))
+        earlier = commissions_for(session, reference=order.reference)
+        judged = _as_recruited(judged, earlier)
+        if version is not None:
+            judged = _as_reckoned(session, judged, earlier)
     row = {"order_id": order.id, **decision_values(judged, number=number, now=now)}
     session.connection().execute(_INSERT, row)
     return let_earn(session, order=order, number=number, judged=judged, now=now)
@@ -192,6 +207,44 @@ def _as_recruited(judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
             frozen[row.via_enrollment_id] = row.enrollment_id
     recruiters = {**judged.gathered.recruiters, **frozen}
     return replace(judged, gathered=replace(judged.gathered, recruiters=recruiters))
+
+
+def _version_before(session: Session, order: Subject, number: int) -> RuleVersionInForce | None:
+    """The version of the order's last decision; None for a first one, or where the shop's own
+    report moved the instant at which the order was placed: then that of its true instant."""
+    if number == 1:
+        return None
+    found = session.execute(
+        sa.select(Decision.rule_version_id, Decision.snapshot)
+        .where(Decision.order_id == order.id)
+        .order_by(Decision.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if found is None or facts_from(found.snapshot).placed_at != order.placed_at:
+        return None
+    return by_ids(session, [found.rule_version_id])[found.rule_version_id]
+
+
+def _as_reckoned(session: Session, judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
+    """Whom the order credited before earns by the version that its commissions froze."""
+    frozen = {row.enrollment_id: row.rule_version_id for row in earlier if row.level == 1}
+    known = by_ids(session, set(frozen.values()))
+    return replace(
+        judged, versions={**judged.versions, **{id_: known[v] for id_, v in frozen.items()}}
+    )
+
+
+def _versions_of(
+    session: Session,
+    verdict: Attribution | Unattributed,
+    version: RuleVersionInForce,
+    placed_at: datetime,
+) -> Mapping[int, RuleVersionInForce]:
+    """Whose commission is reckoned by another version; asked only where there may be some."""
+    if isinstance(verdict, Unattributed) or not version.versions_differ:
+        return {}
+    credited = {share.enrollment_id for share in verdict.shares}
+    return commission_version(session, enrollment_ids=credited, at=placed_at)
 
 
 def decision_values(judged: Judged, *, number: int, now: datetime) -> dict[str, Any]:
@@ -297,22 +350,31 @@ _INSERT = sa.insert(Decision)
 
 
 def _sale(order: Subject, number: int, judged: Judged, verdict: Attribution) -> Sale:
-    terms = judged.version.terms
     return Sale(
         program_id=order.program_id,
         reference=order.reference,
         decision=number,
         net=order.net,
         credits=tuple(
-            Credit(
-                enrollment_id=share.enrollment_id,
-                weight=Fraction(share.weight),
-                terms=terms.commission,
-                rule_version_id=judged.version.id,
-                recruiter_id=judged.gathered.recruiters.get(share.enrollment_id),
+            _credit(
+                judged.versions.get(share.enrollment_id, judged.version),
+                share,
+                judged.gathered.recruiters.get(share.enrollment_id),
             )
             for share in verdict.shares
         ),
         placed_at=order.placed_at,
-        hold=terms.payout.hold,
+        hold=judged.version.terms.payout.hold,
+    )
+
+
+def _credit(version: RuleVersionInForce, share: Share, recruiter_id: int | None) -> Credit:
+    """A share of the order on the terms of whom it is credited to."""
+    return Credit(
+        enrollment_id=share.enrollment_id,
+        weight=Fraction(share.weight),
+        terms=version.terms.commission,
+        rule_version_id=version.id,
+        recruiter_id=recruiter_id,
+        hold=version.terms.payout.hold,
     )

@@ -80,6 +80,8 @@ class NewOrder:
     decision: Mapping[str, Any]
     """Columns of its row."""
     earned: tuple[CommissionRow, ...]
+    versions: Mapping[int, RuleVersionInForce]
+    """By which commissions are reckoned, where they are others than `version`; by enrollment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,9 @@ def add_new(
     if earned is None:
         order = replace(order, id=made.id)
         earned = let_earn(session, order=order, number=1, judged=judged, now=now)
-    return NewOrder(made.id, made.has_parked, program, made.order, version, decision, earned)
+    return NewOrder(
+        made.id, made.has_parked, program, made.order, version, decision, earned, judged.versions
+    )
 
 
 def check_report(
