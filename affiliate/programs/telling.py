@@ -60,10 +60,12 @@ class Ahead:
     """What a version means to one affiliate."""
 
     changes: tuple[Change, ...]
-    keeps: bool
+    keeps: bool = False
     """Silence keeps the commission terms that are theirs."""
-    keeps_until: datetime | None
-    """None: for good, where they keep them at all."""
+    agreed: bool = False
+    """Their commission terms are assigned to them or their group, whatever they answer."""
+    until: datetime | None = None
+    """Until when either; none: for good."""
 
 
 def ahead_of(
@@ -71,31 +73,49 @@ def ahead_of(
 ) -> Ahead:
     """What a version changes for somebody, against what holds for them just before it."""
     if not program.versions_differ:
-        return Ahead(changes_of(session, version=version, program=program), False, None)
+        return Ahead(changes_of(session, version=version, program=program))
     facts = facts_of(session, enrollment_ids=[enrollment_id])
     just_before = version.effective_at - timedelta(microseconds=1)
-    own = facts.version(facts.standing_of(enrollment_id, just_before).version_id)
     then = facts.standing_of(enrollment_id, version.effective_at)
+    agreed = then.because in (Because.ASSIGNED, Because.GROUP)
+    changed = changes_of(
+        session,
+        version=version,
+        program=program,
+        own=facts.version(facts.standing_of(enrollment_id, just_before).version_id).terms,
+        own_then=facts.version(then.version_id).terms if agreed else None,
+    )
     keeps = then.because is Because.GRANDFATHERED
-    changed = changes_of(session, version=version, program=program, own=own.terms)
-    return Ahead(changed, keeps, then.until if keeps else None)
+    return Ahead(changed, keeps, agreed, then.until if keeps or agreed else None)
 
 
 def changes_of(
-    session: Session, *, version: RuleVersion, program: Program, own: Terms | None = None
+    session: Session,
+    *,
+    version: RuleVersion,
+    program: Program,
+    own: Terms | None = None,
+    own_then: Terms | None = None,
 ) -> tuple[Change, ...]:
-    """What a version changes, in the words of the reader's language.
+    """What a version changes against the one before it, in the words of the reader's language.
 
-    Against the version before it, or the commission and hold of `own` where somebody's are
-    others.
+    `own` and `own_then` have the commission and hold of somebody whose terms are others,
+    before and from then on.
     """
     replaced = rule_versions.before(session, version=version)
     if replaced is None:
         return ()
     before, after = (rule_versions.terms_in(one, program.currency) for one in (replaced, version))
-    if own is not None:
-        before = replace(before, commission=own.commission, payout=own.payout)
-    return changes(words.rules_in_words(before, program), words.rules_in_words(after, program))
+    return changes(
+        words.rules_in_words(_personal(before, own), program),
+        words.rules_in_words(_personal(after, own_then), program),
+    )
+
+
+def _personal(terms: Terms, own: Terms | None) -> Terms:
+    if own is None:
+        return terms
+    return replace(terms, commission=own.commission, payout=own.payout)
 
 
 def _announcements(now: datetime) -> sa.Select[int, int, str, str, str]:

@@ -602,6 +602,21 @@ def test_an_assignment_is_theirs_from_until(
     assert (entry.reason, entry.new and entry.new["enrollment"]) == ("Agreed by mail.", anna.id)
 
 
+def test_whoever_has_terms_of_their_own_reads_that_they_stay(
+    session: Session, program: Program, anna: Enrollment
+) -> None:
+    put(session, program, enrollment_id=anna.id, begins_at=NOW, ends_at=None)
+    document = {**FIVE_PERCENT, "payout": {"hold_days": 7}}
+    document["attribution"] = {**document["attribution"], "window_days": 45}
+    next_version(session, program, document=document)
+    telling.tell(session, now=NOW)
+    (letter,) = letters(session, "rules_announced")
+    assert "Your commission terms are agreed with you and stay" in letter.text
+    assert "within 45 days after the click" in letter.text
+    assert "of the net amount" not in letter.text
+    assert "days after the order" not in letter.text
+
+
 def test_a_groups_assignment_is_its_members(
     session: Session, program: Program, anna: Enrollment
 ) -> None:
