@@ -17,9 +17,8 @@ import click
 import sqlalchemy as sa
 from flask import Flask
 from flask.cli import FlaskGroup
-from flask_babel import Babel
 
-from affiliate.core import http, log, metrics, pages, queue
+from affiliate.core import http, languages, log, metrics, pages, queue
 from affiliate.core.config import ROOT, Settings, SettingsError
 from affiliate.core.db import db, engine_options
 from affiliate.core.periodic import Periodic
@@ -102,7 +101,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["kopeck.settings"] = settings
     log.set_up(settings.log_level)
     db.init_app(app)
-    Babel(app, default_locale=pages.LANGUAGES[0])
+    languages.set_up(app)
     queue.use(queue.connect(settings.redis_url))
     http.set_up(app, settings)
     pages.set_up(app)

@@ -26,6 +26,7 @@ class MoneyError(ValueError):
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
+        self.message = message
         super().__init__(message)
 
 

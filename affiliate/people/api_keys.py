@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.db import rows
-from affiliate.core.errors import Invalid, NotFound, Unauthenticated
+from affiliate.core.errors import Invalid, NotFound, Phrase, Unauthenticated
 from affiliate.people.models import ApiKey
 
 SCOPES = (
@@ -95,7 +95,7 @@ def create_key(
         raise Invalid.field(
             "scopes",
             "unknown_scope" if unknown else "missing",
-            f"Name at least one of: {', '.join(SCOPES)}.",
+            Phrase("Name at least one of: %(scopes)s.", scopes=", ".join(SCOPES)),
         )
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(

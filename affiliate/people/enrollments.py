@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit, outbox
-from affiliate.core.errors import Conflict, Invalid, NotFound
+from affiliate.core.errors import Conflict, Invalid, NotFound, Phrase
 from affiliate.people import recruiters
 from affiliate.people.applications import NAME_CHARS_MAX, Answers
 from affiliate.people.models import Affiliate, Enrollment, User
@@ -213,7 +213,9 @@ def _affiliate_of(session: Session, user_id: int, *, name: str, website: str, no
     """The person's affiliate row, made at their first application to any program."""
     name = " ".join(name.split())
     if not 1 <= len(name) <= NAME_CHARS_MAX or not name.isprintable():
-        raise Invalid.field("name", "length", f"A name has 1 to {NAME_CHARS_MAX} characters.")
+        raise Invalid.field(
+            "name", "length", Phrase("A name has 1 to %(most)s characters.", most=NAME_CHARS_MAX)
+        )
     made = insert(Affiliate).values(user_id=user_id, name=name, website=website, created_at=now)
     session.execute(made.on_conflict_do_nothing(index_elements=["user_id"]))
     return session.execute(sa.select(Affiliate.id).where(Affiliate.user_id == user_id)).scalar_one()
@@ -318,7 +320,9 @@ def _reason(text: str) -> str:
     text = text.strip()
     if not 1 <= len(text) <= REASON_CHARS_MAX:
         raise Invalid.field(
-            "reason", "length", f"Give the reason, in at most {REASON_CHARS_MAX} characters."
+            "reason",
+            "length",
+            Phrase("Give the reason, in at most %(most)s characters.", most=REASON_CHARS_MAX),
         )
     return text
 

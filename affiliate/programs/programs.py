@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound
+from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound, Phrase
 from affiliate.core.money import MoneyError, exponent
 from affiliate.links.destinations import LOOPBACK, ascii_host, deep_link
 from affiliate.programs import rule_versions
@@ -98,7 +98,7 @@ def create_program(
     try:
         exponent(currency)
     except MoneyError as error:
-        errors.append(FieldError("currency", error.code, str(error)))
+        errors.append(FieldError("currency", error.code, error.message))
     values = _checked(values, plain_loopback=plain_loopback, errors=errors)
     made = (
         insert(Program)
@@ -155,7 +155,9 @@ def close_program(
         raise AlreadyClosing
     if notice < timedelta(days=NOTICE_DAYS_MIN):
         raise Invalid.field(
-            "notice", "too_short", f"Affiliates are told at least {NOTICE_DAYS_MIN} days ahead."
+            "notice",
+            "too_short",
+            Phrase("Affiliates are told at least %(days)s days ahead.", days=NOTICE_DAYS_MIN),
         )
     program.status, program.closes_at = "closing", now + notice
     session.flush()
@@ -204,9 +206,11 @@ def _checked(
     """Every setting judged, all that is wrong told at once; sites in lower case and ASCII."""
     errors = list(errors)
     if not 1 <= len(values["name"].strip()) <= NAME_CHARS_MAX:
-        errors.append(_error("name", f"1 to {NAME_CHARS_MAX} characters."))
+        errors.append(_error("name", Phrase("1 to %(most)s characters.", most=NAME_CHARS_MAX)))
     if len(values["summary"]) > SUMMARY_CHARS_MAX:
-        errors.append(_error("summary", f"At most {SUMMARY_CHARS_MAX} characters."))
+        errors.append(
+            _error("summary", Phrase("At most %(most)s characters.", most=SUMMARY_CHARS_MAX))
+        )
     if values["payout_weekday"] not in range(7):
         errors.append(_error("payout_weekday", "0 for Monday to 6 for Sunday."))
     if values["payout_hour"] not in range(24):

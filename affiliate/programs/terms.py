@@ -218,7 +218,7 @@ def _level_1(data: dict[str, Any], currency: str) -> Percent | Fixed:
     try:
         return Fixed(Money.parse(data["amount"], currency))
     except MoneyError as error:
-        raise Invalid.field("commission.level_1.amount", error.code, str(error)) from None
+        raise Invalid.field("commission.level_1.amount", error.code, error.message) from None
 
 
 def _flatten(messages: Any, path: str = "") -> list[FieldError]:
@@ -229,4 +229,4 @@ def _flatten(messages: Any, path: str = "") -> list[FieldError]:
             name = path if key == "_schema" else f"{path}.{key}".strip(".")
             found += _flatten(value, name)
         return found
-    return [FieldError(path, "invalid", str(message)) for message in messages]
+    return [FieldError(path, "invalid", message) for message in messages]

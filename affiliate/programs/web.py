@@ -24,7 +24,8 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.errors import FieldError, Invalid, NotFound
+from affiliate.core.pages import say
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import public, signed_in
 from affiliate.people.models import Affiliate, Enrollment, User
@@ -173,14 +174,15 @@ def _show_errors(form: ApplicationForm, refused: Invalid) -> None:
     """The verb's refusals beside the fields that they are about."""
     for error in refused.errors:
         field = form._fields.get(error.field, form.how)
-        field.errors = [*field.errors, _sentences().get((error.field, error.code), error.message)]
+        field.errors = [*field.errors, _sentence(error)]
 
 
-def _sentences() -> dict[tuple[str, str], str]:
-    return {
-        ("site", "not_an_address"): _("Write the whole address, with https:// in front."),
-        ("name", "length"): _("A name has visible characters only, at most eighty."),
-    }
+def _sentence(error: FieldError) -> str:
+    if (error.field, error.code) == ("site", "not_an_address"):
+        return str(_("Write the whole address, with https:// in front."))
+    if (error.field, error.code) == ("name", "length"):
+        return str(_("A name has visible characters only, at most eighty."))
+    return say(error.message)
 
 
 def _own_enrollment(

@@ -13,6 +13,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from affiliate.core.errors import Invalid, Refusal
+from affiliate.core.pages import say
 from affiliate.programs.programs import NAME_CHARS_MAX, SUMMARY_CHARS_MAX
 from affiliate.programs.terms import HOLD_DAYS_MAX, WINDOW_DAYS_MAX
 
@@ -45,11 +46,11 @@ class Form(FlaskForm):  # type: ignore[misc]
         for error in refusal.errors:
             name = PATHS.get(error.field, error.field)
             if name in self:
-                self[name].errors = [*self[name].errors, error.message]
+                self[name].errors = [*self[name].errors, say(error.message)]
             else:
-                self.form_errors.append(error.message)
+                self.form_errors.append(say(error.message))
         if not refusal.errors:
-            self.form_errors.append(refusal.detail)
+            self.form_errors.append(say(refusal.detail))
 
 
 def parts_per_million(text: str) -> int:
