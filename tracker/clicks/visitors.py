@@ -131,9 +131,10 @@ def client_address(environ: Mapping[str, Any], proxy_hops: int) -> str:
     there and is no address is not believed either.
     """
     direct: str = environ.get("REMOTE_ADDR", "")
-    if not proxy_hops:
+    # Reading the empty text as an address costs half a click, so it is not tried.
+    if not proxy_hops or not environ.get("HTTP_X_FORWARDED_FOR"):
         return direct
-    hops = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", proxy_hops)
+    hops = environ["HTTP_X_FORWARDED_FOR"].rsplit(",", proxy_hops)
     if len(hops) < proxy_hops:
         return direct
     seen: str = hops[-proxy_hops]
