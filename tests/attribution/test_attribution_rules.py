@@ -298,3 +298,19 @@ def test_a_stored_snapshot_replays_to_the_same_answer(
     stored = snapshot_of(ORDER, candidates)
     again = attribute(facts_from(stored), candidates_from(stored), terms)
     assert again == attribute(ORDER, candidates, terms)
+
+
+def test_a_managers_word_stands_above_all_evidence_and_names_whom_it_passed_over() -> None:
+    order = replace(ORDER, assigned_to=7, program_closed=True)
+    found = attribute(order, [click(HOUR, 1), coupon(2)], TERMS)
+    assert isinstance(found, Attribution)
+    [share] = found.shares
+    assert (share.enrollment_id, share.weight, share.evidence) == (7, 1, Kind.ASSIGNMENT)
+    assert (share.click_id, share.awaits_click_check, share.review_reason) == (None, False, None)
+    assert [(line.enrollment_id, line.outcome, line.reason) for line in found.trace] == [
+        (1, Step.LOST, Reason.ASSIGNED),
+        (2, Step.LOST, Reason.ASSIGNED),
+        (7, Step.WON, None),
+    ]
+    stored = snapshot_of(order, [click(HOUR, 1), coupon(2)])
+    assert attribute(facts_from(stored), candidates_from(stored), TERMS) == found

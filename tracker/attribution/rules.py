@@ -27,6 +27,8 @@ class Kind(StrEnum):
     CLICK_TOKEN = "click_token"  # noqa: S105 -- a word, no secret
     VISITOR_CLICK = "visitor_click"
     COUPON = "coupon"
+    ASSIGNMENT = "assignment"
+    """A manager said whose order it is."""
 
 
 class Check(StrEnum):
@@ -44,6 +46,7 @@ class Check(StrEnum):
     CLICK = "click"
     MODEL = "model"
     COUPON_AGAINST_CLICK = "coupon_against_click"
+    ASSIGNMENT = "assignment"
 
 
 class Step(StrEnum):
@@ -77,6 +80,7 @@ class Reason(StrEnum):
     REVIEW_DECLINED = "review_declined"
     CLICK_WINS = "click_wins"
     COUPON_WINS = "coupon_wins"
+    ASSIGNED = "assigned"
 
 
 CLASS_OF_DROP: Final = {
@@ -137,6 +141,8 @@ class OrderFacts:
     """The program's notice period was over when the order was placed."""
     review_declined: bool = False
     """A person looked at the order and did not accept the clicks that came in a flood."""
+    assigned_to: int | None = None
+    """The enrollment whom a manager gave the order to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +192,8 @@ def attribute(
 ) -> Attribution | Unattributed:
     """Decide whose order it is, and say of every candidate why or why not."""
     ordered = _in_order(candidates)
+    if order.assigned_to is not None:
+        return _assigned(order.assigned_to, order, ordered)
     if order.program_closed:
         return Unattributed(Reason.PROGRAM_CLOSED, ())
     if not ordered:
@@ -208,6 +216,17 @@ def attribute(
         return Unattributed(furthest[1], tuple(trace))
     winner = _choose(alive, order, terms, trace)
     return Attribution((_share(winner),), tuple(trace))
+
+
+def _assigned(
+    enrollment_id: int, order: OrderFacts, candidates: Sequence[Candidate]
+) -> Attribution:
+    """A manager's word stands above all evidence, and takes no part of it."""
+    chosen = Candidate(kind=Kind.ASSIGNMENT, enrollment_id=enrollment_id)
+    check = Check.ASSIGNMENT
+    trace = [_line(one, order, check, Step.LOST, Reason.ASSIGNED) for one in candidates]
+    trace.append(_line(chosen, order, check, Step.WON))
+    return Attribution((_share(chosen),), tuple(trace))
 
 
 def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -16,16 +16,16 @@ from tracker.clicks.rules import DropReason
 
 def snapshot_of(order: OrderFacts, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Everything that attribution read."""
-    return {
-        "order": {
-            "placed_at": order.placed_at.isoformat(),
-            "customer_since": _text(order.customer_since),
-            "says_new": order.says_new,
-            "program_closed": order.program_closed,
-            "review_declined": order.review_declined,
-        },
-        "candidates": [_candidate(candidate) for candidate in candidates],
+    facts: dict[str, Any] = {
+        "placed_at": order.placed_at.isoformat(),
+        "customer_since": _text(order.customer_since),
+        "says_new": order.says_new,
+        "program_closed": order.program_closed,
+        "review_declined": order.review_declined,
     }
+    if order.assigned_to is not None:
+        facts["assigned_to"] = order.assigned_to
+    return {"order": facts, "candidates": [_candidate(candidate) for candidate in candidates]}
 
 
 def facts_from(document: Mapping[str, Any]) -> OrderFacts:
@@ -38,6 +38,7 @@ def facts_from(document: Mapping[str, Any]) -> OrderFacts:
         program_closed=order["program_closed"],
         # Decisions of before there were reviews do not say.
         review_declined=order.get("review_declined", False),
+        assigned_to=order.get("assigned_to"),
     )
 
 

@@ -64,6 +64,8 @@ def _candidate(line: Mapping[str, Any]) -> str:
     kind = Kind(line["candidate"])
     if kind is Kind.COUPON:
         return _("The coupon")
+    if kind is Kind.ASSIGNMENT:
+        return _("The affiliate whom a manager named")
     if "age_seconds" not in line:
         return _("The click token")
     ago = age(line["age_seconds"])
@@ -102,6 +104,7 @@ _REASONS: Final = {
     Reason.EARLIER_CLICK_WINS: lazy_gettext("an earlier click wins by the rules."),
     Reason.CLICK_WINS: lazy_gettext("by the rules a click wins against a coupon."),
     Reason.COUPON_WINS: lazy_gettext("by the rules a coupon wins against a click."),
+    Reason.ASSIGNED: lazy_gettext("a manager said whose order it is."),
 }
 _WAITS: Final = {
     WaitsFor.CONFIRMATION: lazy_gettext("the shop has not confirmed the order yet"),

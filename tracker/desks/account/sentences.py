@@ -38,6 +38,8 @@ def credited_because(share: Mapping[str, Any] | None, placed_at: datetime) -> st
         return _("Credited to you.")
     if share.get("evidence") == Kind.COUPON:
         return _("Credited to you: your coupon was typed.")
+    if share.get("evidence") == Kind.ASSIGNMENT:
+        return _("Credited to you by a manager of the program.")
     clicked_at = share.get("clicked_at")
     if not clicked_at:
         return _("Credited to you by your link.")
@@ -78,6 +80,8 @@ def _mine(line: Mapping[str, Any]) -> Sentence:
 def _anothers(line: Mapping[str, Any]) -> Sentence:
     coupon = line["candidate"] == Kind.COUPON
     outcome = line["outcome"]
+    if line["candidate"] == Kind.ASSIGNMENT:
+        return Sentence(_("A manager of the program gave the order to another affiliate."), "won")
     if outcome == Step.WON:
         return Sentence(
             _("Another affiliate's coupon was credited.")
@@ -100,6 +104,8 @@ def _anothers(line: Mapping[str, Any]) -> Sentence:
 def _candidate(line: Mapping[str, Any]) -> str:
     if line["candidate"] == Kind.COUPON:
         return _("Your coupon")
+    if line["candidate"] == Kind.ASSIGNMENT:
+        return _("A manager's word for you")
     click_id = line.get("click_id")
     if not click_id:
         return _("Your click")
@@ -132,6 +138,7 @@ WHY_NOT = {
     Reason.EARLIER_CLICK_WINS: lambda: _("an earlier click goes before it."),
     Reason.CLICK_WINS: lambda: _("a click goes before a coupon in this program."),
     Reason.COUPON_WINS: lambda: _("a coupon goes before a click in this program."),
+    Reason.ASSIGNED: lambda: _("a manager of the program said whose order it is."),
 }
 
 

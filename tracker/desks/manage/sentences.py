@@ -39,6 +39,7 @@ def reason(code: str | None) -> str:
         Reason.EARLIER_CLICK_WINS: _("an earlier click goes before it"),
         Reason.CLICK_WINS: _("a click goes before a coupon"),
         Reason.COUPON_WINS: _("a coupon goes before a click"),
+        Reason.ASSIGNED: _("a manager said whose order it is"),
     }.get(Reason(code), code)
 
 
@@ -65,6 +66,8 @@ def _line(line: dict[str, Any], names: Names) -> str:
 def _candidate(line: dict[str, Any], who: str) -> str:
     if line.get("candidate") == "coupon":
         return _("The coupon of %(who)s", who=who)
+    if line.get("candidate") == "assignment":
+        return _("A manager's word for %(who)s", who=who)
     age_s = line.get("age_seconds")
     if age_s is None:
         return _("A click for %(who)s", who=who)
