@@ -44,6 +44,8 @@ class VoidReason(StrEnum):
     CLICK_INVALID = "click_invalid"
     """The credited click did not pass the checks."""
     REVIEW_REJECTED = "review_rejected"
+    DECIDED_BY_PERSON = "decided_by_person"
+    """A person of the program looked at the sale and decided whose it is."""
 
 
 class ReleaseWait(StrEnum):

@@ -22,6 +22,7 @@ from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
 from payouts.commissions.void import take_back, void
 from tracker.attribution.asking import Answer, answer, ask, visitor_of
+from tracker.attribution.assignment import as_assigned
 from tracker.attribution.evidence import Gathered, gather
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import Attribution, Unattributed, attribute
@@ -119,6 +120,7 @@ def judge(
     gathered = gather(
         known, program_closed=program_closed, keys=keys, review_declined=review_declined
     )
+    gathered = as_assigned(gathered, evidence)
     verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
     due_at = _click_check_due_at(verdict, evidence, now)
     return Judged(version, gathered, verdict, due_at, _review_reason(verdict))

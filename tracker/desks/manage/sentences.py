@@ -160,6 +160,7 @@ def void_reason(code: str | None) -> str:
         "decision_replaced": _("late evidence led to another decision"),
         "click_invalid": _("the credited click did not pass the checks"),
         "review_rejected": _("a review turned it down"),
+        "decided_by_person": _("a person decided it anew"),
     }.get(code, code or "")
 
 
@@ -230,6 +231,9 @@ def action(code: str) -> str:
         "order.confirm": _("confirmed an order"),
         "order.review_released": _("released an order after a review"),
         "order.review_declined": _("declined an order's click after a review"),
+        "order.review_overturned": _("let a declined click stand after all"),
+        "order.assign": _("gave an order to an affiliate"),
+        "order.unassign": _("let the rules decide an order again"),
         "order.conflict": _("contradicted a report and was refused"),
         "email.change": _("changed their address"),
         "invitation.send": _("invited somebody"),
