@@ -37,6 +37,7 @@ SET_UPS = (
     "payouts.audit.checks",
     "tracker.attribution.checks",
     "tracker.clicks.checks",
+    "tracker.claims.checks",
     "tracker.pixel.web",
     "tracker.orders.api",
     "tracker.orders.web",
@@ -72,6 +73,8 @@ PERIODIC = (
     ("tracker.attribution.jobs", "check_clicks", 15),
     ("tracker.stats.jobs", "add_up_orders", 10),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
+    ("tracker.claims.jobs", "answer_claims", 60),
+    ("tracker.claims.jobs", "remind_of_claims", 900),
     ("payouts.audit.jobs", "audit", 3_600),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""

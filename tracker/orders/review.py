@@ -60,6 +60,28 @@ def review_order(
     update_wait(session, order_row_id=order.id, confirmed=confirmed, now=now)
 
 
+def decide_anew(
+    session: Session, *, program_id: int, order_id: str, reason: str, by: str, now: datetime
+) -> None:
+    """Decide an order by the rules once more, with what is known today, on a person's word.
+
+    Raises NotFound and OrderCancelled.
+    """
+    program = lock_order_id(session, program_id=program_id, order_id=order_id)
+    order = find_order(session, program_id=program_id, order_id=order_id)
+    if order is None:
+        raise NotFound
+    if order.cancelled_at is not None:
+        raise OrderCancelled("The order is cancelled; it earns nobody anything.")
+    audit.record(
+        session, actor=by, action="order.decide_anew", subject=f"order:{order.id}",
+        scope=program_id, reason=reason, now=now,
+    )  # fmt: skip
+    decide_again(
+        session, order=subject_of(order, program), reason=VoidReason.DECIDED_BY_PERSON, now=now
+    )
+
+
 def overturn_review(
     session: Session, *, program_id: int, order_id: str, reason: str, by: str, now: datetime
 ) -> None:
