@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tracker.claims.rules import (
+    ANSWER_WORKING_DAYS,
     APPEAL_DAYS,
+    CASES_OPEN_MAX,
+    CASES_PER_DAY_MAX,
+    MISSING_DAYS_BACK_MAX,
+    NOTES_MAX,
+    READINGS_MAX,
+    TEXT_CHARS_MAX,
     Ground,
     Objection,
     OwnCommission,
@@ -15,6 +24,7 @@ from tracker.claims.rules import (
     Remedy,
     clean_text,
     day_begins,
+    day_ends,
     day_fits,
     day_matches,
     due_at,
@@ -24,6 +34,7 @@ from tracker.claims.rules import (
     second_reader_needed,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 
@@ -71,6 +82,11 @@ def test_the_day_of_the_limits_begins_at_the_programs_midnight() -> None:
     at = datetime(2026, 11, 25, 21, 30, tzinfo=UTC)
     assert day_begins(at, "Europe/Moscow") == datetime(2026, 11, 25, 21, 0, tzinfo=UTC)
     assert day_begins(at, "UTC") == datetime(2026, 11, 25, tzinfo=UTC)
+    assert day_ends(at, "Europe/Moscow") == datetime(2026, 11, 26, 21, 0, tzinfo=UTC)
+    # The last day of summer time in Berlin has 25 hours.
+    changing = datetime(2026, 10, 25, 12, 0, tzinfo=UTC)
+    length = day_ends(changing, "Europe/Berlin") - day_begins(changing, "Europe/Berlin")
+    assert length == timedelta(hours=25)
 
 
 def test_a_decision_is_objected_to_for_thirty_days_the_end_included() -> None:
@@ -171,3 +187,23 @@ def test_texts_keep_their_lines_and_lose_what_hides_or_turns_them() -> None:
     written = " one \r\n\r\n\r\n\r\ntwo\u202e\u200b\x1b[31m\0\rthree\ufeff "
     assert clean_text(written) == "one\n\ntwo[31m\nthree"
     assert clean_text(" \u200b \n ") == ""
+
+
+def test_the_rules_page_says_the_numbers_that_are_kept() -> None:
+    """docs/rules.md, "Claims and appeals": its table and its example, against the code."""
+    page = (ROOT / "docs/rules.md").read_text(encoding="utf-8")
+    part = page.partition("## Claims and appeals")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", part, flags=re.MULTILINE))
+    numbers = {name: [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", text)]
+               for name, text in rows.items()}  # fmt: skip
+    assert numbers["answer"] == [ANSWER_WORKING_DAYS]
+    assert numbers["age of a missing order"] == [MISSING_DAYS_BACK_MAX]
+    assert numbers["order numbers that cannot be answered at once"] == [CASES_PER_DAY_MAX]
+    assert numbers["open cases"] == [CASES_OPEN_MAX]
+    assert numbers["readings of one thing"] == [READINGS_MAX]
+    assert numbers["text"] == [TEXT_CHARS_MAX, NOTES_MAX]
+    assert f"**{APPEAL_DAYS} days**" in part
+    asked, due = re.findall(r"\d{1,2} (?:November|December)(?: 2026)?", part)
+    opened = datetime.strptime(f"{asked} 18:00 +0000", "%d %B %Y %H:%M %z")
+    last_day = datetime.strptime(f"{due} 2026 +0000", "%d %B %Y %z")
+    assert due_at(opened, "UTC") == last_day + DAY

@@ -23,6 +23,7 @@ from affiliate.people.ids import public
 from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
 from payouts.batches.models import PayoutBatch, PayoutItem
 from tests.desks.staff import STAFF, hire
+from tracker.claims.models import Claim
 from tracker.clicks.models import Click
 from tracker.orders.models import Order
 
@@ -57,6 +58,7 @@ class Things:
             "key_id": lambda: first(ApiKey),
             "invitation_id": lambda: first(Invitation),
             "grant_id": lambda: first(Grant),
+            "claim": lambda: ids.public_id("clm", first(Claim)),
             "user_id": lambda: anna.user_id,
             "session_id": lambda: session.scalars(
                 sa.select(UserSession.id).where(UserSession.user_id == anna.user_id)

@@ -89,6 +89,8 @@ class Installation:
             name="shop", by=None, now=world.now,
         )  # fmt: skip
         world.session.commit()
+        asked = {"order_id": "X-1", "day": world.now.date().isoformat(), "program": "demo"}
+        assert anna.client.post("/account/orders/claims", data=asked).status_code == 303
         return cls(world, browsers, key)
 
     def pages(self, role: str) -> tuple[list[str], list[Form]]:

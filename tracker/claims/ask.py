@@ -26,6 +26,7 @@ from tracker.claims.rules import (
     Status,
     clean_text,
     day_begins,
+    day_ends,
     day_fits,
     due_at,
     is_order_id,
@@ -211,5 +212,6 @@ def _refuse_fishing(
         )
     )
     if (asked or 0) >= CASES_PER_DAY_MAX:
-        raise TooManyClaims
+        left = day_ends(now, program.time_zone) - now
+        raise TooManyClaims(retry_after_s=int(left.total_seconds()) + 1)
     refuse_too_many_open(session, enrollment)

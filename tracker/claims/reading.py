@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,7 +19,7 @@ from tracker.attribution.decide import ReviewOutcome, reference_of
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import Reason
 from tracker.claims.models import Claim
-from tracker.claims.rules import DAYS_APART_MAX, OwnCommission, OwnSide, Status
+from tracker.claims.rules import DAYS_APART_MAX, OwnCommission, OwnSide, Status, midnight
 from tracker.clicks.models import Click
 from tracker.clicks.tokens import clicked_at_of, is_click_id
 from tracker.orders.models import Order
@@ -43,7 +42,7 @@ def own_order(
     )
     looked_at = sa.exists().where(Decision.order_id == Order.id, _looked_at(enrollment_id))
     apart = timedelta(days=DAYS_APART_MAX)
-    begins, ends = (_midnight(each, zone) for each in (day - apart, day + apart + timedelta(1)))
+    begins, ends = midnight(day - apart, zone), midnight(day + apart + timedelta(days=1), zone)
     named = sa.and_(Order.placed_at >= begins, Order.placed_at < ends)
     return session.scalar(
         sa.select(Order).where(
@@ -155,10 +154,6 @@ def user_of(session: Session, *, enrollment_id: int) -> User:
 def _looked_at(enrollment_id: int) -> sa.ColumnElement[bool]:
     wanted = sa.literal([{"enrollment_id": enrollment_id}], JSONB)
     return Decision.snapshot["candidates"].op("@>")(wanted)
-
-
-def _midnight(day: date, zone: str) -> datetime:
-    return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 def _commissions(session: Session, enrollment_id: int, order: Order) -> tuple[OwnCommission, ...]:

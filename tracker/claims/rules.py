@@ -138,12 +138,11 @@ def due_at(opened_at: datetime, time_zone: str) -> datetime:
 
     Working days are Monday to Friday; holidays are not known.
     """
-    zone = ZoneInfo(time_zone)
-    day, left = opened_at.astimezone(zone).date(), ANSWER_WORKING_DAYS
+    day, left = day_of(opened_at, time_zone), ANSWER_WORKING_DAYS
     while left:
         day += timedelta(days=1)
         left -= day.weekday() < _SATURDAY
-    return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
+    return midnight(day + timedelta(days=1), time_zone)
 
 
 def day_of(at: datetime, time_zone: str) -> date:
@@ -153,8 +152,17 @@ def day_of(at: datetime, time_zone: str) -> date:
 
 def day_begins(at: datetime, time_zone: str) -> datetime:
     """The first instant of the program's day in which an instant lies."""
-    zone = ZoneInfo(time_zone)
-    return datetime.combine(day_of(at, time_zone), time(), tzinfo=zone).astimezone(UTC)
+    return midnight(day_of(at, time_zone), time_zone)
+
+
+def day_ends(at: datetime, time_zone: str) -> datetime:
+    """The first instant of the program's next day."""
+    return midnight(day_of(at, time_zone) + timedelta(days=1), time_zone)
+
+
+def midnight(day: date, time_zone: str) -> datetime:
+    """The first instant of a day where the program lives."""
+    return datetime.combine(day, time(), tzinfo=ZoneInfo(time_zone)).astimezone(UTC)
 
 
 def day_matches(day: date, placed_at: datetime, time_zone: str) -> bool:
