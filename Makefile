@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-links bench-orders bench-loader bench-peers bench-statistics performance faults-clicks demo-data screenshots clean
+.PHONY: help run test lint bench bench-links bench-orders bench-loader bench-peers bench-statistics performance faults-clicks demo-data screenshots translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --o
 
 screenshots: $(INSTALLED) ## pictures of the pages of a running `make run`, into screenshots/
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+translations: $(INSTALLED) ## look for new texts and bring every catalogue up to date; ARGS="de" begins one
+	@$(BIN)/python -m translations $(ARGS)
 
 clean: ## forget the environments (.venv, .bench), not the data
 	rm -rf .venv .bench

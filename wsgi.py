@@ -17,9 +17,8 @@ import click
 import sqlalchemy as sa
 from flask import Flask
 from flask.cli import FlaskGroup
-from flask_babel import Babel
 
-from affiliate.core import http, log, metrics, pages, queue
+from affiliate.core import http, languages, log, metrics, pages, queue
 from affiliate.core.config import ROOT, Settings, SettingsError
 from affiliate.core.db import db, engine_options
 from affiliate.core.periodic import Periodic
@@ -30,13 +29,16 @@ SET_UPS = (
     "affiliate.core.api",
     "affiliate.core.health",
     "affiliate.programs.web",
+    "affiliate.programs.api",
     "affiliate.people.web",
     "affiliate.people.api",
     "affiliate.links.api",
+    "payouts.commissions.examples",
     "payouts.batches.api",
     "payouts.audit.checks",
     "tracker.attribution.checks",
     "tracker.clicks.checks",
+    "tracker.claims.checks",
     "tracker.pixel.web",
     "tracker.orders.api",
     "tracker.orders.web",
@@ -66,12 +68,18 @@ COMMANDS = (
 PERIODIC = (
     ("affiliate.core.outbox", "deliver_due", 30),
     ("affiliate.programs.jobs", "close_programs", 300),
+    ("affiliate.programs.jobs", "close_enrollments", 60),
+    ("affiliate.programs.jobs", "tell_affiliates", 60),
     ("payouts.commissions.jobs", "release_due", 60),
+    ("payouts.commissions.jobs", "release_budgeted", 600),
+    ("payouts.commissions.jobs", "make_up_tiers", 3_600),
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),
     ("tracker.attribution.jobs", "check_clicks", 15),
     ("tracker.stats.jobs", "add_up_orders", 10),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
+    ("tracker.claims.jobs", "answer_claims", 60),
+    ("tracker.claims.jobs", "remind_of_claims", 900),
     ("payouts.audit.jobs", "audit", 3_600),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""
@@ -102,7 +110,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["kopeck.settings"] = settings
     log.set_up(settings.log_level)
     db.init_app(app)
-    Babel(app, default_locale=pages.LANGUAGES[0])
+    languages.set_up(app)
     queue.use(queue.connect(settings.redis_url))
     http.set_up(app, settings)
     pages.set_up(app)

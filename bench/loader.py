@@ -27,22 +27,38 @@ from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
-from affiliate.core.embedded.servers import create_database, running
+from affiliate.core.embedded.servers import create_database, drop_database, running
 from affiliate.core.migrate import upgrade
 from affiliate.programs.models import Program
 from bench.measuring import cpu_s
 from tracker.clicks import loader as loaders
 from tracker.clicks.database import libpq_url
+from tracker.clicks.devices import device_class
 from tracker.clicks.filters import agent_reason
+from tracker.clicks.floods import FloodLimits, FloodWatch
 from tracker.clicks.journal import FOLDER, SUFFIX
-from tracker.clicks.judging import Candidate, LinkFacts, candidates, judge, leave_marks
+from tracker.clicks.judging import (
+    QUARTER_MS,
+    Candidate,
+    LinkFacts,
+    candidates,
+    device_mark,
+    judge,
+    leave_marks,
+    salt_of,
+    slot_of,
+    visitor_mark,
+)
 from tracker.clicks.loader import Loader
+from tracker.clicks.marks import keep_tables
 from tracker.clicks.partitions import ensure_partitions
+from tracker.clicks.rebuild import days_of, rebuild
 from tracker.clicks.records import FLAG_KNOWN_VISITOR, encode, scan
-from tracker.clicks.rows import COPY_CLICKS, blocks, values_of
+from tracker.clicks.rows import BEGIN, COPY_CLICKS, END, in_parts, packed, values_of
 from tracker.clicks.tokens import NO_VISITOR, clicked_at_of, new_click_id
 
 LINKS_PER_AFFILIATE = 2
@@ -75,6 +91,35 @@ PEOPLE = """
     ANALYZE
 """
 LINKS = "SELECT id, program_id, enrollment_id FROM links ORDER BY md5(id::text)"
+# The n-th link has a n-th of the first one's clicks, as in `Traffic`; every visitor is new.
+FILL = """
+    INSERT INTO clicks (click_id, clicked_at, link_id, program_id, enrollment_id, visitor_id,
+        visitor_known, is_unique, reason, deep_link_refused, address_hash, agent, referrer, s1,
+        creative, device)
+    SELECT CAST(lpad(to_hex(ms), 12, '0') || '7' || substr(noise, 2, 3) || '8'
+                || substr(noise, 6, 15) AS uuid),
+           to_timestamp(ms / 1000.0), links.id, links.program_id, links.enrollment_id,
+           gen_random_uuid(), false, dropped >= 0.08, CASE WHEN dropped < 0.08 THEN 'bot' END,
+           false, CAST(noise AS uuid), (%(agents)s::text[])[agent],
+           CASE WHEN referred < 0.6
+                THEN 'https://blog' || CAST(referred * 5000 AS int) || '.example/post' ELSE '' END,
+           CASE WHEN said < 0.33 THEN 'campaign-' || CAST(said * 120 AS int) END,
+           CASE WHEN said > 0.9 THEN 'banner-' || CAST((said - 0.9) * 40 AS int) END,
+           (%(devices)s::text[])[agent]
+      FROM (SELECT %(begin_ms)s::bigint + n * %(step_ms)s AS ms, random() AS dropped,
+                   md5(random()::text || n) AS noise, random() AS referred, random() AS said,
+                   1 + floor(random() * cardinality(%(agents)s::text[]))::int AS agent,
+                   floor(exp(random() * ln(1 + cardinality(%(links)s::bigint[]))))::int AS place
+              FROM generate_series(0::bigint, %(rows)s::bigint - 1) AS n) AS drawn
+      JOIN unnest(%(links)s::bigint[]) WITH ORDINALITY AS ranked (link_id, place) USING (place)
+      JOIN links ON links.id = ranked.link_id
+     ORDER BY ms
+"""
+MARK_TABLES = r"SELECT tablename FROM pg_tables WHERE tablename LIKE 'clicks\_seen\_%'"
+REMEMBERED = """
+    SELECT link_id, visitor_id, address_hash, agent, clicked_at
+      FROM clicks TABLESAMPLE BERNOULLI (%(remembered_percent)s) WHERE reason IS NULL
+"""
 TABLE_SIZE = "SELECT count(*) FROM clicks"
 ROWS = """
     SELECT count(*), sum(hashtextextended(ROW(clicks.*)::text, 0)::numeric) FROM clicks
@@ -104,7 +149,24 @@ class Traffic:
         self._agents = list(_agents(self._chance))
         self._referrers = [f"https://blog{n}.example/{n * 7919:x}" for n in range(REFERRERS)]
         self._cookies: list[tuple[int, bytes, bytes, bytes]] = []
+        self._last: tuple[int, bytes, bytes, bytes] | None = None
         self._countries = countries
+
+    def links(self) -> list[int]:
+        """The links, the most clicked first."""
+        return list(self._links)
+
+    def agents(self) -> list[str]:
+        """The browsers among its visitors."""
+        return self._agents
+
+    def remember(self, link: int, visitor: bytes, address: bytes, agent: bytes) -> None:
+        """Somebody who may come back."""
+        self._last = (link, visitor, address, agent)
+        if len(self._cookies) < COOKIES_REMEMBERED:
+            self._cookies.append(self._last)
+        else:
+            self._cookies[self._chance.randrange(COOKIES_REMEMBERED)] = self._last
 
     def segment(self, clicks: int, begin_ms: int, end_ms: int) -> bytes:
         """A journal segment of so many clicks between two instants."""
@@ -120,19 +182,15 @@ class Traffic:
             # Somebody comes back, most often not at once.
             link, visitor, address, agent = chance.choice(self._cookies)
             flags = FLAG_KNOWN_VISITOR
-        elif kind < 0.18 and self._cookies:
+        elif kind < 0.18 and self._last:
             # A second click within seconds, before the cookie has arrived.
-            link, _, address, agent = self._cookies[-1]
+            link, _, address, agent = self._last
             visitor = chance.randbytes(16)
         else:
             visitor = chance.randbytes(16)
         reason = agent_reason(agent.decode())
         if reason is None and not flags:
-            if len(self._cookies) < COOKIES_REMEMBERED:
-                self._cookies.append((link, visitor, address, agent))
-            else:
-                place = chance.randrange(COOKIES_REMEMBERED)
-                self._cookies[place] = (link, visitor, address, agent)
+            self.remember(link, visitor, address, agent)
         texts = b"\0".join((agent, self._referrer(), b"", *self._sub_ids(), *self._said()))
         click_id = new_click_id(at_ms, chance.randbytes(10))
         return encode(click_id, link, visitor, address, reason, flags, texts)
@@ -207,21 +265,40 @@ class Side:
         return statistics.median(of(each) for each in self.rounds)
 
 
-class Bare:
-    """COPY and nothing else; judges beforehand, so that the rows are the loader's."""
+class Judge:
+    """Judges from memory what the loader judges from tables, so that the rows are the same."""
 
-    def __init__(self, url: str, facts: dict[int, LinkFacts], batch: int) -> None:
-        self._connection = psycopg.connect(libpq_url(url), autocommit=True)
+    def __init__(self, facts: dict[int, LinkFacts], batch: int) -> None:
         self._facts = facts
         self._batch = batch
         self._seen: dict[int, int] = {}
+        self._floods = FloodWatch(FloodLimits())
 
     def judged(self, segment: bytes) -> list[list[Candidate]]:
         """The segment's clicks with their verdicts, in batches."""
-        records = scan(segment, ended=True).records
-        clicks = candidates(records, self._facts)
-        judge(leave_marks(clicks), self._seen)
-        return [clicks[n : n + self._batch] for n in range(0, len(clicks), self._batch)]
+        clicks = candidates(scan(segment, ended=True).records, self._facts)
+        batches = [clicks[n : n + self._batch] for n in range(0, len(clicks), self._batch)]
+        for batch in batches:
+            self._floods.judge(batch)
+            self._floods.keep()
+            judge(leave_marks(batch), self._seen)
+        return batches
+
+    def remember(
+        self, link_id: int, visitor: bytes, address: bytes, agent: bytes, at_ms: int
+    ) -> None:
+        """A click that is in the table already."""
+        day = slot_of(self._facts[link_id].time_zone, at_ms // QUARTER_MS).day
+        salt = salt_of(link_id, day)
+        self._seen[device_mark(salt, address, agent)] = at_ms
+        self._seen[visitor_mark(salt, visitor)] = at_ms
+
+
+class Bare:
+    """COPY and nothing else."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(libpq_url(url), autocommit=True)
 
     def copy_blocks(self, batches: list[list[bytes]]) -> None:
         """Rows in COPY's binary format, made beforehand."""
@@ -266,69 +343,71 @@ def main() -> None:
 
 
 def _compare(server_url: str, postgres: int, folder: Path, arguments: argparse.Namespace) -> None:
+    for stage, filled in enumerate([0, *([arguments.filled] if arguments.filled else [])]):
+        stage_folder = folder / f"stage-{stage}"
+        (stage_folder / FOLDER).mkdir(parents=True)
+        _stage(server_url, postgres, stage_folder, filled, arguments)
+
+
+def _stage(
+    server_url: str, postgres: int, folder: Path, filled: int, arguments: argparse.Namespace
+) -> None:
+    """Three databases with so many rows each, and the rounds in them."""
     now = datetime.now(UTC)
-    urls = [create_database(server_url, f"bench_{name}") for name in ("bare", "rows", "loader")]
-    for url in urls:
-        facts = _make_world(url, arguments.affiliates, now)
-    bare, by_row = (Bare(url, facts, arguments.batch) for url in urls[:2])
-    measured = Bare(urls[2], facts, arguments.batch)
+    urls = [create_database(server_url, "bench_loader")]
+    traffic, facts = _make_world(urls[0], arguments, now)
+    # One day of the program, so that uniques are found among all that came before.
+    day_ms = int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+    judge_beside = Judge(facts, arguments.batch)
+    if filled:
+        _fill(urls[0], traffic, judge_beside, filled, day_ms, now)
+    urls += [create_database(server_url, f"bench_{n}", template="bench_loader") for n in range(2)]
+    measured, bare, by_row = (Bare(url) for url in urls)
     environment = {
         "KOPECK_MODE": "test",
-        "DATABASE_URL": urls[2],
+        "DATABASE_URL": urls[0],
         "REDIS_URL": "redis://127.0.0.1:1",
         "KOPECK_SECRET": "a-secret-for-the-benchmark-0123456789",
         "KOPECK_PUBLIC_URL": "http://127.0.0.1:8000",
-        "KOPECK_DATA_DIR": str(folder / "node"),
+        "KOPECK_DATA_DIR": str(folder),
         "KOPECK_LOG_LEVEL": "ERROR",
     }
     loader = Loader(Settings.from_environ(environment))
-    journal = folder / "node" / FOLDER
-    journal.mkdir(parents=True)
-    traffic = Traffic(list(facts), countries=arguments.countries)
-    # One day of the program, so that uniques are found among all that came before.
-    day_ms = int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
-    stages = [0, *([arguments.filled] if arguments.filled else [])]
-    number = 0
+    journal = folder / FOLDER
+    sides = [Side("bare COPY, write_row"), Side("bare COPY, rows made before"), Side("loader")]
+    begin_ms = day_ms + filled * 1000 // CLICKS_PER_S
     step_ms = arguments.clicks * 1000 // CLICKS_PER_S
-    for stage in stages:
-        while int(measured.fetch(TABLE_SIZE)[0]) < stage:
-            segment = traffic.segment(
-                arguments.clicks, day_ms + number * step_ms, day_ms + (number + 1) * step_ms
-            )
-            for side in (bare, by_row):
-                side.copy_blocks([list(blocks(batch)) for batch in side.judged(segment)])
-            number += 1
-            _segment_file(journal, number, segment)
-            loader.round()
-        sides = [Side("bare COPY, rows made before"), Side("bare COPY, write_row"), Side("loader")]
-        already = measured.fetch(TABLE_SIZE)[0]
-        for turn in range(arguments.rounds + 1):
-            segment = traffic.segment(
-                arguments.clicks, day_ms + number * step_ms, day_ms + (number + 1) * step_ms
-            )
-            number += 1
-            made = [list(blocks(batch)) for batch in bare.judged(segment)]
-            values = [[_values(click) for click in batch] for batch in by_row.judged(segment)]
-            _segment_file(journal, number, segment)
-            works: list[Callable[[], object]] = [
-                lambda made=made: bare.copy_blocks(made),  # type: ignore[misc]
-                lambda values=values: by_row.copy_rows(values),  # type: ignore[misc]
-                loader.round,
-            ]
-            for place in [(turn + n) % 3 for n in range(3)]:
-                found = _timed(works[place], arguments.clicks, postgres)
-                # The first turn warms caches and prepared statements and is not counted.
-                if turn:
-                    sides[place].rounds.append(found)
-            for path in (journal / "loaded").glob("*"):
-                path.unlink()
-        _print(sides, already, arguments)
-    _check(bare, measured)
-    for each in (bare, by_row, measured, loader):
+    for turn in range(arguments.rounds + 1):
+        segment = traffic.segment(arguments.clicks, begin_ms, begin_ms + step_ms)
+        begin_ms += step_ms
+        batches = judge_beside.judged(segment)
+        made = [[BEGIN, *map(packed, in_parts(batch)), END] for batch in batches]
+        values = [[_values(click) for click in batch] for batch in batches]
+        del batches
+        _segment_file(journal, turn, segment)
+        works: list[Callable[[], object]] = [
+            lambda values=values: by_row.copy_rows(values),  # type: ignore[misc]
+            lambda made=made: bare.copy_blocks(made),  # type: ignore[misc]
+            loader.round,
+        ]
+        for place in [(turn + n) % 3 for n in range(3)]:
+            found = _timed(works[place], arguments.clicks, postgres)
+            # The first turn warms caches and prepared statements and is not counted.
+            if turn:
+                sides[place].rounds.append(found)
+        for path in (journal / "loaded").glob("*"):
+            path.unlink()
+    _print(sides, filled, arguments)
+    _check((bare, by_row), measured)
+    for each in (measured, bare, by_row, loader):
         each.close()
+    for url in urls:
+        drop_database(url)
 
 
-def _make_world(url: str, affiliates: int, now: datetime) -> dict[int, LinkFacts]:
+def _make_world(
+    url: str, arguments: argparse.Namespace, now: datetime
+) -> tuple[Traffic, dict[int, LinkFacts]]:
     upgrade(url)
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with Session(engine) as session:
@@ -343,7 +422,11 @@ def _make_world(url: str, affiliates: int, now: datetime) -> dict[int, LinkFacts
         session.add(program)
         session.flush()
         ensure_partitions(session, now=now)
-        values = {"affiliates": affiliates, "program": program.id, "links": LINKS_PER_AFFILIATE}
+        values = {
+            "affiliates": arguments.affiliates,
+            "program": program.id,
+            "links": LINKS_PER_AFFILIATE,
+        }
         for statement in PEOPLE.split(";"):
             names = [name for name in values if f":{name}" in statement]
             session.execute(sa.text(statement), {name: values[name] for name in names})
@@ -353,7 +436,44 @@ def _make_world(url: str, affiliates: int, now: datetime) -> dict[int, LinkFacts
         }
         session.commit()
     engine.dispose()
-    return facts
+    return Traffic(list(facts), countries=arguments.countries), facts
+
+
+def _fill(
+    url: str, traffic: Traffic, judge_beside: Judge, rows: int, day_ms: int, now: datetime
+) -> None:
+    """Rows made inside PostgreSQL, with the marks and counters that the loader keeps of them.
+
+    Marks and counters come from the product itself: tables of marks are filled from rows
+    where they are made late, and counters are rebuilt where they differ.
+    """
+    agents = traffic.agents()
+    values = {
+        "rows": rows,
+        "begin_ms": day_ms,
+        "step_ms": 1000 // CLICKS_PER_S,
+        "links": traffic.links(),
+        "agents": agents,
+        "devices": [device_class(agent.encode()).value for agent in agents],
+        "remembered_percent": min(100, 100 * COOKIES_REMEMBERED / rows),
+    }
+    with psycopg.connect(libpq_url(url)) as connection:
+        connection.execute(FILL, values)
+        for (name,) in connection.execute(MARK_TABLES).fetchall():
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+        keep_tables(connection, now=now)
+        for day in days_of(connection)[0]:
+            rebuild(connection, day)
+        remembered = connection.execute(REMEMBERED, values)
+        for link_id, visitor, address, agent, clicked_at in remembered:
+            at_ms = round(clicked_at.timestamp() * 1000)
+            cookie = (link_id, visitor.bytes, address.bytes, agent.encode())
+            traffic.remember(*cookie)
+            judge_beside.remember(*cookie, at_ms)
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
 
 
 def _segment_file(journal: Path, number: int, segment: bytes) -> None:
@@ -392,10 +512,10 @@ def _print(sides: Sequence[Side], already: int, arguments: argparse.Namespace) -
         f"country {'known' if arguments.countries else 'unknown'}; medians of {arguments.rounds} "
         f"rounds; {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     )
-    base = sides[0].median(lambda each: each.rate)
+    rows, packs = (side.median(lambda each: each.rate) for side in sides[:2])
     print(
-        f"{'':30}{'rows/s':>10}{'spread':>20}{'ratio':>8}{'python µs':>11}{'postgres µs':>13}"
-        f"{'CPU ratio':>11}"
+        f"{'':30}{'rows/s':>10}{'spread':>20}{'/write_row':>12}{'/made':>8}{'python µs':>11}"
+        f"{'postgres µs':>13}{'CPU/write_row':>15}"
     )
     cost = [
         side.median(lambda each: (each.python_cpu_s + each.postgres_cpu_s) / each.rows)
@@ -406,22 +526,23 @@ def _print(sides: Sequence[Side], already: int, arguments: argparse.Namespace) -
         print(
             f"{side.name:30}{side.median(lambda each: each.rate):>10,.0f}"
             f"{f'{rates[0]:,.0f} … {rates[-1]:,.0f}':>20}"
-            f"{side.median(lambda each: each.rate) / base:>8.2f}"
+            f"{side.median(lambda each: each.rate) / rows:>12.2f}"
+            f"{side.median(lambda each: each.rate) / packs:>8.2f}"
             f"{side.median(lambda each: each.python_cpu_s / each.rows * 1e6):>11.1f}"
             f"{side.median(lambda each: each.postgres_cpu_s / each.rows * 1e6):>13.1f}"
-            f"{cost[0] / whole:>11.2f}"
+            f"{cost[0] / whole:>15.2f}"
         )
 
 
-def _check(bare: Bare, measured: Bare) -> None:
-    """The same rows on both sides, and counters that say what the rows say."""
-    if bare.fetch(ROWS) != measured.fetch(ROWS):
+def _check(bare: Sequence[Bare], measured: Bare) -> None:
+    """The same rows on all sides, and counters that say what the rows say."""
+    if len({side.fetch(ROWS) for side in (*bare, measured)}) != 1:
         raise SystemExit("the loader's rows are not those of the bare COPY")
     counted, recounted = measured.fetch(COUNTED), measured.fetch(RECOUNTED)
     if counted != recounted:
         raise SystemExit(f"the counters say {counted}, the rows {recounted}")
     print(
-        f"\nthe same {measured.fetch(TABLE_SIZE)[0]:,} rows on both sides; counters and rows agree"
+        f"\nthe same {measured.fetch(TABLE_SIZE)[0]:,} rows on all sides; counters and rows agree"
     )
 
 

@@ -16,6 +16,8 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
@@ -46,6 +48,12 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# A busy machine makes drawing slow; that says nothing about what is drawn.
+hypothesis_settings.register_profile(
+    "kopeck", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("kopeck")
 
 _numbers = itertools.count()
 

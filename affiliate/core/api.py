@@ -238,11 +238,15 @@ def answer(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A JSON answer as it is, without a schema's second pass over it."""
-    text = strict_json.dumps(body, DefaultJSONProvider.default)
-    response = Response(text, status=status, content_type="application/json")
+    response = Response(json_text(body), status=status, content_type="application/json")
     if headers:
         response.headers.extend(headers)
     return response
+
+
+def json_text(body: Mapping[str, Any]) -> bytes:
+    """A body as `answer` writes it."""
+    return strict_json.dumps(body, DefaultJSONProvider.default).encode()
 
 
 def set_up(app: Flask, settings: Settings) -> None:

@@ -30,7 +30,7 @@ REST_S_MAX = 30
 """A pooled connection that was not used for longer is asked before it is."""
 
 _CURSOR = "kopeck.cursor"
-_BEGIN = b"BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"
+_BEGIN = b"BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 _VALUE = re.compile(r"%\((\w+)\)s")
 
 NAMING = {
@@ -140,7 +140,7 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> list[An
     and transaction, and errors are SQLAlchemy's, so that callers need not know. Rows are
     tuples, moments have a zone; nothing is flushed before.
     """
-    text, names = _numbered(statement)
+    text, names = numbered(statement)
     connection, cursor = _cursor(session)
     try:
         return cursor.execute(text, [values[name] for name in names]).fetchall()
@@ -156,6 +156,10 @@ def begin_planned_once(session: Session) -> None:
     always does where the table has a year of monthly partitions: then a plan takes several
     times as long as the statement. Not for lists and sums, whose best plan depends on what
     was asked. It costs no round trip: a transaction must be begun by one anyway.
+
+    Nor is any table read from end to end where an index can be used. A plan that is made while
+    a table is small, and kept, would go on reading all of it when it has grown: in a new
+    installation every order read all orders before it, until autovacuum came by.
     """
     connection, cursor = _cursor(session)
     driver = cursor.connection
@@ -208,7 +212,7 @@ def _cursor(session: Session) -> tuple[sa.Connection, psycopg.RawCursor[Any]]:
 
 
 @cache
-def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
+def numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
     """PostgreSQL's own spelling ($1) and the names by number: psycopg reads none of it again.
 
     It would: what it remembers of a statement's text ends at 4,096 characters. As bytes,

@@ -11,6 +11,29 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
+class Phrase(str):
+    """An English sentence that remembers its pattern and the values in it.
+
+    A value may be a phrase again, or a tuple of sentences that follow each other.
+
+    Machines read it as the string that it is; a page says it in its reader's language
+    (`affiliate.core.pages.say`), which nobody could with the values already in it.
+    """
+
+    __slots__ = ("pattern", "values")
+    pattern: str
+    values: dict[str, object]
+
+    def __new__(cls, pattern: str, **values: object) -> Phrase:
+        shown = {
+            name: " ".join(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+        made = super().__new__(cls, pattern % shown if values else pattern)
+        made.pattern, made.values = pattern, values
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """What is wrong with one field: its path (``items.0.price.amount``), code, sentence."""

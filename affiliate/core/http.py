@@ -24,6 +24,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from affiliate.core.config import Settings
 from affiliate.core.errors import Malformed, Refusal, Unavailable
+from affiliate.core.pages import language, say
 
 MACHINE_PREFIXES = ("/api/", "/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 """Paths that are read by machines: errors there are problem documents, not pages."""
@@ -43,11 +44,12 @@ SECURITY_HEADERS = tuple(
     )
 )
 """On every answer that does not say it itself: name, name in lower case, value."""
+STRICT_TRANSPORT = ("Strict-Transport-Security", "max-age=31536000")
 FIELDS_MAX = 200
 """Names in one form or one address; the longest page of ours has some forty."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 BARE_PAGE = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>Kopeck</title>"
+    "<!doctype html><html lang={language}><meta charset=utf-8><title>Kopeck</title>"
     "<h1>{title}</h1><p>{detail}</p>"
 )
 
@@ -65,6 +67,10 @@ class FormsOnly(Refusal):
     code = "forms_only"
     status = 415
     title = "This page takes forms; programs call the API under /api/."
+
+
+class _OfFramework(Refusal):
+    """What the framework refuses: it speaks of servers and URLs, where a page speaks of pages."""
 
 
 def set_up(app: Flask, settings: Settings) -> None:
@@ -94,6 +100,15 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.register_error_handler(sa.exc.DataError, _database_refused_text)
     app.register_error_handler(UnicodeEncodeError, _database_refused_text)
     app.register_error_handler(Exception, _unexpected)
+
+
+def headers_for_machines(*, https: bool) -> tuple[tuple[str, str], ...]:
+    """What every answer carries besides its request id, for who answers without Flask."""
+    headers = [(name, value) for name, _, value in SECURITY_HEADERS]
+    headers.append(("Cache-Control", "no-store"))
+    if https:
+        headers.append(STRICT_TRANSPORT)
+    return tuple(headers)
 
 
 class _Cookies(SecureCookieSessionInterface):
@@ -164,7 +179,7 @@ def _finish(response: Response) -> Response:
         headers.add("Cache-Control", "no-store")
     settings: Settings = current_app.extensions["kopeck.settings"]
     if settings.https and "strict-transport-security" not in given:
-        headers.add("Strict-Transport-Security", "max-age=31536000")
+        headers.add(*STRICT_TRANSPORT)
     return response
 
 
@@ -219,14 +234,19 @@ def error_page(refusal: Refusal) -> Response:
         html = render_template(
             "errors/error.html",
             status=refusal.status,
-            title=refusal.title,
-            detail=refusal.detail,
-            errors=refusal.errors,
+            of_framework=isinstance(refusal, _OfFramework),
+            title=say(refusal.title),
+            detail=say(refusal.detail),
+            errors=[(error.field, say(error.message)) for error in refusal.errors],
             request_id=request_id,
         )
     except (sa.exc.SQLAlchemyError, OSError, SecurityError):
         # The page's frame reads who is signed in, from a database that may be away.
-        html = BARE_PAGE.format(title=escape(refusal.title), detail=escape(refusal.detail))
+        html = BARE_PAGE.format(
+            language=language(),
+            title=escape(say(refusal.title)),
+            detail=escape(say(refusal.detail)),
+        )
     return Response(html, refusal.status, headers=refusal.headers)
 
 
@@ -257,7 +277,7 @@ def _http_error(error: HTTPException) -> Response:
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
 
-    class Http(Refusal):
+    class Http(_OfFramework):
         code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
         title = HTTPStatus(status).phrase
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import lcm
 
 from affiliate.core.currencies import EXPONENTS
 
@@ -19,6 +20,7 @@ PPM = 1_000_000
 MAJOR_UNITS_MAX = 10**12
 """The largest amount that is accepted from outside, in major units."""
 _DECIMAL = re.compile(r"(?a:[0-9]{1,13})(?:\.(?a:[0-9]{1,6}))?")
+_FINE_DECIMAL = re.compile(r"(?a:[0-9]{1,13})(?:\.(?a:[0-9]{1,40}))?")
 
 
 class MoneyError(ValueError):
@@ -26,6 +28,7 @@ class MoneyError(ValueError):
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
+        self.message = message
         super().__init__(message)
 
 
@@ -82,6 +85,24 @@ class Money:
             raise MoneyError(
                 "too_many_digits", f"{currency} has {digits} digits after the point, not more."
             )
+        return cls._of_digits(whole, fraction, currency)
+
+    @classmethod
+    def parse_fine(cls, text: str, currency: str) -> Money:
+        """Read a price that may lie below the smallest unit, such as that of one click.
+
+        As strict as `parse`, but with up to six digits after the point in every currency.
+        """
+        exponent(currency)
+        if not isinstance(text, str) or not _FINE_DECIMAL.fullmatch(text):
+            raise MoneyError("not_a_decimal", 'Write the amount as a decimal string: "0.0125".')
+        whole, _, fraction = text.partition(".")
+        if len(fraction) > 6:
+            raise MoneyError("too_many_digits", "At most six digits after the point.")
+        return cls._of_digits(whole, fraction, currency)
+
+    @classmethod
+    def _of_digits(cls, whole: str, fraction: str, currency: str) -> Money:
         micros = int(whole) * MICROS + int(fraction.ljust(6, "0"))
         if micros > MAJOR_UNITS_MAX * MICROS:
             raise MoneyError("too_large", "The amount is above 1,000,000,000,000.")
@@ -152,13 +173,16 @@ class Money:
         """
         if len(weights) == 1 and weights[0] > 0:
             return (self,)
-        total = sum(weights, Fraction(0))
-        if total <= 0 or any(weight < 0 for weight in weights):
+        # Over one denominator the weights are whole numbers, and so are the remainders.
+        scale = lcm(*(weight.denominator for weight in weights))
+        shares = [weight.numerator * (scale // weight.denominator) for weight in weights]
+        whole = sum(shares)
+        if whole <= 0 or any(share < 0 for share in shares):
             raise ValueError("weights must be non-negative and sum to more than zero")
-        exact = [Fraction(self.micros) * weight / total for weight in weights]
-        parts = [part.numerator // part.denominator for part in exact]
+        divided = [divmod(self.micros * share, whole) for share in shares]
+        parts = [part for part, _ in divided]
         left = self.micros - sum(parts)
-        by_remainder = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
+        by_remainder = sorted(range(len(parts)), key=lambda i: (-divided[i][1], i))
         for i in by_remainder[:left]:
             parts[i] += 1
         return tuple(Money(part, self.currency) for part in parts)
@@ -175,7 +199,9 @@ def _decimal(micros: int, currency: str) -> str:
 
 def total(amounts: Iterable[Money], currency: str) -> Money:
     """The sum, zero of `currency` when there is none; another currency raises."""
-    result = Money.zero(currency)
+    micros = 0
     for amount in amounts:
-        result += amount
-    return result
+        if amount.currency != currency:
+            raise CurrencyMismatch(f"{currency} and {amount.currency} in one operation")
+        micros += amount.micros
+    return Money(micros, currency)

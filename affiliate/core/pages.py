@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from babel.dates import format_datetime, format_timedelta
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 from flask import Flask, g
-from flask_babel import get_locale
+from flask_babel import get_locale, gettext
 
-from affiliate.core.money import MICROS, Money, exponent
+from affiliate.core.errors import Phrase
+from affiliate.core.money import MICROS, PPM, Money, exponent
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
-LANGUAGES = ("en",)
-"""Languages with a catalogue; the first is the default."""
 
 
 def set_up(app: Flask) -> None:
@@ -26,6 +26,29 @@ def set_up(app: Flask) -> None:
     app.jinja_env.filters["day"] = day
     app.jinja_env.filters["duration"] = duration
     app.jinja_env.filters["percent"] = percent
+    app.jinja_env.filters["say"] = say
+    app.jinja_env.globals["language"] = language
+
+
+def language() -> str:
+    """The code of the language that is being written: for `lang` of a page or letter."""
+    return str(get_locale() or "en")
+
+
+def say(text: str) -> str:
+    """A sentence of a refusal, which stands in the code in English, in the reader's language."""
+    if isinstance(text, Phrase):
+        values = {name: _said(value) for name, value in text.values.items()}
+        return str(gettext(text.pattern, **values))
+    return str(gettext(text))
+
+
+def _said(value: object) -> object:
+    if isinstance(value, Money):
+        return money(value)
+    if isinstance(value, tuple):
+        return " ".join(say(each) for each in value if each)
+    return say(value) if isinstance(value, Phrase) else value
 
 
 def money(value: Money) -> str:
@@ -40,18 +63,23 @@ def money(value: Money) -> str:
 
 
 def percent(rate_ppm: int) -> str:
-    """`10%` for 100,000 parts per million."""
-    number = format_decimal(Decimal(rate_ppm) / 10_000, format="#,##0.####", locale=get_locale())
-    return f"{number}%"
+    """`10%` for 100,000 parts per million; in Russian `10 %`."""
+    return percentage(Decimal(rate_ppm) / PPM, digits=".####")
 
 
-def moment(value: datetime | None) -> str:
-    """Date and time in the reader's zone, to the minute."""
+def percentage(share: Decimal, *, digits: str) -> str:
+    """A share of one, with the sign where the language has it; `digits` as in `.0#`."""
+    locale = get_locale() or Locale("en")
+    shape = str(locale.percent_formats[None].pattern).replace("0", f"0{digits}", 1)
+    return str(format_percent(share, format=shape, locale=locale))
+
+
+def moment(value: datetime | None, zone: str = "") -> str:
+    """Date and time in the reader's zone, or in the one that a letter names, to the minute."""
     if value is None:
         return ""
-    return format_datetime(
-        value.astimezone(reader_zone()), "d MMM yyyy, HH:mm", locale=get_locale()
-    )
+    shown = value.astimezone(ZoneInfo(zone) if zone else reader_zone())
+    return format_datetime(shown, "d MMM yyyy, HH:mm", locale=get_locale())
 
 
 def day(value: datetime | None) -> str:

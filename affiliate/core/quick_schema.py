@@ -8,6 +8,7 @@ leaves to `Schema.load`, which then says everything that is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load
@@ -47,7 +48,7 @@ class QuickSchema(Schema):
 
     def read(self, document: Any, unknown: Any) -> Any:
         """The value of a document that is right; a ValidationError that says nothing else."""
-        if not isinstance(document, Mapping):
+        if type(document) is not dict and not isinstance(document, Mapping):
             raise _WRONG
         values: dict[str, Any] = {}
         known = 0
@@ -109,5 +110,4 @@ def _value_of(field: fields.Field[Any]) -> Read:
             return [each(item) for item in value]
 
         return items
-    name, deserialize = field.name, field._deserialize
-    return lambda value: deserialize(value, name, None)
+    return partial(field._deserialize, attr=field.name, data=None)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound
+from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound, Phrase
 from affiliate.core.ids import is_short_code, short_code
 from affiliate.links import rules
 from affiliate.links.destinations import deep_link
@@ -115,7 +115,9 @@ def checked_destination(program: Program, destination: str | None) -> str:
     found = deep_link(destination.strip(), program.allowed_sites, plain_loopback=plain)
     if found is None:
         sites = ", ".join(site.lstrip(".") for site in program.allowed_sites)
-        message = f"Links of this program lead to pages of {sites}, over https."
+        message = Phrase(
+            "Links of this program lead to pages of %(sites)s, over https.", sites=sites
+        )
         raise DestinationRefused(
             message, errors=[FieldError("destination", "destination_refused", message)]
         )

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
-from affiliate.core.errors import FieldError, Invalid
+from affiliate.core.errors import FieldError, Invalid, Phrase
 
 SUB_IDS: Final = ("s1", "s2", "s3", "s4", "s5")
 SUB_ID_CHARS_MAX: Final = 100
@@ -82,8 +82,12 @@ def vanity_code(text: str) -> str:
         raise Invalid.field(
             "code",
             "code_shape",
-            f"A code has {VANITY_CHARS_MIN} to {VANITY_CHARS_MAX} letters a-z, digits, "
-            "hyphens or underscores, and begins with a letter or digit.",
+            Phrase(
+                "A code has %(least)s to %(most)s letters a-z, digits, hyphens or underscores, "
+                "and begins with a letter or digit.",
+                least=VANITY_CHARS_MIN,
+                most=VANITY_CHARS_MAX,
+            ),
         )
     if code.lower() in RESERVED:
         raise Invalid.field("code", "code_reserved", "This word is kept for the program itself.")
@@ -95,7 +99,9 @@ def link_name(text: str) -> str:
     name = " ".join(text.split())
     if len(name) > NAME_CHARS_MAX or unprintable(name):
         raise Invalid.field(
-            "name", "name_shape", f"A name has at most {NAME_CHARS_MAX} visible characters."
+            "name",
+            "name_shape",
+            Phrase("A name has at most %(most)s visible characters.", most=NAME_CHARS_MAX),
         )
     return name
 
@@ -119,7 +125,9 @@ def sub_id_values(given: Mapping[str, str | None]) -> dict[str, str | None]:
                 FieldError(
                     f"sub_ids.{name}",
                     "sub_id_shape",
-                    f"A sub-id has at most {SUB_ID_CHARS_MAX} visible characters.",
+                    Phrase(
+                        "A sub-id has at most %(most)s visible characters.", most=SUB_ID_CHARS_MAX
+                    ),
                 )
             )
         values[name] = value
@@ -136,8 +144,12 @@ def coupon_code(text: str) -> str:
         raise Invalid.field(
             "code",
             "coupon_shape",
-            f"A coupon has {COUPON_CHARS_MIN} to {COUPON_CHARS_MAX} letters A-Z, digits, "
-            "points, hyphens or underscores.",
+            Phrase(
+                "A coupon has %(least)s to %(most)s letters A-Z, digits, points, hyphens or "
+                "underscores.",
+                least=COUPON_CHARS_MIN,
+                most=COUPON_CHARS_MAX,
+            ),
         )
     return code
 

@@ -375,11 +375,11 @@ def _unauthenticated(refusal: Unauthenticated) -> Response:
     if wants_problem():
         return answer(refusal)
     page = "/confirm-password" if isinstance(refusal, PasswordNeeded) else "/sign-in"
-    back = request.full_path.rstrip("?") if request.method == "GET" else _page_before()
+    back = request.full_path.rstrip("?") if request.method == "GET" else page_before()
     return redirect(f"{page}?{urlencode({'next': back})}" if back else page, 303)  # type: ignore[return-value]
 
 
-def _page_before() -> str:
+def page_before() -> str:
     """Where a refused form stood: the referrer's path, if it is our own."""
     own = request.host_url
     referrer = request.referrer or ""

@@ -139,6 +139,12 @@ def change_profile(
     session.flush()
 
 
+def choose_language(session: Session, *, user_id: int, locale: str) -> None:
+    """The language of pages and letters, by the switch at the foot of a page."""
+    _lock(session, user_id).locale = locale
+    session.flush()
+
+
 def _set_password(
     session: Session, user: User, password: str, *, action: str, now: datetime
 ) -> None:

@@ -13,14 +13,14 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.db import rows
-from affiliate.core.errors import Invalid, NotFound, Unauthenticated
+from affiliate.core.errors import Invalid, NotFound, Phrase, Unauthenticated
 from affiliate.people.models import ApiKey
 
 SCOPES = (
@@ -95,7 +95,7 @@ def create_key(
         raise Invalid.field(
             "scopes",
             "unknown_scope" if unknown else "missing",
-            f"Name at least one of: {', '.join(SCOPES)}.",
+            Phrase("Name at least one of: %(scopes)s.", scopes=", ".join(SCOPES)),
         )
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(
@@ -154,32 +154,55 @@ def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKe
     ).all()
 
 
-_BY_PREFIX: Final = """
-    SELECT id, program_id, secret_hash, scopes, revoked_at, expires_at, last_used_at
-    FROM api_keys WHERE prefix = %(prefix)s
-"""
+KEY: Final = (
+    "k.id, k.program_id, k.secret_hash, k.scopes, k.revoked_at, k.expires_at, k.last_used_at"
+)
+"""What `identity_of` judges, of the key `k` whose prefix was sent."""
+KEY_COLUMNS: Final = 7
+_BY_PREFIX: Final = f"SELECT {KEY} FROM api_keys k WHERE k.prefix = %(prefix)s"  # noqa: S608
 
 
-def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiKeyIdentity:
-    """The key behind an Authorization header; KeyRefused for anything else.
+@dataclass(frozen=True, slots=True)
+class SentKey:
+    """A key as it was sent: its prefix, and the hash of its secret."""
+
+    prefix: str
+    secret_hash: bytes
+
+
+def sent_key(authorization: str) -> SentKey | None:
+    """What an Authorization header says; None where that cannot be a key."""
+    scheme, _, credentials = authorization.partition(" ")
+    shape = _SHAPE.fullmatch(credentials.strip())
+    if scheme.lower() != "bearer" or shape is None:
+        return None
+    prefix, secret = shape.groups()
+    return SentKey(prefix, _hash(secret))
+
+
+def identity_of(sent: SentKey, row: Sequence[Any] | None, *, now: datetime) -> ApiKeyIdentity:
+    """The key that was sent, by the row of KEY under its prefix; KeyRefused for anything else.
 
     An unknown prefix costs the same comparison as a known one, so that the time of the
     answer does not tell which prefixes exist.
     """
-    scheme, _, credentials = authorization.partition(" ")
-    shape = _SHAPE.fullmatch(credentials.strip())
-    if scheme.lower() != "bearer" or shape is None:
+    stored = row[2] if row else _NOBODYS_HASH
+    matches = hmac.compare_digest(stored, sent.secret_hash)
+    if not row or not matches:
         raise KeyRefused
-    prefix, secret = shape.groups()
-    found = rows(session, _BY_PREFIX, {"prefix": prefix})
-    stored = found[0][2] if found else _NOBODYS_HASH
-    matches = hmac.compare_digest(stored, _hash(secret))
-    if not found or not matches:
-        raise KeyRefused
-    id_, program_id, _, scopes, revoked_at, expires_at, last_used_at = found[0]
+    id_, program_id, _, scopes, revoked_at, expires_at, last_used_at = row
     if revoked_at is not None or (expires_at is not None and expires_at <= now):
         raise KeyRefused
-    return ApiKeyIdentity(id_, program_id, prefix, frozenset(scopes), last_used_at)
+    return ApiKeyIdentity(id_, program_id, sent.prefix, frozenset(scopes), last_used_at)
+
+
+def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiKeyIdentity:
+    """The key behind an Authorization header; KeyRefused for anything else."""
+    sent = sent_key(authorization)
+    if sent is None:
+        raise KeyRefused
+    found = rows(session, _BY_PREFIX, {"prefix": sent.prefix})
+    return identity_of(sent, found[0] if found else None, now=now)
 
 
 def use_is_news(identity: ApiKeyIdentity, *, now: datetime) -> bool:

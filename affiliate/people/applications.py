@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from affiliate.core.errors import FieldError, Invalid
+from affiliate.core.errors import FieldError, Invalid, Phrase
 
 TEXT_CHARS_MIN: Final = 10
 TEXT_CHARS_MAX: Final = 2_000
@@ -55,11 +55,18 @@ class Answers:
         if not self.channels:
             errors.append(FieldError("channels", "required", "Choose at least one."))
         if not TEXT_CHARS_MIN <= len(self.how.strip()) <= TEXT_CHARS_MAX:
-            message = f"{TEXT_CHARS_MIN} to {TEXT_CHARS_MAX} characters, please."
+            message = Phrase(
+                "%(least)s to %(most)s characters, please.",
+                least=TEXT_CHARS_MIN,
+                most=TEXT_CHARS_MAX,
+            )
             errors.append(FieldError("how", "length", message))
         if self.site and not _is_site(self.site):
-            message = "A web address that begins with https:// or http://."
-            errors.append(FieldError("site", "not_an_address", message))
+            errors.append(
+                FieldError(
+                    "site", "not_an_address", "A web address that begins with https:// or http://."
+                )
+            )
         if errors:
             raise Invalid("Some answers are missing.", errors=errors)
 

@@ -1,4 +1,4 @@
-"""Verbs of enrollments: apply, approve, reject, suspend, reinstate.
+"""Verbs of enrollments: apply, approve, reject, suspend, reinstate, close.
 
 Mails go through the outbox in the same transaction; reasons are shown to the affiliate.
 """
@@ -13,16 +13,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit, outbox
-from affiliate.core.errors import Conflict, Invalid, NotFound
+from affiliate.core.errors import Conflict, Invalid, NotFound, Phrase
 from affiliate.people import recruiters
 from affiliate.people.applications import NAME_CHARS_MAX, Answers
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.people.rules import Status, Step, next_status
+from affiliate.programs import answers as rule_answers
 from affiliate.programs.models import Program
 
 REAPPLY_AFTER: Final = timedelta(days=30)
 """A rejected affiliate may apply again after this long."""
 REASON_CHARS_MAX: Final = 1_000
+CLOSE_ROWS_MAX: Final = 500
+"""Of one run; the next one goes on."""
 
 
 class ProgramClosed(Conflict):
@@ -93,6 +96,9 @@ def apply(
         now=now,
         new={"recruiter": enrollment.recruiter_id},
     )
+    rule_answers.agreed_at_application(
+        session, enrollment=enrollment, number=answers.rule_version, by=user_id, now=now
+    )
     if program.auto_approve and user.confirmed_at is not None:
         return approve(session, enrollment_id=enrollment.id, by=None, now=now)
     _mail(session, user, program, "application_received", now=now)
@@ -129,6 +135,8 @@ def approve(session: Session, *, enrollment_id: int, by: int | None, now: dateti
     if user.confirmed_at is None:
         raise AddressNotVerified
     _step(session, enrollment, Step.APPROVE, by=by, now=now, reason=None)
+    enrollment.approved_at = now
+    session.flush()
     program = session.get_one(Program, enrollment.program_id)
     _mail(session, user, program, "application_approved", now=now)
     return enrollment
@@ -167,6 +175,31 @@ def reinstate(session: Session, *, enrollment_id: int, by: int | None, now: date
     program = session.get_one(Program, enrollment.program_id)
     _mail(session, _user_of(session, enrollment), program, "enrollment_reinstated", now=now)
     return enrollment
+
+
+def close_due(session: Session, *, now: datetime) -> int:
+    """Close the enrollments of those who declined new rules and whose notice period is over.
+
+    An order's own instant decides already whether it is credited; this tells the affiliate
+    and stops their links. Returns how many.
+    """
+    due = (
+        sa.select(Enrollment.id)
+        .where(
+            Enrollment.closes_at <= now,
+            Enrollment.status.in_((Status.ACTIVE, Status.SUSPENDED)),
+        )
+        .order_by(Enrollment.id)
+        .limit(CLOSE_ROWS_MAX)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    ids = list(session.scalars(due))
+    for enrollment_id in ids:
+        enrollment = session.get_one(Enrollment, enrollment_id, populate_existing=True)
+        _step(session, enrollment, Step.CLOSE, by=None, now=now, reason=None)
+        program = session.get_one(Program, enrollment.program_id)
+        _mail(session, _user_of(session, enrollment), program, "enrollment_closed", now=now)
+    return len(ids)
 
 
 def set_recruiter(
@@ -213,7 +246,9 @@ def _affiliate_of(session: Session, user_id: int, *, name: str, website: str, no
     """The person's affiliate row, made at their first application to any program."""
     name = " ".join(name.split())
     if not 1 <= len(name) <= NAME_CHARS_MAX or not name.isprintable():
-        raise Invalid.field("name", "length", f"A name has 1 to {NAME_CHARS_MAX} characters.")
+        raise Invalid.field(
+            "name", "length", Phrase("A name has 1 to %(most)s characters.", most=NAME_CHARS_MAX)
+        )
     made = insert(Affiliate).values(user_id=user_id, name=name, website=website, created_at=now)
     session.execute(made.on_conflict_do_nothing(index_elements=["user_id"]))
     return session.execute(sa.select(Affiliate.id).where(Affiliate.user_id == user_id)).scalar_one()
@@ -318,7 +353,9 @@ def _reason(text: str) -> str:
     text = text.strip()
     if not 1 <= len(text) <= REASON_CHARS_MAX:
         raise Invalid.field(
-            "reason", "length", f"Give the reason, in at most {REASON_CHARS_MAX} characters."
+            "reason",
+            "length",
+            Phrase("Give the reason, in at most %(most)s characters.", most=REASON_CHARS_MAX),
         )
     return text
 

@@ -17,6 +17,7 @@ from wtforms import (
 from wtforms.validators import InputRequired, Length
 
 from affiliate.core.errors import Refusal
+from affiliate.core.pages import say
 from affiliate.people import api_keys, passwords, users
 
 _NEW_PASSWORD = {"autocomplete": "new-password", "minlength": passwords.CHARS_MIN}
@@ -33,11 +34,11 @@ class Form(FlaskForm):  # type: ignore[misc]
         """Put each error beside its field; what belongs to none goes above the form."""
         for error in refusal.errors:
             if error.field in self:
-                self[error.field].errors = [*self[error.field].errors, error.message]
+                self[error.field].errors = [*self[error.field].errors, say(error.message)]
             else:
-                self.form_errors.append(error.message)
+                self.form_errors.append(say(error.message))
         if not refusal.errors:
-            self.form_errors.append(refusal.detail)
+            self.form_errors.append(say(refusal.detail))
 
 
 class SignInForm(Form):

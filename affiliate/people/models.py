@@ -156,6 +156,11 @@ class Enrollment(Model):
         ),
         sa.Index("ix_enrollments_affiliate_id", "affiliate_id"),
         sa.Index("ix_enrollments_recruiter_id", "recruiter_id"),
+        sa.Index(
+            "ix_enrollments_closes_at",
+            "closes_at",
+            postgresql_where=sa.text("closes_at IS NOT NULL AND status <> 'closed'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -173,6 +178,11 @@ class Enrollment(Model):
     decided_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
     decision_reason: Mapped[str | None]
     """Shown to the affiliate."""
+    approved_at: Mapped[datetime | None]
+    """When they were first let in. Rules of before are theirs without having been announced
+    to them; later ones are announced."""
+    closes_at: Mapped[datetime | None]
+    """Set by declining new rules: an order placed then or later is not credited to them."""
 
 
 class ApiKey(Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
@@ -54,6 +54,7 @@ DESKS = (
             Entry(_l("Affiliates"), "/manage/affiliates", "users"),
             Entry(_l("Statistics"), "/manage/statistics", "chart-bar"),
             Entry(_l("Orders"), "/manage/orders", "shopping-cart"),
+            Entry(_l("Claims"), "/manage/claims", "message-circle"),
             Entry(_l("Rules"), "/manage/rules", "scale"),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
             Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS),
@@ -111,6 +112,14 @@ def desk_of(path: str, roles: frozenset[Role]) -> Desk | None:
     return next((desk for desk in mine if desk.path == home), None)
 
 
+COUNTS: Final = "kopeck.navigation_counts"
+
+
+def count(app: Flask, path: str, asked: Callable[[], tuple[int, bool]]) -> None:
+    """Show a number beside an entry: how many wait there, and whether one waits too long."""
+    app.extensions.setdefault(COUNTS, {})[path] = asked
+
+
 def set_up(app: Flask) -> None:
     """Give every template its menus."""
     app.context_processor(_menus)
@@ -132,7 +141,10 @@ def _menus() -> dict[str, Any]:
     exists = _existing()
     desk = desk_of(request.path, roles)
     if desk is not None:
-        menus["nav"] = _entries(desk, roles, exists)
+        try:
+            menus["nav"] = _entries(desk, roles, exists)
+        except sa.exc.SQLAlchemyError as error:
+            log.warning("navigation.uncounted", error=type(error).__name__)
     menus["desks"] = [
         {"label": d.label, "url": d.path, "icon": d.icon, "active": d is desk}
         for d in DESKS
@@ -153,8 +165,16 @@ def _entries(desk: Desk, roles: frozenset[Role], exists: Callable[[str], bool]) 
     ]
     fitting = [e.path for e in shown if (request.path + "/").startswith(e.path + "/")]
     active = max(fitting, key=len, default="")
+    counts = current_app.extensions.get(COUNTS, {})
     return [
-        {"label": e.label, "url": e.path, "icon": e.icon, "active": e.path == active} for e in shown
+        {
+            "label": e.label,
+            "url": e.path,
+            "icon": e.icon,
+            "active": e.path == active,
+            "count": counts[e.path]() if e.path in counts else None,
+        }
+        for e in shown
     ]
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from affiliate.core.errors import Invalid
+from affiliate.core.errors import Invalid, Phrase
 
 CHARS_MIN = 10
 CHARS_MAX = 200
@@ -26,9 +26,13 @@ def check_rules(password: str, *, email: str, field: str = "password") -> None:
     plain = _normal(password)
     local_part = email.partition("@")[0].lower()
     if len(plain) < CHARS_MIN:
-        raise Invalid.field(field, "too_short", f"Use at least {CHARS_MIN} characters.")
+        raise Invalid.field(
+            field, "too_short", Phrase("Use at least %(least)s characters.", least=CHARS_MIN)
+        )
     if len(plain) > CHARS_MAX:
-        raise Invalid.field(field, "too_long", f"Use at most {CHARS_MAX} characters.")
+        raise Invalid.field(
+            field, "too_long", Phrase("Use at most %(most)s characters.", most=CHARS_MAX)
+        )
     if plain.lower() in (email.lower(), local_part):
         raise Invalid.field(field, "is_email", "The password cannot be your address.")
     if len(set(plain)) < DIFFERENT_CHARS_MIN:

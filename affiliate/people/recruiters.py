@@ -8,10 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from affiliate.core import audit
+from affiliate.core.audit import AuditEntry
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.people.models import Enrollment
 from affiliate.people.rules import Status
 from affiliate.programs.models import Program
+
+CHANGED = "enrollment.set_recruiter"
+"""As the audit log names a change of the tree."""
 
 
 class RecruiterRefused(Invalid):
@@ -66,7 +70,7 @@ def set_recruiter(
     audit.record(
         session,
         actor=audit.by_user(by),
-        action="enrollment.set_recruiter",
+        action=CHANGED,
         subject=f"enrollment:{enrollment_id}",
         scope=program_id,
         old={"recruiter": old},
@@ -86,6 +90,35 @@ def require_recruiter(session: Session, *, program_id: int, recruiter_id: int) -
     )
     if session.scalar(found) is None:
         raise RecruiterRefused("A recruiter is an active affiliate of the same program.")
+
+
+def recruiter_at(session: Session, *, enrollment_id: int, at: datetime) -> int | None:
+    """Who had recruited an enrollment at an instant, if they are active today.
+
+    Each change of the tree is in the audit log with the one before; what the first change
+    after the instant took away is who it was then.
+    """
+    changed = session.scalar(
+        sa.select(AuditEntry.old)
+        .where(
+            AuditEntry.subject == f"enrollment:{enrollment_id}",
+            AuditEntry.action == CHANGED,
+            AuditEntry.at > at,
+        )
+        .order_by(AuditEntry.id)
+        .limit(1)
+    )
+    if changed is not None:
+        recruiter_id = changed["recruiter"]
+    else:
+        recruiter_id = session.scalar(
+            sa.select(Enrollment.recruiter_id).where(Enrollment.id == enrollment_id)
+        )
+    return session.scalar(
+        sa.select(Enrollment.id).where(
+            Enrollment.id == recruiter_id, Enrollment.status == Status.ACTIVE
+        )
+    )
 
 
 def line_above(session: Session, enrollment_id: int) -> list[int]:

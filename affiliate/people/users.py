@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit, clock, outbox
-from affiliate.core.errors import Conflict, Forbidden, Invalid, NotFound, Refusal
+from affiliate.core.errors import Conflict, Forbidden, Invalid, NotFound, Phrase, Refusal
 from affiliate.people import enrollments, mail_links, passwords, sessions
 from affiliate.people.mail_links import Purpose
 from affiliate.people.models import Grant, User
@@ -363,7 +363,9 @@ def _keep_an_owner(session: Session, *, without: int) -> None:
 def check_role(role: str, program_id: int | None) -> None:
     """Raise Invalid for a role that is none, or does not go with that program."""
     if role not in STAFF_ROLES:
-        raise Invalid.field("role", "unknown_role", f"One of: {', '.join(STAFF_ROLES)}.")
+        raise Invalid.field(
+            "role", "unknown_role", Phrase("One of: %(roles)s.", roles=", ".join(STAFF_ROLES))
+        )
     if (role == "owner") != (program_id is None):
         raise Invalid.field(
             "program", "program_and_role", "An owner has all programs; other roles need one."

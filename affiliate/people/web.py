@@ -7,7 +7,7 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
-from affiliate.core import clock, pages
+from affiliate.core import clock, languages
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Refusal
@@ -16,6 +16,7 @@ from affiliate.people import (
     account,
     agents,
     invitations,
+    language,
     limits,
     mail_links,
     staff_web,
@@ -37,7 +38,6 @@ from affiliate.people.mail_links import Purpose
 from affiliate.people.sessions import SignIn
 
 Answer = str | Response | tuple[str, int]
-LANGUAGE_NAMES = {"en": "English", "ru": "Русский"}
 
 blueprint = Blueprint("people", __name__)
 
@@ -46,6 +46,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages of people, staff and keys."""
     app.register_blueprint(blueprint)
     app.register_blueprint(staff_web.blueprint)
+    language.set_up(app)
 
 
 @blueprint.get("/profile")
@@ -224,7 +225,7 @@ def _done(message: str) -> Response:
 def _profile_form() -> ProfileForm:
     user = _found().user
     form = ProfileForm(name=user.name, locale=user.locale, time_zone=user.time_zone)
-    form.locale.choices = [(code, LANGUAGE_NAMES.get(code, code)) for code in pages.LANGUAGES]
+    form.locale.choices = list(languages.NAMES.items())
     return form
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound
+from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound, Phrase
 from affiliate.core.money import MoneyError, exponent
 from affiliate.links.destinations import LOOPBACK, ascii_host, deep_link
 from affiliate.programs import rule_versions
@@ -22,6 +22,9 @@ from affiliate.programs.models import Program
 
 NOTICE_DAYS_MIN: Final = 7
 """A program that closes goes on crediting for at least this long (docs/rules.md, "Closing")."""
+NOTICE_DAYS_DEFAULT: Final = 7
+"""How long new rules are announced ahead; at least a day, at most 90."""
+RULES_NOTICE_DAYS: Final = range(1, 91)
 NAME_CHARS_MAX: Final = 80
 SUMMARY_CHARS_MAX: Final = 400
 SITES_MAX: Final = 50
@@ -37,6 +40,7 @@ CHANGEABLE: Final = frozenset(
         "payout_hour",
         "time_zone",
         "contact_email",
+        "notice_days",
     )
 )
 """Currency and slug stay: balances are in the one, addresses of pages are built on the other."""
@@ -74,6 +78,7 @@ def create_program(
     auto_approve: bool = False,
     summary: str = "",
     contact_email: str = "",
+    notice_days: int = NOTICE_DAYS_DEFAULT,
     plain_loopback: bool = False,
 ) -> Program:
     """Create a program together with version 1 of its rules, in force from `now`.
@@ -93,12 +98,13 @@ def create_program(
         "payout_hour": payout_hour,
         "time_zone": time_zone,
         "contact_email": contact_email,
+        "notice_days": notice_days,
     }
     errors = [] if _SLUG.fullmatch(slug) else [_error("slug", "Small letters, digits, hyphens.")]
     try:
         exponent(currency)
     except MoneyError as error:
-        errors.append(FieldError("currency", error.code, str(error)))
+        errors.append(FieldError("currency", error.code, error.message))
     values = _checked(values, plain_loopback=plain_loopback, errors=errors)
     made = (
         insert(Program)
@@ -155,7 +161,9 @@ def close_program(
         raise AlreadyClosing
     if notice < timedelta(days=NOTICE_DAYS_MIN):
         raise Invalid.field(
-            "notice", "too_short", f"Affiliates are told at least {NOTICE_DAYS_MIN} days ahead."
+            "notice",
+            "too_short",
+            Phrase("Affiliates are told at least %(days)s days ahead.", days=NOTICE_DAYS_MIN),
         )
     program.status, program.closes_at = "closing", now + notice
     session.flush()
@@ -204,13 +212,17 @@ def _checked(
     """Every setting judged, all that is wrong told at once; sites in lower case and ASCII."""
     errors = list(errors)
     if not 1 <= len(values["name"].strip()) <= NAME_CHARS_MAX:
-        errors.append(_error("name", f"1 to {NAME_CHARS_MAX} characters."))
+        errors.append(_error("name", Phrase("1 to %(most)s characters.", most=NAME_CHARS_MAX)))
     if len(values["summary"]) > SUMMARY_CHARS_MAX:
-        errors.append(_error("summary", f"At most {SUMMARY_CHARS_MAX} characters."))
+        errors.append(
+            _error("summary", Phrase("At most %(most)s characters.", most=SUMMARY_CHARS_MAX))
+        )
     if values["payout_weekday"] not in range(7):
         errors.append(_error("payout_weekday", "0 for Monday to 6 for Sunday."))
     if values["payout_hour"] not in range(24):
         errors.append(_error("payout_hour", "0 to 23."))
+    if values["notice_days"] not in RULES_NOTICE_DAYS:
+        errors.append(_error("notice_days", "1 to 90 days."))
     if not _is_zone(values["time_zone"]):
         errors.append(_error("time_zone", "An IANA time zone such as Europe/Moscow."))
     if not _RAIL.fullmatch(values["rail"]):

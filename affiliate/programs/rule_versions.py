@@ -1,10 +1,12 @@
-"""Verbs of rule versions: which one is in force, publish the next one."""
+"""Versions of a program's rules: which one is in force, and writing the next one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,13 +15,19 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.db import rows
-from affiliate.core.errors import Invalid, NotFound
-from affiliate.programs import terms as terms_of
+from affiliate.core.errors import NotFound
+from affiliate.programs import terms_document as terms_of
 from affiliate.programs.models import Program, RuleVersion
+from affiliate.programs.named_affiliates import refuse_strangers
 from affiliate.programs.terms import Terms
 
-PUBLISH_LATENESS_MAX: Final = timedelta(minutes=1)
-"""How far back a new version may take effect: the time between two clocks and a click."""
+
+class State(StrEnum):
+    """Where a version stands."""
+
+    ANNOUNCED = "announced"
+    IN_FORCE = "in_force"
+    PAST = "past"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class RuleVersionInForce:
     """1, 2, 3 … within the program."""
     terms: Terms
     effective_at: datetime
+    versions_differ: bool = False
+    """Whether affiliates of the program may be on another version (`Program.versions_differ`)."""
 
 
 # Joined as `v` to a program `p`: the version in force at %(at)s.
@@ -40,11 +50,17 @@ VERSION_AT: Final = """
          ORDER BY effective_at DESC, number DESC LIMIT 1),
         (SELECT id FROM rule_versions WHERE program_id = p.id ORDER BY number LIMIT 1))
 """
-VERSION: Final = "v.id, v.number, v.terms::text, v.effective_at, p.currency"
+VERSION: Final = "v.id, v.number, v.terms::text, v.effective_at, p.currency, p.versions_differ"
 """What `version_of` makes a version of."""
 _IN_FORCE: Final = f"""
     SELECT {VERSION} FROM programs p {VERSION_AT} WHERE p.id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- the parts are constants, every value is bound
+
+
+_BY_IDS: Final = f"""
+    SELECT {VERSION} FROM rule_versions v JOIN programs p ON p.id = v.program_id
+    WHERE v.id = ANY(CAST(%(ids)s AS bigint[]))
+"""  # noqa: S608 -- as above
 
 
 def in_force(session: Session, *, program_id: int, at: datetime) -> RuleVersionInForce:
@@ -61,11 +77,16 @@ def in_force(session: Session, *, program_id: int, at: datetime) -> RuleVersionI
 
 
 def version_of(
-    id_: int, number: int, terms: str, effective_at: datetime, currency: str
+    id_: int,
+    number: int,
+    terms: str,
+    effective_at: datetime,
+    currency: str,
+    versions_differ: bool,
 ) -> RuleVersionInForce:
     """The version of a row that selects VERSION."""
     return RuleVersionInForce(
-        id_, number, read_terms(terms, currency), effective_at.astimezone(UTC)
+        id_, number, read_terms(terms, currency), effective_at.astimezone(UTC), versions_differ
     )
 
 
@@ -75,39 +96,53 @@ def versions(session: Session, *, program_id: int) -> list[RuleVersion]:
     return list(session.scalars(query.order_by(RuleVersion.number.desc())))
 
 
-def publish(
-    session: Session,
-    *,
-    program_id: int,
-    document: dict[str, Any],
-    effective_at: datetime,
-    by: int | None,
-    now: datetime,
-) -> RuleVersion:
-    """Add the next version. It is never changed afterwards; the database refuses to.
+def with_states(
+    session: Session, *, program: Program, now: datetime
+) -> list[tuple[RuleVersion, State]]:
+    """Every version with its state, the newest number first."""
+    current = in_force(session, program_id=program.id, at=now).id
+    return [
+        (one, state_of(one, in_force_id=current, now=now))
+        for one in versions(session, program_id=program.id)
+    ]
 
-    Rules cannot take effect in the past: orders that were placed keep theirs. Refuses with
-    Invalid (the path of each wrong field) or NotFound.
-    """
-    # The program's row is locked so that numbers have no gap and no version overtakes one
-    # that was published meanwhile. NO KEY UPDATE, as rows that refer to the program go on.
-    program = session.get(
-        Program, program_id, with_for_update={"key_share": True}, populate_existing=True
+
+def state_of(version: RuleVersion, *, in_force_id: int, now: datetime) -> State:
+    """Where a version stands beside the one in force."""
+    if version.id == in_force_id:
+        return State.IN_FORCE
+    return State.ANNOUNCED if version.effective_at > now else State.PAST
+
+
+def numbered(session: Session, *, program_id: int, number: int) -> RuleVersion:
+    """Version `number` of a program; NotFound when there is none."""
+    query = sa.select(RuleVersion).where(
+        RuleVersion.program_id == program_id, RuleVersion.number == number
     )
-    if program is None:
-        raise NotFound("There is no such program.")
-    if effective_at < now - PUBLISH_LATENESS_MAX:
-        raise Invalid.field(
-            "effective_at", "in_the_past", "New rules take effect now or later, never in the past."
+    version = session.scalar(query)
+    if version is None:
+        raise NotFound("There is no such version of the rules.")
+    return version
+
+
+def before(session: Session, *, version: RuleVersion) -> RuleVersion | None:
+    """The version that another one takes the place of; None for the first."""
+    query = (
+        sa.select(RuleVersion)
+        .where(
+            RuleVersion.program_id == version.program_id,
+            sa.tuple_(RuleVersion.effective_at, RuleVersion.number)
+            < sa.tuple_(sa.literal(version.effective_at), sa.literal(version.number)),
         )
-    return add_version(
-        session,
-        program=program,
-        document=document,
-        effective_at=effective_at,
-        by=by,
-        now=now,
+        .order_by(RuleVersion.effective_at.desc(), RuleVersion.number.desc())
     )
+    return session.scalars(query).first()
+
+
+def by_ids(session: Session, version_ids: Collection[int]) -> dict[int, RuleVersionInForce]:
+    """Versions of any programs, read."""
+    found = rows(session, _BY_IDS, {"ids": sorted(version_ids)}) if version_ids else []
+    return {row[0]: version_of(*row) for row in found}
 
 
 def add_version(
@@ -118,9 +153,16 @@ def add_version(
     effective_at: datetime,
     by: int | None,
     now: datetime,
+    action: str = "rules.publish",
+    **promises: Any,
 ) -> RuleVersion:
-    """Write a version of a program whose row the caller holds (new, or locked)."""
+    """Write a version of a program whose row the caller holds (new, or locked).
+
+    It is never changed afterwards; the database refuses to. `promises` are the columns
+    `grandfathers`, `grandfather_until` and `urgent_reason`.
+    """
     read = terms_of.load(document, program.currency)
+    refuse_strangers(session, program_id=program.id, document=document)
     highest = sa.select(sa.func.max(RuleVersion.number)).where(RuleVersion.program_id == program.id)
     version = RuleVersion(
         program_id=program.id,
@@ -130,19 +172,50 @@ def add_version(
         announced_at=now,
         created_by=by,
         created_at=now,
+        **promises,
     )
     session.add(version)
     session.flush()
+    new = {"number": version.number, "effective_at": effective_at.isoformat()}
+    if version.grandfathers:
+        until = version.grandfather_until
+        new["grandfathers"] = "for good" if until is None else until.isoformat()
     audit.record(
         session,
         actor=audit.by_user(by),
-        action="rules.publish",
+        action=action,
         subject=f"rule_version:{version.id}",
         scope=program.id,
-        new={"number": version.number, "effective_at": effective_at.isoformat()},
+        new=new,
+        reason=version.urgent_reason,
         now=now,
     )
     return version
+
+
+def lock_program(session: Session, program_id: int) -> Program:
+    """The program's row, locked so that numbers have no gap and no version overtakes one that
+    was announced meanwhile. NO KEY UPDATE, as rows that refer to the program go on."""
+    program = session.get(
+        Program, program_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    if program is None:
+        raise NotFound("There is no such program.")
+    return program
+
+
+def note_that_versions_differ(session: Session, *, program_id: int) -> None:
+    """From now on an order of this program asks whose version is whose."""
+    session.execute(
+        sa.update(Program)
+        .where(Program.id == program_id, Program.versions_differ.is_(False))
+        .values(versions_differ=True)
+    )
+
+
+def terms_in(version: RuleVersion, currency: str) -> Terms:
+    """The terms of a version's row."""
+    return terms_of.load(version.terms, currency)
 
 
 @lru_cache(maxsize=256)

@@ -24,12 +24,13 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.errors import FieldError, Invalid, NotFound
+from affiliate.core.pages import say
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import public, signed_in
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.people.rules import Status
-from affiliate.programs import programs, rule_versions, words
+from affiliate.programs import examples, programs, rule_versions, words
 from affiliate.programs.forms import ApplicationForm
 from affiliate.programs.models import Program, RuleVersion
 
@@ -84,7 +85,8 @@ def program(slug: str) -> Response:
             level_2=words.level_2_short(version.terms.commission),
             rules=words.rules_in_words(version.terms, found),
             example=words.example_sentences(
-                words.example(version.terms.commission, found.currency), version.terms.commission
+                examples.example(version.terms, found.currency, earned=examples.calculator()),
+                version.terms.commission,
             ),
             coming=list(session.scalars(coming.order_by(RuleVersion.effective_at))),
             enrollment=_own_enrollment(session, found),
@@ -173,14 +175,15 @@ def _show_errors(form: ApplicationForm, refused: Invalid) -> None:
     """The verb's refusals beside the fields that they are about."""
     for error in refused.errors:
         field = form._fields.get(error.field, form.how)
-        field.errors = [*field.errors, _sentences().get((error.field, error.code), error.message)]
+        field.errors = [*field.errors, _sentence(error)]
 
 
-def _sentences() -> dict[tuple[str, str], str]:
-    return {
-        ("site", "not_an_address"): _("Write the whole address, with https:// in front."),
-        ("name", "length"): _("A name has visible characters only, at most eighty."),
-    }
+def _sentence(error: FieldError) -> str:
+    if (error.field, error.code) == ("site", "not_an_address"):
+        return str(_("Write the whole address, with https:// in front."))
+    if (error.field, error.code) == ("name", "length"):
+        return str(_("A name has visible characters only, at most eighty."))
+    return say(error.message)
 
 
 def _own_enrollment(

@@ -1,75 +1,40 @@
 """The rules in words: sentences and examples that a person can be paid by.
 
-What the page says is computed from the same terms that decide orders; a test compares the
-examples with what the commission rules earn. Rule: docs/rules.md.
+What the page says is computed from the same terms that decide orders, its examples by the
+engine itself. Other affiliates whom the rules name are counted, never named, and limits
+against fraud are told as a kind, without their number. Rule: docs/rules.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import time
 
-import flask_babel
 from babel.dates import format_time, get_day_names
 from flask_babel import get_locale
 
-from affiliate.core.money import MICROS, Money
+from affiliate.core.money import Money
 from affiliate.core.pages import money, percent
+from affiliate.programs.examples import Example, Kind, Told
+from affiliate.programs.language import _, ngettext
 from affiliate.programs.models import Program
-from affiliate.programs.terms import (
-    CommissionTerms,
-    CouponPolicy,
-    CustomerPolicy,
-    Fixed,
-    LevelTwo,
-    Model,
-    Of,
-    Percent,
-    Terms,
-)
+from affiliate.programs.terms import BonusFor, CommissionTerms, Measure, Of, Percent, PerItem, Terms
+from affiliate.programs.words_attribution import attribution_in_words
+from affiliate.programs.words_commission import commission_in_words
+from affiliate.programs.words_rule import Rule
 
-EXAMPLE_MAJOR_UNITS = {"RUB": 3_500, "JPY": 8_000, "KRW": 80_000, "KZT": 20_000, "HUF": 20_000}
-EXAMPLE_MAJOR_UNITS_OTHERWISE = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing an affiliate wants to know: the question, the answer, its number if any."""
-
-    key: str
-    icon: str
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What one sale would earn under the terms."""
-
-    net: Money
-    level_1: Money
-    level_2: Money
-    """Zero where the program has no second level."""
-    refunded: Money
-    """Part of the sale that comes back later, for the second half of the story."""
-    kept_1: Money
-    kept_2: Money
-
-
-def _(text: str, **values: str) -> str:
-    """gettext, typed; the catalogue's tool finds its calls by this name."""
-    return str(flask_babel.gettext(text, **values))
-
-
-def ngettext(singular: str, plural: str, num: int) -> str:
-    """ngettext, typed."""
-    return str(flask_babel.ngettext(singular, plural, num))
+__all__ = ["Rule", "example_sentences", "headline", "level_2_short", "rules_in_words"]
 
 
 def headline(terms: CommissionTerms) -> str:
-    """The first thing anyone asks: `10% of every sale`."""
+    """The first thing anyone asks: `10% of every sale`, or with tiers `10% to 15%`."""
+    if terms.tiers is not None and len(terms.tiers.bands) > 1:
+        rates = [band.rate_ppm for band in terms.tiers.bands]
+        low, high = percent(min(rates)), percent(max(rates))
+        return _("%(low)s to %(high)s of every sale", low=low, high=high)
     if isinstance(terms.level_1, Percent):
         return _("%(rate)s of every sale", rate=percent(terms.level_1.rate_ppm))
+    if isinstance(terms.level_1, PerItem):
+        return _("%(amount)s for every piece sold", amount=money(terms.level_1.amount))
     return _("%(amount)s for every order", amount=money(terms.level_1.amount))
 
 
@@ -86,64 +51,17 @@ def level_2_short(terms: CommissionTerms) -> str:
 def rules_in_words(terms: Terms, program: Program) -> list[Rule]:
     """Every rule as question and answer, in the order in which affiliates ask."""
     return [
-        Rule("level_1", "receipt", _("What do I earn?"), _level_1(terms.commission)),
-        Rule(
-            "level_2", "users", _("What if I bring other affiliates?"), _level_2(terms.commission)
-        ),
-        Rule("window", "clock", _("How long does a click count?"), _window(terms)),
-        Rule("model", "arrows-exchange", _("Two affiliates' clicks: whose order?"), _model(terms)),
-        Rule("coupon", "ticket", _("A coupon against a click?"), _coupon(terms)),
-        Rule("customer", "user", _("The buyer was a customer before?"), _customer(terms)),
-        Rule("self", "user-check", _("May I buy by my own link?"), _self(terms)),
+        *commission_in_words(terms.commission, program),
+        *attribution_in_words(terms.attribution),
         Rule("hold", "calendar", _("When can I withdraw it?"), _hold(terms)),
         Rule("payout", "cash", _("When and how am I paid?"), _payout(program)),
         Rule("refund", "rotate", _("What happens when a buyer returns something?"), _refund()),
     ]
 
 
-def example(terms: CommissionTerms, currency: str) -> Example:
-    """A sale of a round amount of the currency, and the same sale half refunded."""
-    units = EXAMPLE_MAJOR_UNITS.get(currency, EXAMPLE_MAJOR_UNITS_OTHERWISE)
-    net = Money(units * MICROS, currency)
-    level_1, level_2 = earned(terms, net)
-    refunded = net.fraction(1, 2)
-    return Example(
-        net=net,
-        level_1=level_1,
-        level_2=level_2,
-        refunded=refunded,
-        kept_1=level_1 - level_1.fraction(refunded.micros, net.micros),
-        kept_2=level_2 - level_2.fraction(refunded.micros, net.micros),
-    )
-
-
-def earned(terms: CommissionTerms, net: Money) -> tuple[Money, Money]:
-    """What a sale with one credited, recruited affiliate earns at both levels.
-
-    The packages import one way, so the engine (payouts.commissions.rules) cannot be called
-    from here; tests/programs/test_words.py holds the two together.
-    """
-    level_1 = (
-        terms.level_1.amount
-        if isinstance(terms.level_1, Fixed)
-        else net.share(terms.level_1.rate_ppm)
-    )
-    level_1 = min(level_1, net)
-    if terms.level_2 is None:
-        return level_1, Money.zero(net.currency)
-    of = net if terms.level_2.of is Of.SALE else level_1
-    return level_1, min(of.share(terms.level_2.rate_ppm), net - level_1)
-
-
 def example_sentences(shown: Example, terms: CommissionTerms) -> list[str]:
-    """The example told: sale, both levels, half a refund."""
-    sentences = [
-        _(
-            "Somebody follows your link and buys goods for %(net)s, without shipping and tax.",
-            net=money(shown.net),
-        ),
-        _("You earn %(amount)s.", amount=money(shown.level_1)),
-    ]
+    """The example told: sale, both levels, half a refund; then what earns otherwise."""
+    sentences = [_sale(shown), _("You earn %(amount)s.", amount=money(shown.level_1))]
     if terms.level_2 is not None:
         sentences.append(
             _(
@@ -158,82 +76,77 @@ def example_sentences(shown: Example, terms: CommissionTerms) -> list[str]:
             kept=money(shown.kept_1),
         )
     )
-    return sentences
+    return sentences + [_other(told, terms) for told in shown.others]
 
 
-def _level_1(terms: CommissionTerms) -> str:
-    if isinstance(terms.level_1, Percent):
+def _sale(shown: Example) -> str:
+    if shown.pieces == 1:
         return _(
-            "%(rate)s of the net amount of every order credited to you. Net is what the buyer "
-            "pays without shipping, fees and tax, after discounts.",
-            rate=percent(terms.level_1.rate_ppm),
+            "Somebody follows your link and buys goods for %(net)s, without shipping and tax.",
+            net=money(shown.net),
         )
-    return _(
-        "%(amount)s for every order credited to you, but never more than the net amount of the "
-        "order (without shipping, fees and tax, after discounts).",
-        amount=money(terms.level_1.amount),
-    )
-
-
-def _level_2(terms: CommissionTerms) -> str:
-    if terms.level_2 is None:
-        return _("This program has one level: you earn from the orders credited to you.")
-    return (
-        _level_2_rate(terms.level_2)
-        + " "
-        + _(
-            "There are exactly two levels, paid from sales alone; joining costs nothing and "
-            "recruiting by itself earns nothing."
-        )
-    )
-
-
-def _level_2_rate(level_2: LevelTwo) -> str:
-    rate = percent(level_2.rate_ppm)
-    if level_2.of is Of.SALE:
-        return _(
-            "%(rate)s of the net amount of every order credited to an affiliate whom you "
-            "recruited, on top of what they earn.",
-            rate=rate,
-        )
-    return _(
-        "%(rate)s of the commission of every affiliate whom you recruited, on top of what they "
-        "earn.",
-        rate=rate,
-    )
-
-
-def _window(terms: Terms) -> str:
-    days = terms.attribution.window.days
     return ngettext(
-        "An order placed within %(num)s day after the click counts, to the second.",
-        "An order placed within %(num)s days after the click counts, to the second.",
-        days,
+        "Somebody follows your link and buys %(num)s piece for %(net)s, without shipping and tax.",
+        "Somebody follows your link and buys %(num)s pieces for %(net)s, without shipping and tax.",
+        shown.pieces,
+        net=money(shown.net),
     )
 
 
-def _model(terms: Terms) -> str:
-    if terms.attribution.model is Model.LAST_CLICK:
-        return _("The last click before the order is credited, and it takes the whole commission.")
-    return _("The first click within that time is credited, and it takes the whole commission.")
+def _other(told: Told, terms: CommissionTerms) -> str:
+    net, amount = money(told.sale.net), money(told.level_1)
+    if told.kind is Kind.RULE:
+        return _(
+            "An order of %(net)s to which “%(name)s” applies earns %(amount)s.",
+            net=net,
+            name=told.name,
+            amount=amount,
+        )
+    if told.kind is Kind.TIER:
+        return _tier(told, terms)
+    if told.kind is Kind.BOOST:
+        return _(
+            "In the time of “%(name)s” an order of %(net)s earns %(amount)s.",
+            name=told.name,
+            net=net,
+            amount=amount,
+        )
+    if told.kind is Kind.RECURRING:
+        return _(
+            "A later payment of %(net)s for a subscription earns %(amount)s.",
+            net=net,
+            amount=amount,
+        )
+    if told.name == BonusFor.CUSTOMER.value:
+        return _(
+            "If it is the buyer's first order, %(net)s earns %(amount)s with the bonus.",
+            net=net,
+            amount=amount,
+        )
+    return _(
+        "If it is your first order, %(net)s earns %(amount)s with the bonus.",
+        net=net,
+        amount=amount,
+    )
 
 
-def _coupon(terms: Terms) -> str:
-    if terms.attribution.coupon is CouponPolicy.WINS:
-        return _("A coupon that the buyer types wins against another affiliate's click.")
-    return _("A click wins. A coupon is credited where there is no click within its time.")
-
-
-def _customer(terms: Terms) -> str:
-    if terms.attribution.existing_customer is CustomerPolicy.PAYS:
-        return _("It makes no difference: orders of existing customers earn like any other.")
-    return _("Orders of people who bought before they clicked your link earn nothing.")
-
-
-def _self(terms: Terms) -> str:
-    if terms.attribution.self_purchase is CustomerPolicy.PAYS:
-        return _("Yes, your own orders earn like any other.")
-    return _("Your own orders through your own link earn nothing.")
+def _tier(told: Told, terms: CommissionTerms) -> str:
+    net, amount = money(told.sale.net), money(told.level_1)
+    assert terms.tiers is not None
+    if terms.tiers.measure is Measure.ORDERS:
+        return ngettext(
+            "After %(num)s order in the period, the next one of %(net)s earns %(amount)s.",
+            "After %(num)s orders in the period, the next one of %(net)s earns %(amount)s.",
+            told.sale.volume,
+            net=net,
+            amount=amount,
+        )
+    return _(
+        "After sales of %(volume)s in the period, the next order of %(net)s earns %(amount)s.",
+        volume=money(Money(told.sale.volume, told.sale.net.currency)),
+        net=net,
+        amount=amount,
+    )
 
 
 def _hold(terms: Terms) -> str:

@@ -162,6 +162,9 @@ def _purchases(
         ask = _asking(port, packages.PURCHASE, arguments.order_connections)
         purchase = Row(f"{peer.name}: purchase", threads, pid, ask, peer)
         rows = [*sides, purchase]
+        for row in sides:
+            row.answered += row.ask(arguments.warm_up).requests
+        # As the peer is analysed: with rows in it, not while it is empty.
         shops.read_rows(shop)
         _measure(rows, servers, arguments)
         print(f"\nOrders, {arguments.order_connections} connections")

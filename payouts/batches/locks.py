@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict
+from affiliate.core.errors import Conflict, Phrase
 from payouts.batches.models import PayoutLock
 
 
@@ -25,11 +25,11 @@ class LockReason(StrEnum):
 
 
 SENTENCES = {
-    LockReason.INTEGRITY: "An audit of the books found a contradiction.",
-    LockReason.RESTORED_BACKUP: (
+    LockReason.INTEGRITY: Phrase("An audit of the books found a contradiction."),
+    LockReason.RESTORED_BACKUP: Phrase(
         "The database was restored from a backup: payouts sent since it was taken are not in it."
     ),
-    LockReason.BY_HAND: "A person stopped payouts.",
+    LockReason.BY_HAND: Phrase("A person stopped payouts."),
 }
 
 
@@ -96,5 +96,5 @@ def refuse_while_locked(session: Session) -> None:
     """Raise PayoutsLocked with the reason of every open lock."""
     found = open_locks(session)
     if found:
-        why = " ".join(f"{each.sentence} {each.detail}".strip() for each in found)
-        raise PayoutsLocked(f"Payouts are locked. {why}")
+        why = tuple(text for each in found for text in (each.sentence, each.detail) if text)
+        raise PayoutsLocked(Phrase("Payouts are locked. %(why)s", why=why))

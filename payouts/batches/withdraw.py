@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, Invalid, NotFound, Refusal
+from affiliate.core.errors import Conflict, Invalid, NotFound, Phrase, Refusal
 from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
@@ -138,14 +138,24 @@ def _chosen(amount: Money | None, available: Money, granularity: int) -> Money:
             raise NothingAvailable
         return most
     if amount.currency != available.currency:
-        raise Invalid.field("amount", "wrong_currency", f"The balance is in {available.currency}.")
+        raise Invalid.field(
+            "amount",
+            "wrong_currency",
+            Phrase("The balance is in %(currency)s.", currency=available.currency),
+        )
     if amount.micros <= 0:
         raise Invalid.field("amount", "not_positive", "Ask for more than zero.")
     if amount > available:
-        raise Invalid.field("amount", "more_than_available", f"Available: {available}.")
+        raise Invalid.field(
+            "amount", "more_than_available", Phrase("Available: %(amount)s.", amount=available)
+        )
     whole = Money.of_minor_units(amount.whole_minor_units(granularity), amount.currency)
     if whole != amount:
-        raise Invalid.field("amount", "finer_than_the_rail", f"The rail pays {whole} or {most}.")
+        raise Invalid.field(
+            "amount",
+            "finer_than_the_rail",
+            Phrase("The rail pays %(whole)s or %(most)s.", whole=whole, most=most),
+        )
     return amount
 
 

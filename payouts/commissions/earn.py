@@ -24,15 +24,15 @@ _COLUMNS: Final = {
     "program_id": "bigint", "decision": "integer", "level": "integer",
     "enrollment_id": "bigint", "via_enrollment_id": "bigint", "rule_version_id": "bigint",
     "currency": "text", "base_micros": "bigint", "rate_ppm": "bigint", "amount_micros": "bigint",
-    "rule": "text", "trace": "jsonb", "earned_at": "timestamptz", "available_at": "timestamptz",
-    "waits_for": "text",
+    "rule": "text", "trace": "jsonb", "placed_at": "timestamptz", "earned_at": "timestamptz",
+    "available_at": "timestamptz", "waits_for": "text",
 }  # fmt: skip
-# All that a sale earns, as named steps of whoever writes the sale itself: behind a step
-# `sale(reference)` of one row, or of none for a sale that was there already; bound are the
-# values of an `Earning`. Values come as JSON documents, because then the types of the
+# All that a sale earns, as named steps of whoever writes the sale itself: behind the ledger's
+# LINES and a step `sale(reference)` of one row, or of none for a sale that was there already;
+# bound are the values of an `Earning`. Values come as JSON documents, because then the types of the
 # parameters never vary and PostgreSQL plans the statement once a connection.
 EARNED: Final = f"""
-    {LINES}, found AS (
+    found AS (
         SELECT f.*, sale.reference
         FROM sale, jsonb_to_recordset(CAST(%(found)s AS jsonb)) AS f (
             position bigint, {", ".join(f"{name} {type_}" for name, type_ in _COLUMNS.items())})
@@ -56,7 +56,7 @@ ACCOUNTS_MISSING: Final = "EXISTS (SELECT FROM line WHERE account_id IS NULL)"
 """Then nothing was earned: `earn` makes the accounts first."""
 EARNED_IDS: Final = "(SELECT array_agg(id ORDER BY position) FROM fresh)"
 _EARN: Final = f"""
-    WITH sale AS (SELECT CAST(%(reference)s AS text) AS reference), {EARNED}
+    WITH sale AS (SELECT CAST(%(reference)s AS text) AS reference), {LINES}, {EARNED}
     SELECT {ACCOUNTS_MISSING}, {EARNED_IDS}
 """
 
@@ -179,8 +179,9 @@ def _values(
         "amount_micros": found.amount.micros if isinstance(found, Earned) else 0,
         "rule": found.rule,
         "trace": list(found.trace),
+        "placed_at": sale.placed_at,
         "earned_at": now,
-        "available_at": sale.placed_at + sale.hold,
+        "available_at": sale.available_at(found),
         "waits_for": waits_for,
     }
 
@@ -205,7 +206,7 @@ def _written(
         rule=found.rule,
         trace=found.trace,
         earned_at=earning.now,
-        available_at=sale.placed_at + sale.hold,
+        available_at=sale.available_at(found),
         waits_for=earning.waits_for,
         released_at=None,
         voided_at=None,

@@ -27,7 +27,15 @@ class Commission(Model):
         sa.CheckConstraint(
             "reversed_micros >= 0 AND reversed_micros <= amount_micros", name="reversed_within"
         ),
+        sa.CheckConstraint(
+            "refunded_base_micros >= 0 AND refunded_base_micros <= greatest(base_micros, 0)",
+            name="refunded_base_within",
+        ),
         sa.Index("ix_commissions_enrollment_id", "enrollment_id", "id"),
+        sa.Index(
+            "ix_commissions_sold", "enrollment_id", "placed_at",
+            postgresql_where=sa.text("level = 1 AND voided_at IS NULL"),
+        ),
         sa.Index(
             "ix_commissions_to_release", "available_at",
             postgresql_where=sa.text("released_at IS NULL AND voided_at IS NULL"),
@@ -49,6 +57,8 @@ class Commission(Model):
     currency: Mapped[str]
     base_micros: Mapped[int]
     """What the rate was taken of."""
+    refunded_base_micros: Mapped[int] = mapped_column(server_default="0")
+    """What of the base refunds have taken back so far: volumes count without it."""
     rate_ppm: Mapped[int | None]
     """Parts per million; none for a fixed amount."""
     amount_micros: Mapped[int]
@@ -59,6 +69,9 @@ class Commission(Model):
     """Name of the rule that won: `default percent`, `recruiter`."""
     trace: Mapped[list[Any]]
     """Every step of the computation, in order."""
+    placed_at: Mapped[datetime | None]
+    """When the sale was placed: the instant by which tiers and caps count it. None only in
+    rows that an older release wrote beside a newer one."""
     earned_at: Mapped[datetime]
     available_at: Mapped[datetime]
     """When the hold period ends."""

@@ -58,6 +58,7 @@ def take_back(
     all refunds so far, this one included. The same refund a second time changes nothing.
     """
     rows = lock_live(session, reference=reference)
+    _take_back_bases(session, rows, refunded_net, net)
     done = set(
         session.scalars(
             sa.select(CommissionReversal.commission_id).where(
@@ -78,6 +79,22 @@ def take_back(
             reference_ = f"take_back:{refund}:commission:{row.id}"
             postings.append(booking.taken_back(row, amount, reference=reference_, reason="refund"))
     post_many(session, postings=postings, now=now)
+
+
+def _take_back_bases(
+    session: Session, rows: list[CommissionRow], refunded_net: Money, net: Money
+) -> None:
+    """What of the bases has come back, also where nothing was earned: volumes count it."""
+    if net.micros <= 0:
+        return
+    part = min(refunded_net, net).micros
+    for row in rows:
+        session.execute(
+            sa.update(Commission)
+            .where(Commission.id == row.id)
+            .values(refunded_base_micros=row.base.fraction(part, net.micros).micros)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _record(

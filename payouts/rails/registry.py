@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from affiliate.core.config import Settings
-from affiliate.core.errors import Conflict
+from affiliate.core.errors import Conflict, Phrase
 from payouts.rails.manual import ManualRail
 from payouts.rails.protocol import Rail
 from payouts.rails.stripe import StripeRail
@@ -26,5 +26,5 @@ def rails(settings: Settings) -> Rails:
 def rail_named(known: Rails, name: str) -> Rail:
     """The rail, or NoSuchRail."""
     if name not in known:
-        raise NoSuchRail(f"There is no rail {name!r}.")
+        raise NoSuchRail(Phrase("There is no rail %(name)r.", name=name))
     return known[name]

@@ -6,9 +6,14 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
 
+from affiliate.core.config import Settings
 from affiliate.links.models import Link
 from affiliate.people.models import Enrollment
+from tests.builders import terms_document
 from tests.orders.shop_world import DAY, World, affiliates_of, earned, of
 from tracker.attribution.click_checks import CHECK_ROWS_MAX, check_clicks
 from tracker.attribution.models import Decision
@@ -100,6 +105,42 @@ class TestCheck:
         check(world)
         body = world.get()
         assert (body["attribution"]["reason"], body["commissions"]) == ("not_a_visit", [])
+
+    def test_a_good_verdict_keeps_what_a_person_has_to_look_at(
+        self, world: World, link: Link
+    ) -> None:
+        """The order came too soon after its click: a good click does not change that."""
+        token = world.click(link, loaded=False)
+        world.post(world.order(clicks=[token]))
+        world.session.execute(sa.update(Decision).values(review_reason="too_soon"))
+        world.session.commit()
+        world.load(token, link)
+        assert check(world) == 1
+        assert wait(world) == ["review"]
+        assert world.session.scalar(sa.select(Decision.review_reason)) == "too_soon"
+
+    def test_a_bad_verdict_on_an_earlier_click_of_a_share_decides_anew(
+        self, app: Flask, settings: Settings, client: FlaskClient, session: Session
+    ) -> None:
+        """Linear, two clicks of Anna and one of Boris: 2/3 and 1/3. Without Anna's older click,
+        which the share does not name, 1/2 and 1/2."""
+        attribution = {**terms_document()["attribution"], "model": "linear"}
+        world = World.build(app, settings, client, session, attribution=attribution)
+        anna, boris = world.affiliate("anna"), world.affiliate("boris")
+        link = world.link(anna)
+        older = world.click(link, ago=3 * DAY, loaded=False)
+        middle = world.click(world.link(boris), ago=2 * DAY)
+        body = world.post(world.order(clicks=[older, middle, world.click(link)])).get_json()
+        weights = [share["weight"] for share in body["attribution"]["shares"]]
+        assert weights == ["2/3", "1/3"]
+        assert wait(world) == ["click_check", "click_check"]
+        world.load(older, link, reason=DropReason.BOT)
+        assert check(world) == 1
+        shares = world.get()["attribution"]["shares"]
+        assert [(s["affiliate"], s["weight"]) for s in shares] == [
+            (of(boris), "1/2"),
+            (of(anna), "1/2"),
+        ]
 
     def test_without_a_row_the_token_stands_after_a_day(
         self,

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.clicks import journal as journals
+from tracker.clicks import reading as readings
 from tracker.clicks import records
 from tracker.clicks.journal import Journal, JournalUnavailable
+from tracker.clicks.reading import Reading
 from tracker.clicks.records import RejectReason, scan
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import new_click_id
@@ -170,6 +172,44 @@ def written(folder: Path) -> list[int]:
     for path in segments(folder):
         found += numbers(scan(path.read_bytes(), ended=True))
     return found
+
+
+class TestReading:
+    def test_reads_in_pieces_what_it_reads_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readings, "RECORDS_AT_ONCE", 2)
+        torn, foreign = record(3)[:-5], b"no click at all"
+        raw = record(1) + record(2) + torn + record(4) + foreign + record(5) + record(6)[:-1]
+        for ended in (False, True):
+            for records_max in (1, 2, 3, 4, 100):
+                whole = scan(raw, ended=ended, records_max=records_max)
+                for pieces in range(5):
+                    reading = Reading(raw, 70, ended=ended, records_max=records_max)
+                    for _ in range(pieces):
+                        reading.go_on()
+                    found = reading.whole()
+                    assert numbers(found) == numbers(whole)
+                    # Whether damage behind the last record wanted is met now or with the next
+                    # batch depends on the pieces; that no byte is lost does not.
+                    sizes = sum(len(one.raw) for one in (*found.records, *found.rejects))
+                    assert found.consumed == sizes >= whole.consumed
+
+    def test_reads_nothing_until_it_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[int] = []
+
+        def counted(data: bytes, *, ended: bool, records_max: int, start: int) -> records.Scan:
+            asked.append(records_max)
+            return scan(data, ended=ended, records_max=records_max, start=start)
+
+        monkeypatch.setattr(readings, "scan", counted)
+        monkeypatch.setattr(readings, "RECORDS_AT_ONCE", 2)
+        reading = Reading(record(1) * 5, 0, ended=True, records_max=4)
+        assert asked == []
+        reading.go_on()
+        reading.go_on()
+        reading.go_on()
+        assert asked == [2, 2]
+        assert reading.whole().consumed == 4 * len(record(1))
+        assert asked == [2, 2]
 
 
 class TestJournal:

@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
 from tracker.clicks import loader as loaders
-from tracker.clicks import partitions, records
+from tracker.clicks import partitions, reading, records
 from tracker.clicks.loader import Loader
+from tracker.clicks.marks import keep_tables
 from tracker.clicks.receipts import click_verdicts, receipt, visitor_clicks
 from tracker.clicks.recording import ClickRecorder
 from tracker.clicks.rules import DropReason
@@ -69,6 +70,13 @@ def click(settings: Settings, shop: Shop) -> Iterator[Clicks]:
 def day_counts(session: Session) -> list[tuple[date, int, int, int]]:
     statement = "SELECT day, clicks, uniques, duplicates FROM link_days ORDER BY link_id, day"
     return [tuple(row) for row in rows(session, statement)]
+
+
+def make_marks_of_noon(loader: Loader, session: Session) -> None:
+    """Give the day of NOON its table of marks, however long ago it is by the real clock."""
+    loader.round()
+    keep_tables(partitions.driver(session), now=NOON)
+    session.commit()
 
 
 def segment_of(settings: Settings) -> Path:
@@ -283,7 +291,7 @@ class TestOnce:
     def test_a_transaction_that_failed_is_loaded_whole_the_next_time(
         self, click: Clicks, loader: Loader, session: Session
     ) -> None:
-        loader.round()
+        make_marks_of_noon(loader, session)
         click(NOON, ANNA)
         session.execute(sa.text("ALTER TABLE link_days RENAME TO away"))
         session.commit()
@@ -315,6 +323,7 @@ class TestOnce:
     def test_a_database_older_than_the_journal_gets_its_clicks_back(
         self, click: Clicks, loader: Loader, session: Session, settings: Settings
     ) -> None:
+        make_marks_of_noon(loader, session)
         made = {click(NOON, ANNA), click(NOON + timedelta(hours=1), BORIS)}
         click.recorder.__exit__(None, None, None)
         loader.round()
@@ -406,6 +415,38 @@ class TestQuarantine:
         assert len(present) == 9
         assert present < made
         assert [reason for reason, _ in self.quarantined(session)] == ["unreadable"]
+
+    def test_batches_that_are_read_ahead_are_loaded_once_whatever_is_refused(
+        self,
+        click: Clicks,
+        loader: Loader,
+        session: Session,
+        settings: Settings,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(loaders, "BATCH_ROWS_MAX", 4)
+        monkeypatch.setattr(loader, "_rows_max", 4)
+        monkeypatch.setattr(reading, "RECORDS_AT_ONCE", 1)
+        session.execute(sa.text("ALTER TABLE clicks ADD CONSTRAINT odd CHECK (agent <> 'refused')"))
+        session.commit()
+        made = set()
+        for number in range(30):
+            if number == 18:
+                with segment_of(settings).open("ab") as file:
+                    file.write(b"foreign bytes")
+            agent = "refused" if number in (5, 6, 21) else CHROME
+            made.add(click(NOON + timedelta(minutes=number), UUID(int=number + 1), agent=agent))
+        # A batch that is halved ends the row of readings ahead; what follows is read anew.
+        loader.round()
+        present = rows(session, "SELECT click_id FROM clicks")
+        assert len(present) == 27
+        assert {row[0] for row in present} < made
+        reasons = [reason for reason, _ in self.quarantined(session)]
+        assert reasons == ["unreadable", "unreadable", "foreign", "unreadable"]
+        assert rows(session, "SELECT sum(clicks + duplicates) FROM link_days") == [(27,)]
+        assert rows(session, "SELECT loaded_offset, clicks FROM click_segments") == [
+            (segment_of(settings).stat().st_size, 27)
+        ]
 
     def test_rubbish_in_the_spill_table_is_kept_too(
         self, shop: Shop, loader: Loader, session: Session

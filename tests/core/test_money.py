@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import iso4217
 import pytest
@@ -87,6 +88,51 @@ def test_more_digits_than_the_currency_has_are_refused(text: str, currency: str)
     with pytest.raises(MoneyError) as refused:
         Money.parse(text, currency)
     assert refused.value.code == "too_many_digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "expected_micros"),
+    [
+        ("0.000001", RUB, 1),
+        ("0.5", JPY, 500_000),
+        ("1.234567", KWD, 1_234_567),
+        ("2", RUB, 2 * 10**6),
+    ],
+)
+def test_a_fine_price_has_six_digits_in_every_currency(
+    text: str, currency: str, expected_micros: int
+) -> None:
+    assert Money.parse_fine(text, currency) == Money(expected_micros, currency)
+    assert Money.parse_fine(Money(expected_micros, currency).decimal, currency).micros == (
+        expected_micros
+    )
+
+
+@pytest.mark.abuse("A7")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("0.0000001", "too_many_digits"),
+        ("-0.1", "not_a_decimal"),
+        (".5", "not_a_decimal"),
+        ("5.", "not_a_decimal"),
+        ("1e-3", "not_a_decimal"),
+        ("٣", "not_a_decimal"),
+        ("1000000000000.000001", "too_large"),
+        ("99999999999999", "not_a_decimal"),
+        (0.5, "not_a_decimal"),
+        (None, "not_a_decimal"),
+    ],
+)
+def test_a_fine_price_is_read_as_strictly(text: Any, code: str) -> None:
+    with pytest.raises(MoneyError) as refused:
+        Money.parse_fine(text, RUB)
+    assert refused.value.code == code
+
+
+def test_a_fine_price_of_an_unknown_currency_is_refused() -> None:
+    with pytest.raises(MoneyError, match="ISO 4217"):
+        Money.parse_fine("0.5", "XXQ")
 
 
 @pytest.mark.abuse("A7")
@@ -176,6 +222,16 @@ def test_the_parts_always_sum_to_the_whole(amount: int, weights: list[Fraction])
     assert sum(part.micros for part in parts) == amount
     exact = [Fraction(amount) * weight / sum(weights) for weight in weights]
     assert all(abs(part.micros - want) < 1 for part, want in zip(parts, exact, strict=True))
+    # The largest remainders are rounded up, the earlier of equal ones first.
+    by_remainder = sorted(range(len(exact)), key=lambda i: (-(exact[i] % 1), i))
+    up = sum(part % 1 for part in exact)
+    for place, i in enumerate(by_remainder):
+        assert parts[i].micros == exact[i] // 1 + (place < up)
+
+
+def test_a_sum_of_two_currencies_is_refused() -> None:
+    with pytest.raises(CurrencyMismatch, match="RUB and JPY"):
+        total([Money(1, RUB), Money(1, JPY)], RUB)
 
 
 @given(st.integers(0, 10**18))

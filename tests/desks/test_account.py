@@ -26,7 +26,7 @@ from affiliate.links.links import create_link
 from affiliate.links.models import Link
 from affiliate.people import enrollments
 from affiliate.people.models import UserSession
-from affiliate.programs import rule_versions
+from affiliate.programs.announcements import announce
 from affiliate.programs.models import Program
 from payouts.batches.models import PayeeAccount, Withdrawal
 from payouts.ledger.balances import balances
@@ -683,7 +683,7 @@ def test_the_rules_are_told_with_their_version_and_what_comes(
     assert "Version 1, in force since" in page
     assert "buys goods for 3,500.00 RUB" in page
     assert "You earn 350.00 RUB." in page
-    rule_versions.publish(
+    announce(
         session, program_id=world.program.id, document=terms_document(payout={"hold_days": 7}),
         effective_at=world.now + 10 * DAY, by=None, now=world.now,
     )  # fmt: skip

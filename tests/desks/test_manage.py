@@ -16,9 +16,9 @@ from affiliate.core.audit import AuditEntry
 from affiliate.core.config import Settings
 from affiliate.people import ids as people_ids
 from affiliate.people.models import Enrollment
-from affiliate.programs.models import Program, RuleVersion
+from affiliate.programs.models import Program, RuleDraft, RuleVersion
 from tracker.desks.manage.audit_log import changes
-from tracker.desks.manage.forms import parts_per_million, percent_text
+from tracker.desks.manage.percentages import parts_per_million, percent_text
 from tracker.orders.browser import report_from_browser
 from tracker.orders.models import Order
 from tracker.orders.rules import OrderReportIn
@@ -252,26 +252,22 @@ def test_cancelling_an_order_takes_both_levels_back(world: World, manager: Staff
 RULES = {
     "level_1_kind": "percent", "level_1_rate": "12.5", "level_1_amount": "", "level_2_of": "none",
     "level_2_rate": "", "model": "first_click", "window_days": "45", "coupon": "wins",
-    "existing_customer": "refuses", "self_purchase": "refuses", "hold_days": "7", "when": "now",
-    "effective_at": "",
+    "existing_customer": "refuses", "self_purchase": "refuses", "hold_days": "7",
+    "name": "Winter terms", "note": "Ask finance first.",
 }  # fmt: skip
 
 
-def test_a_new_version_of_the_rules_is_published_and_told_in_words(
-    world: World, manager: Staff
-) -> None:
-    assert "New version of the rules" in manager.client.get("/manage/rules/new").text
+def test_a_draft_is_saved_and_told_in_words_and_pays_nobody(world: World, manager: Staff) -> None:
+    assert "New draft of the rules" in manager.client.get("/manage/rules/new").text
     done = manager.client.post("/manage/rules", data=RULES, follow_redirects=True)
-    assert "Version 2 is published" in done.text
+    assert "The draft is saved" in done.text
     assert "12.5% of every sale" in done.text
-    (newest,) = world.session.scalars(
-        sa.select(RuleVersion).where(
-            RuleVersion.program_id == world.program.id, RuleVersion.number == 2
-        )
-    )
-    assert newest.terms["commission"]["level_1"] == {"kind": "percent", "rate_ppm": 125_000}
-    assert newest.terms["attribution"]["model"] == "first_click"
-    assert newest.created_by == manager.user_id
+    draft = world.session.scalars(sa.select(RuleDraft)).one()
+    assert draft.document["commission"]["level_1"] == {"kind": "percent", "rate_ppm": 125_000}
+    assert draft.document["attribution"]["model"] == "first_click"
+    assert (draft.created_by, draft.note) == (manager.user_id, "Ask finance first.")
+    count = sa.select(sa.func.count()).where(RuleVersion.program_id == world.program.id)
+    assert world.session.scalar(count) == 1
 
 
 @pytest.mark.parametrize(
@@ -286,9 +282,9 @@ def test_a_new_version_of_the_rules_is_published_and_told_in_words(
         ({"level_2_of": "sale", "level_2_rate": "95"}, "over the whole sale"),
         ({"window_days": "0"}, "between 1 and 3650"),
         ({"hold_days": "400"}, "between 0 and 365"),
-        ({"when": "later"}, "Choose the day and the hour."),
-        ({"when": "later", "effective_at": "2020-01-01T09:00"}, "never in the past"),
         ({"model": "random"}, "Not a valid choice"),
+        ({"name": ""}, "Please fill this in."),
+        ({"name": " \u202e "}, "1 to 80 characters"),
     ],
 )
 def test_rules_that_cannot_be_are_refused_beside_their_field(
@@ -297,18 +293,7 @@ def test_rules_that_cannot_be_are_refused_beside_their_field(
     answer = manager.client.post("/manage/rules", data={**RULES, **changed})
     assert answer.status_code == 422
     assert told in answer.text
-    count = sa.select(sa.func.count()).where(RuleVersion.program_id == world.program.id)
-    assert world.session.scalar(count) == 1
-
-
-def test_rules_of_a_later_day_are_announced_in_the_programs_zone(
-    world: World, manager: Staff
-) -> None:
-    later = {"when": "later", "effective_at": "2099-01-01T09:00"}
-    page = manager.client.post("/manage/rules", data={**RULES, **later}, follow_redirects=True)
-    assert "announced" in page.text
-    newest = world.session.scalars(sa.select(RuleVersion).where(RuleVersion.number == 2)).one()
-    assert newest.effective_at.isoformat() == "2099-01-01T06:00:00+00:00"
+    assert world.session.scalars(sa.select(RuleDraft)).all() == []
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,28 @@ def test_an_affiliate_learns_that_a_person_looks_and_not_why(world: World, held:
     assert "flood" not in page
 
 
+def test_a_page_tells_of_a_token_that_is_nobodys(world: World, manager: Staff, held: Order) -> None:
+    """A line of the trace that names no affiliate took the whole page down."""
+    trace = world.session.scalars(
+        sa.select(Decision.trace).where(Decision.order_id == held.id)
+    ).one()
+    forged = {
+        "candidate": "click_token",
+        "check": "signature",
+        "outcome": "removed",
+        "reason": "token_not_genuine",
+    }
+    world.session.execute(
+        sa.update(Decision).where(Decision.order_id == held.id).values(trace=[forged, *trace])
+    )
+    world.session.commit()
+    answer = manager.client.get(order_url(held))
+    assert answer.status_code == 200
+    assert (
+        "A click for nobody known was left out: the click token was not made by us" in answer.text
+    )
+
+
 def test_every_reason_has_its_sentence_on_every_desk(app: Flask) -> None:
     assert set(account_sentences.FILTERED) == set(DropReason)
     assert set(account_sentences.WHY_NOT) == set(Reason)

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.links.models import Coupon, Link
 from affiliate.people import api_keys
@@ -26,6 +27,7 @@ from tracker.clicks import tokens
 from tracker.clicks.models import Click
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.rules import DropReason
+from tracker.orders import plain
 
 DAY = timedelta(days=1)
 VISITOR = bytes(range(16))
@@ -61,7 +63,18 @@ class World:
         world = cls(app, settings, client, session, now, program)
         ensure_partitions(session, now=now)
         world.headers = world.key("orders:write", "orders:read")
+        world.use(world.headers)
         return world
+
+    def use(self, headers: dict[str, str]) -> None:
+        """Let the key have reported an order just now: then plain orders are taken as such."""
+        with self.app.app_context():
+            sent = headers["Authorization"]
+            now = clock.real_now()
+            key = api_keys.authenticate(self.session, authorization=sent, now=now)
+            api_keys.note_use(self.session, key_id=key.id, now=now + timedelta(minutes=1))
+            self.session.commit()
+            self.app.extensions[plain.EXTENSION].remember(sent, key)
 
     def key(self, *scopes: str, program: Program | None = None) -> dict[str, str]:
         _, key = api_keys.create_key(

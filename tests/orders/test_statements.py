@@ -13,10 +13,16 @@ from sqlalchemy.orm import Session
 from affiliate.core.config import Settings
 from affiliate.core.db import rows
 from tests.orders.shop_world import DAY, World, affiliates_of, email_sha256, of
-from tracker.orders import intake
+from tracker.orders import intake, plain
 
 STATEMENTS_MAX = 4
 """Key, demo clock (not read in production), lock and rules and evidence, order and commissions."""
+
+
+@pytest.fixture(autouse=True)
+def _by_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the view does; plain orders never come to it (test_plain_orders.py)."""
+    monkeypatch.setattr(plain, "PATH", "/nowhere")
 
 
 @pytest.fixture
@@ -55,13 +61,14 @@ def test_the_statements_of_an_order_are_planned_once_a_connection(
     lock = intake.lock_for_report
 
     def note(session: Session, **asked: Any) -> Any:
-        found.extend(mode for (mode,) in rows(session, "SHOW plan_cache_mode", {}))
+        names = ("plan_cache_mode", "enable_seqscan")
+        found.extend(rows(session, f"SHOW {name}", {})[0][0] for name in names)
         return lock(session, **asked)
 
     monkeypatch.setattr(intake, "lock_for_report", note)
     # The first order notes the key's first use, whose commit ends the key's transaction.
     assert [world.post(world.order(id_)).status_code for id_ in ("A-1", "A-2")] == [201, 201]
-    assert found == ["force_generic_plan"] * 2
+    assert found == ["force_generic_plan", "off"] * 2
 
 
 def test_the_answer_to_a_new_order_is_the_one_read_back(world: World) -> None:
@@ -91,7 +98,7 @@ def test_evidence_read_for_a_wrong_window_is_read_again_for_the_right_one(
     sent: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake, "_windows", {})
+    monkeypatch.setattr(intake, "_reaches", {})
     world = World.build(
         app, settings, client, session,
         attribution={
@@ -103,7 +110,7 @@ def test_evidence_read_for_a_wrong_window_is_read_again_for_the_right_one(
     world.click(world.link(boris), ago=10 * DAY)
     clicks = [world.click(world.link(anna), ago=DAY)]
     assert world.post(world.order("A-0")).status_code == 201, "the key's first use is noted"
-    monkeypatch.setattr(intake, "_windows", {})
+    monkeypatch.setattr(intake, "_reaches", {})
     traces, counts = [], []
     for order_id in ("A-1", "A-2"):
         sent.clear()

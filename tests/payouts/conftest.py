@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from builders import terms_document
 from money_world import NOW, World
 from paying import Pay
 from sqlalchemy.orm import Session
@@ -43,7 +44,7 @@ def world_of(session: Session) -> Callable[..., World]:
         version = RuleVersion(
             program_id=program.id,
             number=1,
-            terms={},
+            terms=terms_document(),
             effective_at=program.created_at,
             announced_at=program.created_at,
             created_at=program.created_at,

@@ -17,9 +17,9 @@ from werkzeug.test import TestResponse
 from affiliate.core.clock import real_now
 from affiliate.people import enrollments, ids, sessions
 from affiliate.people.models import Enrollment, User
+from affiliate.programs.announcements import announce
 from affiliate.programs.models import Program
 from affiliate.programs.programs import close_program
-from affiliate.programs.rule_versions import publish
 
 FORM: dict[str, Any] = {
     "name": "Boris",
@@ -113,7 +113,7 @@ def test_the_page_says_the_rules_in_words_with_an_example(site: Site, program: P
 def test_rules_that_are_coming_are_announced(
     site: Site, session: Session, program: Program
 ) -> None:
-    publish(
+    announce(
         session,
         program_id=program.id,
         document=terms_document(

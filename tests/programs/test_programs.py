@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from builders import make_program, terms_document
+from builders import make_affiliate, make_program, terms_document
 from flask import Flask
 from moments import NOW
 from sqlalchemy.orm import Session
@@ -17,9 +17,11 @@ from affiliate.core.audit import AuditEntry
 from affiliate.core.clock import real_now
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, NotFound
+from affiliate.people.ids import public
 from affiliate.programs import rule_versions
+from affiliate.programs.announcements import announce
 from affiliate.programs.jobs import close_programs
-from affiliate.programs.models import RuleVersion
+from affiliate.programs.models import Program, RuleVersion
 from affiliate.programs.programs import (
     AlreadyClosing,
     SlugTaken,
@@ -94,6 +96,36 @@ def test_rules_that_are_wrong_are_refused_by_path(session: Session) -> None:
     assert [error.field for error in refused.value.errors] == ["attribution.window_days"]
 
 
+def test_rules_name_affiliates_of_their_own_program_alone(app: Flask, session: Session) -> None:
+    program = make_program(session, now=NOW)
+    other = make_program(session, now=NOW, slug="tea")
+    with app.app_context():
+        own = make_affiliate(session, program, "anna@example.com", now=NOW)
+        stranger = make_affiliate(session, other, "boris@example.com", now=NOW)
+    document = terms_document()
+    document["attribution"]["windows"] = [
+        {"affiliates": [public(own.id)], "days": 60},
+        {"affiliates": [public(own.id), public(stranger.id), public(999_999)], "days": 90},
+    ]
+    with pytest.raises(Invalid) as refused:
+        publish(session, program, document)
+    assert [(error.field, error.code) for error in refused.value.errors] == [
+        ("attribution.windows.1.affiliates.1", "unknown_affiliate"),
+        ("attribution.windows.1.affiliates.2", "unknown_affiliate"),
+    ]
+    del document["attribution"]["windows"][1]
+    version = publish(session, program, document)
+    (window,) = version.terms["attribution"]["windows"]
+    assert window == {"groups": [], "affiliates": [public(own.id)], "days": 60}
+
+
+def publish(session: Session, program: Program, document: dict[str, Any]) -> RuleVersion:
+    later = NOW + timedelta(days=8)
+    return announce(
+        session, program_id=program.id, document=document, effective_at=later, by=None, now=NOW
+    )
+
+
 def test_a_slug_is_given_once(session: Session) -> None:
     make_program(session, now=NOW)
     with pytest.raises(SlugTaken):
@@ -114,7 +146,7 @@ def test_a_version_rules_from_its_first_instant(
     session: Session, at: timedelta, number: int
 ) -> None:
     program = make_program(session, now=NOW)
-    rule_versions.publish(
+    announce(
         session,
         program_id=program.id,
         document=FIVE_PERCENT,
@@ -131,7 +163,7 @@ def test_a_version_rules_from_its_first_instant(
 def test_of_two_versions_at_one_instant_the_higher_number_rules(session: Session) -> None:
     program = make_program(session, now=NOW)
     for _ in range(2):
-        rule_versions.publish(
+        announce(
             session,
             program_id=program.id,
             document=FIVE_PERCENT,
@@ -160,10 +192,10 @@ def test_rules_never_take_effect_in_the_past(
         "now": NOW,
     }
     if accepted:
-        assert rule_versions.publish(session, **call).number == 2
+        assert announce(session, **call).number == 2
     else:
         with pytest.raises(Invalid):
-            rule_versions.publish(session, **call)
+            announce(session, **call)
 
 
 @pytest.mark.parametrize(
@@ -175,17 +207,17 @@ def test_the_database_refuses_to_change_a_version(session: Session, statement: s
         session.execute(sa.text(statement))
 
 
-def test_two_versions_published_at_once_get_two_numbers(
+def test_two_versions_announced_at_once_get_two_numbers(
     session: Session, engine: sa.Engine
 ) -> None:
     program = make_program(session, now=NOW)
     session.commit()
     start = threading.Barrier(2, timeout=20)
 
-    def publish() -> None:
+    def announce_now() -> None:
         with session_for(engine)() as own:
             start.wait()
-            rule_versions.publish(
+            announce(
                 own,
                 program_id=program.id,
                 document=FIVE_PERCENT,
@@ -195,7 +227,7 @@ def test_two_versions_published_at_once_get_two_numbers(
             )
             own.commit()
 
-    threads = [threading.Thread(target=publish) for _ in range(2)]
+    threads = [threading.Thread(target=announce_now) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -208,9 +240,7 @@ def test_rules_of_no_program_are_not_found(session: Session) -> None:
     with pytest.raises(NotFound):
         rule_versions.in_force(session, program_id=999, at=NOW)
     with pytest.raises(NotFound):
-        rule_versions.publish(
-            session, program_id=999, document=FIVE_PERCENT, effective_at=NOW, by=None, now=NOW
-        )
+        announce(session, program_id=999, document=FIVE_PERCENT, effective_at=NOW, by=None, now=NOW)
     with pytest.raises(NotFound):
         by_slug(session, "nothing")
 

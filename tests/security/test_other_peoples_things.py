@@ -21,16 +21,22 @@ from affiliate.people import api_keys
 from affiliate.people.access import Kind
 from affiliate.people.ids import public
 from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
+from affiliate.programs.assignments import assign
+from affiliate.programs.drafts import begin_draft
+from affiliate.programs.models import RuleAssignment, RuleDraft
+from affiliate.programs.rule_versions import in_force
 from payouts.batches.models import PayoutBatch, PayoutItem
 from tests.desks.staff import STAFF, hire
+from tracker.claims.models import Claim
 from tracker.clicks.models import Click
 from tracker.orders.models import Order
 
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
 """An order that a program does not know may still come: a call about it waits for it."""
-OPEN = re.compile(r"<(token|version|path:filename|month)>")
-"""No id of anybody: a secret of its own, or a public file, or one's own month."""
+OPEN = re.compile(r"<(token|version|path:filename|month|code|int:number)>")
+"""No id of anybody: a secret of its own, a public file, one's own month, a language, or the
+number of a rule version, which is counted within the caller's own program."""
 
 
 @dataclass
@@ -57,6 +63,9 @@ class Things:
             "key_id": lambda: first(ApiKey),
             "invitation_id": lambda: first(Invitation),
             "grant_id": lambda: first(Grant),
+            "draft_id": lambda: first(RuleDraft),
+            "assignment_id": lambda: first(RuleAssignment),
+            "claim": lambda: ids.public_id("clm", first(Claim)),
             "user_id": lambda: anna.user_id,
             "session_id": lambda: session.scalars(
                 sa.select(UserSession.id).where(UserSession.user_id == anna.user_id)
@@ -81,6 +90,18 @@ def things(installation: Installation) -> Things:
     })  # fmt: skip
     assert answer.status_code == 303
     world.session.rollback()
+    called = {"program_id": world.program.id, "by": None, "now": world.now}
+    begin_draft(world.session, name="Winter terms", **called)
+    assign(
+        world.session,
+        version_id=in_force(world.session, program_id=world.program.id, at=world.now).id,
+        enrollment_id=world.people["Anna"].enrollment.id,
+        begins_at=world.now,
+        ends_at=None,
+        reason="agreed by letter",
+        **called,
+    )
+    world.session.commit()
     return Things(world)
 
 

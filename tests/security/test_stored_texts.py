@@ -24,6 +24,7 @@ from affiliate.core.outbox import Mail
 from affiliate.links.models import Link
 from affiliate.people.ids import public
 from tests.desks.staff import url_of
+from tracker.claims.models import Claim
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
@@ -83,6 +84,7 @@ def written(installation: Installation) -> Installation:
     )
     _order(installation, token)
     _apply(installation)
+    _dispute(installation, anna, owner)
     _decide(installation, owner)
     world.session.expire_all()
     return installation
@@ -118,6 +120,23 @@ def _apply(installation: Installation) -> None:
         "site": f"https://x.example/{IMAGE}".replace(" ", "%20"), "agreement": "y",
     })  # fmt: skip
     assert answer.status_code == 303
+
+
+def _dispute(installation: Installation, anna: FlaskClient, owner: FlaskClient) -> None:
+    """Cases with what both sides write, one of them declined and one open."""
+    world = installation.world
+    day = world.now.date().isoformat()
+    for number in ("X-evil", "X-open"):
+        post(anna, "/account/orders/claims", program="demo", order_id=number, day=day, said=EVIL)
+        claim_id = world.session.scalars(sa.select(Claim.id).order_by(Claim.id.desc())).first()
+        world.session.rollback()
+        assert claim_id is not None
+        case = ids.public_id("clm", claim_id)
+        post(anna, f"/account/orders/claims/{case}/notes", program="demo", text=EVIL)
+        post(owner, f"/manage/claims/{case}/notes", text=EVIL, for_affiliate="yes")
+        post(owner, f"/manage/claims/{case}/notes", text=EVIL)
+        if number == "X-evil":
+            post(owner, f"/manage/claims/{case}/refusal", reason=EVIL)
 
 
 def _decide(installation: Installation, owner: FlaskClient) -> None:
@@ -169,7 +188,9 @@ def test_no_page_makes_markup_of_a_strangers_text(written: Installation) -> None
 def test_no_mail_makes_markup_of_a_strangers_text(written: Installation) -> None:
     mails = written.world.session.scalars(sa.select(Mail)).all()
     strange = {mail.template for mail in mails if EVIL in mail.text}
-    assert strange >= {"application_rejected", "enrollment_suspended"}
+    assert strange >= {
+        "application_rejected", "enrollment_suspended", "claims/asked", "claims/decided",
+    }  # fmt: skip
     for mail in mails:
         assert strange_elements(mail.html) == [], mail.template
         assert "\n" not in mail.subject and "\r" not in mail.subject

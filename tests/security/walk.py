@@ -89,6 +89,11 @@ class Installation:
             name="shop", by=None, now=world.now,
         )  # fmt: skip
         world.session.commit()
+        asked = {"order_id": "X-1", "day": world.now.date().isoformat(), "program": "demo"}
+        guarded = world.app.config.get("WTF_CSRF_ENABLED", True)
+        world.app.config["WTF_CSRF_ENABLED"] = False
+        assert anna.client.post("/account/orders/claims", data=asked).status_code == 303
+        world.app.config["WTF_CSRF_ENABLED"] = guarded
         return cls(world, browsers, key)
 
     def pages(self, role: str) -> tuple[list[str], list[Form]]:

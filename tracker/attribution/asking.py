@@ -17,6 +17,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
+from affiliate.programs.terms import AttributionTerms, Evidence
 from tracker.attribution.rules import CLOCK_SKEW_MAX
 from tracker.clicks.tokens import BadToken, ClickToken, read
 from tracker.orders.keys import Keys
@@ -26,17 +27,23 @@ VISITOR_CLICKS_MAX: Final = 200
 BUYER: Final = "buyer"
 """Kind of the rows that are no candidates but say when the buyer bought first."""
 
-# The link's row decides, not the token: whose it is, whether it was switched off.
-_OWNER: Final = "e.id, e.status, r.id, u.email"
-_OWNERS: Final = """
-    LEFT JOIN enrollments e ON e.id = {of}.enrollment_id
-    LEFT JOIN enrollments r ON r.id = e.recruiter_id AND r.status = 'active'
+# The link's row decides, not the token: whose it is, whether it was switched off. Whoever
+# declined new rules is credited until their notice period ends, whenever the order comes in.
+_STATUS: Final = """
+    CASE WHEN {of}.closes_at IS NULL OR {of}.status NOT IN ('active', 'closed') THEN {of}.status
+         WHEN {of}.closes_at > %(placed_at)s THEN 'active' ELSE 'closed' END"""
+_OWNER: Final = f"e.id, {_STATUS.format(of='e')}, r.id, u.email, g.name"
+_OWNERS: Final = f"""
+    LEFT JOIN enrollments e ON e.id = {{of}}.enrollment_id
+    LEFT JOIN enrollments r ON r.id = e.recruiter_id AND {_STATUS.format(of="r")} = 'active'
+    LEFT JOIN affiliate_groups g ON g.id = e.group_id
     LEFT JOIN affiliates a ON a.id = e.affiliate_id
     LEFT JOIN users u ON u.id = a.user_id
 """
 _BY_TOKEN: Final = f"""
     SELECT 'click_token', CAST(t.click_id AS text), t.clicked_at, l.program_id, l.disabled_at,
-           NULL::timestamptz, c.click_id IS NOT NULL, c.reason, {_OWNER}, NULL::bytea
+           NULL::timestamptz, c.click_id IS NOT NULL, c.reason, {_OWNER}, NULL::bytea,
+           c.referrer, c.deep_link
     FROM {{tokens}}
     LEFT JOIN links l ON l.id = t.link_id
     LEFT JOIN clicks c ON c.clicked_at = t.clicked_at AND c.click_id = t.click_id
@@ -53,9 +60,9 @@ _MANY: Final = """
 """
 _BY_VISITOR: Final = f"""
     SELECT 'visitor_click', CAST(v.click_id AS text), v.clicked_at, v.program_id, l.disabled_at,
-           NULL::timestamptz, true, v.reason, {_OWNER}, NULL::bytea
+           NULL::timestamptz, true, v.reason, {_OWNER}, NULL::bytea, v.referrer, v.deep_link
     FROM (
-        SELECT click_id, clicked_at, program_id, link_id, reason FROM clicks
+        SELECT click_id, clicked_at, program_id, link_id, reason, referrer, deep_link FROM clicks
         WHERE visitor_id = ANY(CAST(%(visitors)s AS uuid[]))
           AND program_id = CAST(%(program_id)s AS bigint)
           AND clicked_at BETWEEN %(oldest)s AND %(latest)s
@@ -66,7 +73,7 @@ _BY_VISITOR: Final = f"""
 """  # noqa: S608 -- as above
 _BY_COUPON: Final = f"""
     SELECT 'coupon', NULL::text, NULL::timestamptz, k.program_id, k.disabled_at, k.valid_until,
-           true, NULL::text, {_OWNER}, NULL::bytea
+           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text
     FROM coupons k
     {_OWNERS.format(of="k")}
     WHERE k.program_id = CAST(%(program_id)s AS bigint) AND k.code = %(coupon)s
@@ -74,8 +81,36 @@ _BY_COUPON: Final = f"""
 _BUYER: Final = f"""
     SELECT '{BUYER}', NULL::text, least(first_ordered_at, imported_at), NULL::bigint,
            NULL::timestamptz, NULL::timestamptz, true, NULL::text, NULL::bigint, NULL::text,
-           NULL::bigint, NULL::text, email_hash
+           NULL::bigint, NULL::text, NULL::text, email_hash, NULL::text, NULL::text
     FROM customers WHERE program_id = CAST(%(program_id)s AS bigint) AND {{known_by}}
+"""  # noqa: S608 -- as above
+_BY_BINDING: Final = f"""
+    SELECT 'bound_customer', NULL::text, b.bound_at, b.program_id, NULL::timestamptz, b.ends_at,
+           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text
+    FROM customer_bindings b
+    {_OWNERS.format(of="b")}
+    WHERE b.voided_at IS NULL AND b.customer_id IN (
+        SELECT id FROM customers
+        WHERE program_id = CAST(%(program_id)s AS bigint)
+          AND (shop_id = %(shop_id)s OR email_hash = %(email_hash)s))
+"""  # noqa: S608 -- as above
+# An address is known by orders that a click or a coupon brought: what it brought itself would
+# prolong the credit for ever.
+_BY_EMAIL: Final = f"""
+    SELECT 'customer_email', NULL::text, s.placed_at, s.program_id, NULL::timestamptz,
+           NULL::timestamptz, true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text
+    FROM (
+        SELECT DISTINCT ON (t.enrollment_id) t.enrollment_id, o.placed_at, o.program_id
+        FROM customers k
+        JOIN orders o ON o.customer_id = k.id AND o.status = 'confirmed'
+        JOIN decisions d ON d.order_id = o.id AND d.voided_at IS NULL
+        CROSS JOIN LATERAL jsonb_to_recordset(d.shares) AS t (enrollment_id bigint, evidence text)
+        WHERE k.program_id = CAST(%(program_id)s AS bigint) AND k.email_hash = %(email_hash)s
+          AND o.placed_at >= %(oldest)s AND o.placed_at < %(placed_at)s
+          AND t.evidence NOT IN ('customer_email', 'bound_customer')
+        ORDER BY t.enrollment_id, o.placed_at DESC
+    ) s
+    {_OWNERS.format(of="s")}
 """  # noqa: S608 -- as above
 
 
@@ -94,12 +129,22 @@ class Row(NamedTuple):
     status: str | None
     recruiter_id: int | None
     email: str | None
+    group_name: str | None
     email_hash: bytes | None
+    referrer: str | None
+    deep_link: str | None
 
 
 @cache
 def _statement(
-    tokens: int, *, visitors: bool, coupon: bool, shop_id: bool, email_hash: bool
+    tokens: int,
+    *,
+    visitors: bool,
+    coupon: bool,
+    shop_id: bool,
+    email_hash: bool,
+    bound: bool,
+    known_email: bool,
 ) -> str:
     """The halves that there is something to ask for; empty when there is nothing."""
     asked = (
@@ -109,8 +154,31 @@ def _statement(
         (coupon, _BY_COUPON),
         (shop_id, _BUYER.format(known_by="shop_id = %(shop_id)s")),
         (email_hash, _BUYER.format(known_by="email_hash = %(email_hash)s")),
+        (bound, _BY_BINDING),
+        (known_email, _BY_EMAIL),
     )
     return " UNION ALL ".join(part for wanted, part in asked if wanted)
+
+
+class Reach(NamedTuple):
+    """What the rules of a program make its orders ask for."""
+
+    window: timedelta
+    """How far back a visitor's clicks are looked for."""
+    bound: bool = False
+    """Whether buyers stay with an affiliate."""
+    known_email: bool = False
+    """Whether a buyer's address names an affiliate."""
+
+
+def reach_of(terms: AttributionTerms) -> Reach:
+    """What orders under these terms ask for. Bindings count while the rules have any."""
+    steps = {kind for step in terms.evidence for kind in step}
+    return Reach(
+        window=terms.window_max,
+        bound=terms.binding is not None and Evidence.BOUND_CUSTOMER in steps,
+        known_email=Evidence.CUSTOMER_EMAIL in steps,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +187,7 @@ class Question:
 
     program_id: int
     placed_at: datetime
-    window: timedelta
-    """How far back a visitor's clicks are looked for."""
+    reach: Reach
     coupon: str | None
     customer: Mapping[str, Any]
     tokens: tuple[ClickToken | BadToken, ...]
@@ -131,6 +198,11 @@ class Question:
     @property
     def believed(self) -> list[ClickToken]:
         return [token for token in self.tokens if isinstance(token, ClickToken)]
+
+    @property
+    def names_buyer(self) -> bool:
+        """Whether our record would know the buyer by what the order says."""
+        return bool(self.values["shop_id"] or self.values["email_hash"])
 
     @property
     def email_hash(self) -> bytes | None:
@@ -151,7 +223,7 @@ def ask(
     program_id: int,
     placed_at: datetime,
     evidence: Mapping[str, Any],
-    window: timedelta,
+    reach: Reach,
     keys: Keys,
 ) -> Question:
     """Put the question of an order; `evidence` is what its reports brought, merged."""
@@ -163,7 +235,8 @@ def ask(
         **_token_values(believed),
         "visitors": _visitors(believed, evidence.get("visitor")),
         "program_id": program_id,
-        "oldest": placed_at - window,
+        "placed_at": placed_at,
+        "oldest": placed_at - reach.window,
         "latest": placed_at + CLOCK_SKEW_MAX,
         "coupon": fold_coupon(coupon),
         "shop_id": customer.get("id"),
@@ -175,8 +248,10 @@ def ask(
         coupon=bool(values["coupon"]),
         shop_id=bool(values["shop_id"]),
         email_hash=bool(values["email_hash"]),
+        bound=reach.bound and bool(values["shop_id"] or values["email_hash"]),
+        known_email=reach.known_email and bool(values["email_hash"]),
     )
-    return Question(program_id, placed_at, window, coupon, customer, tokens, statement, values)
+    return Question(program_id, placed_at, reach, coupon, customer, tokens, statement, values)
 
 
 def answer(session: Session, question: Question) -> Answer:

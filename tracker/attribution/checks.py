@@ -97,6 +97,52 @@ CHECKS = (
         """,
     ),
     Check(
+        "V1",
+        _INTEGRITY,
+        "a commission is reckoned by a version of its program that was in force when the order "
+        "was placed, that the affiliate was left with, or that was assigned to them",
+        # A version that was announced after the order came in says nothing about it. Shops'
+        # clocks may run five minutes ahead. Who was in which group then is not kept.
+        """
+        SELECT c.id AS commission_id, c.reference, v.number AS version
+        FROM commissions c
+        JOIN orders o ON 'order:' || o.id = c.reference
+        JOIN rule_versions v ON v.id = c.rule_version_id
+        LEFT JOIN LATERAL (
+            SELECT true AS found,
+                   bool_or(w.grandfathers AND (w.grandfather_until IS NULL
+                                               OR w.grandfather_until > o.placed_at)
+                           OR coalesce(a.answer = 'declined', false)) AS left_with_it
+            FROM rule_versions w
+            LEFT JOIN rule_answers a ON a.rule_version_id = w.id
+              AND a.enrollment_id = coalesce(c.via_enrollment_id, c.enrollment_id)
+            WHERE w.program_id = c.program_id AND w.effective_at <= o.placed_at
+              AND w.announced_at <= o.received_at
+              AND (w.effective_at, w.number) > (v.effective_at, v.number)
+            HAVING count(*) > 0
+        ) AS newer ON true
+        WHERE v.program_id <> c.program_id
+           OR ((newer.found AND NOT newer.left_with_it
+                OR v.effective_at > o.placed_at AND v.number > 1)
+               AND NOT EXISTS (
+                   SELECT 1 FROM rule_assignments s
+                   WHERE s.rule_version_id = v.id AND s.begins_at <= o.placed_at
+                     AND (s.ends_at IS NULL OR s.ends_at + interval '5 minutes' > o.placed_at)
+                     AND (s.enrollment_id = coalesce(c.via_enrollment_id, c.enrollment_id)
+                          OR s.group_id IS NOT NULL)))
+        """,
+    ),
+    Check(
+        "V2",
+        _LIVENESS,
+        "whoever declined new rules is closed within an hour of the end of their notice",
+        """
+        SELECT id AS enrollment_id, closes_at FROM enrollments
+        WHERE closes_at < CAST(:real_now AS timestamptz) - interval '1 hour'
+          AND status IN ('active', 'suspended')
+        """,
+    ),
+    Check(
         "K1",
         _INTEGRITY,
         "a credited click is the credited affiliate's own, and not later than the order",

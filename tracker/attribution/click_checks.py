@@ -33,30 +33,34 @@ VISITOR_CLICKS_BACK: Final = timedelta(days=1)
 UUID_FORM: Final = "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 """A visitor of the shop's own is none of ours, and no reason for PostgreSQL to complain."""
 
+# Every click that has a part in a share, those besides the one that the share names too.
+_CREDITED: Final = """jsonb_array_elements(d.shares) s
+        CROSS JOIN LATERAL jsonb_array_elements(
+            jsonb_build_array(s) || coalesce(s -> 'other_clicks', '[]'::jsonb)) k"""
 # Only what can be acted on: a click that has arrived, or a time that is over. So decisions
 # that still wait never stand before those that do not.
 _DUE: Final = sa.text(
-    """
+    f"""
     SELECT d.id, d.order_id, d.decided_at FROM decisions d
     WHERE d.click_check_due_at IS NOT NULL AND d.voided_at IS NULL
       AND (d.decided_at, d.id) > (CAST(:after_at AS timestamptz), CAST(:after_id AS bigint))
       AND (d.outcome = 'attributed' AND d.click_check_due_at <= :now OR EXISTS (
-        SELECT FROM jsonb_array_elements(d.shares) s
-        JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
-                     AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz))
+        SELECT FROM {_CREDITED}
+        JOIN clicks c ON c.click_id = CAST(k ->> 'click_id' AS uuid)
+                     AND c.clicked_at = CAST(k ->> 'clicked_at' AS timestamptz))
         OR d.outcome = 'unattributed' AND d.click_check_due_at > :now AND EXISTS (
         SELECT FROM orders o
         JOIN clicks c ON c.program_id = o.program_id
                      AND c.visitor_id = CAST(substring(coalesce(
-                            nullif(o.evidence #>> '{server,visitor}', ''),
-                            o.evidence #>> '{browser,visitor}') FROM :visitor_id) AS uuid)
+                            nullif(o.evidence #>> '{{server,visitor}}', ''),
+                            o.evidence #>> '{{browser,visitor}}') FROM :visitor_id) AS uuid)
                      AND c.clicked_at BETWEEN o.placed_at - CAST(:window AS interval)
                                           AND o.placed_at + CAST(:skew AS interval)
         WHERE o.id = d.order_id
           AND NOT d.snapshot -> 'candidates' @> jsonb_build_array(
                 jsonb_build_object('click_id', CAST(c.click_id AS text)))))
     ORDER BY d.decided_at, d.id LIMIT :rows_max
-    """
+    """  # noqa: S608 -- the part is a constant of this module, every value is bound
 ).columns(
     sa.column("id", sa.BigInteger),
     sa.column("order_id", sa.BigInteger),
@@ -73,13 +77,13 @@ _LET_GO: Final = sa.text(
     """
 )
 _VERDICTS: Final = sa.text(
-    """
+    f"""
     SELECT c.click_id IS NOT NULL AS loaded, c.reason
-    FROM decisions d CROSS JOIN jsonb_array_elements(d.shares) s
-    LEFT JOIN clicks c ON c.click_id = CAST(s ->> 'click_id' AS uuid)
-                      AND c.clicked_at = CAST(s ->> 'clicked_at' AS timestamptz)
-    WHERE d.id = :decision_id AND s ->> 'click_id' IS NOT NULL
-    """
+    FROM decisions d CROSS JOIN {_CREDITED}
+    LEFT JOIN clicks c ON c.click_id = CAST(k ->> 'click_id' AS uuid)
+                      AND c.clicked_at = CAST(k ->> 'clicked_at' AS timestamptz)
+    WHERE d.id = :decision_id AND k ->> 'click_id' IS NOT NULL
+    """  # noqa: S608 -- as above
 )
 
 log = structlog.get_logger(__name__)
@@ -136,7 +140,7 @@ def _settle_all(session: Session, due: Sequence[Any], now: datetime) -> int:
 def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> bool:
     """Act on one decision of a locked order, if it is still the live one."""
     live = session.execute(
-        sa.select(Decision.click_check_due_at, Decision.outcome).where(
+        sa.select(Decision.click_check_due_at, Decision.outcome, Decision.review_reason).where(
             Decision.id == decision_id, Decision.voided_at.is_(None)
         )
     ).one_or_none()
@@ -163,7 +167,7 @@ def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> 
     session.execute(
         sa.update(Decision)
         .where(Decision.id == decision_id)
-        .values(click_check_due_at=None, review_reason=reason)
+        .values(click_check_due_at=None, review_reason=reason or live.review_reason)
     )
     update_wait(session, order_row_id=order.id, confirmed=order.status != "unconfirmed", now=now)
     return True

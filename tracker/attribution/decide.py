@@ -6,8 +6,8 @@ The caller holds the order's row. At most one decision of an order is live (uniq
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Final
@@ -15,19 +15,45 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.core.db import rows
 from affiliate.core.money import Money
-from affiliate.programs.rule_versions import RuleVersionInForce, in_force
+from affiliate.programs.commission_versions import commission_version
+from affiliate.programs.rule_versions import RuleVersionInForce, by_ids, in_force
 from payouts.commissions.earn import Earning, earn_decided, earning_of, wait_for
 from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
+from payouts.commissions.standing import asks_for_standing, standing_before
 from payouts.commissions.void import take_back, void
-from tracker.attribution.asking import Answer, answer, ask, visitor_of
+from tracker.attribution.asking import Answer, answer, ask, reach_of, visitor_of
+from tracker.attribution.assignment import as_assigned
+from tracker.attribution.bindings import bind_customer, let_go_of_customer
 from tracker.attribution.evidence import Gathered, gather
 from tracker.attribution.models import Decision
-from tracker.attribution.rules import Attribution, Unattributed, attribute
-from tracker.attribution.snapshot import share_document, snapshot_of, trace_document
-from tracker.clicks.rules import DropReason
-from tracker.orders.keys import order_keys
+from tracker.attribution.rules import (
+    Attribution,
+    ReviewReason,
+    Share,
+    Unattributed,
+    attribute,
+)
+from tracker.attribution.sales import (
+    NOTHING_READ,
+    Read,
+    customer_of,
+    is_first_of_customer,
+    items_of,
+    read_document,
+    reads_items,
+    standing_values,
+    subscription_of,
+)
+from tracker.attribution.snapshot import (
+    facts_from,
+    share_document,
+    snapshot_of,
+    trace_document,
+)
+from tracker.orders.keys import Keys, order_keys
 from tracker.orders.models import Order
 
 CLICK_CHECK_HOURS: Final = 24
@@ -50,7 +76,7 @@ class WaitsFor(StrEnum):
 
 
 class ReviewOutcome(StrEnum):
-    """What a person said of an order whose click came in a flood."""
+    """What a person said of an order that was held for them."""
 
     RELEASED = "released"
     DECLINED = "declined"
@@ -72,6 +98,12 @@ class Subject:
     refunded_net: Money | None = None
     review_outcome: str | None = None
     """What a person said of its suspicious clicks (ReviewOutcome)."""
+    lines: Sequence[Mapping[str, Any]] = ()
+    """Its items as the order's row keeps them."""
+    subscription: Mapping[str, Any] | None = None
+    """Which payment of a subscription it is: `id` and `sequence`."""
+    zone: str = "UTC"
+    """The program's time zone: months of tiers and caps are counted in it."""
 
     @property
     def reference(self) -> str:
@@ -88,10 +120,15 @@ class Judged:
     """A decision that is not written yet."""
 
     version: RuleVersionInForce
+    """The program's, by whose attribution terms it was judged."""
     gathered: Gathered
     verdict: Attribution | Unattributed
     click_check_due_at: datetime | None
-    review_reason: DropReason | None
+    review_reason: ReviewReason | None
+    versions: Mapping[int, RuleVersionInForce] = field(default_factory=dict)
+    """By whose commission terms each credited enrollment earns; `version` where none is named."""
+    read: Read = NOTHING_READ
+    """What was read besides for what it earns."""
 
 
 def judge(
@@ -108,17 +145,42 @@ def judge(
 ) -> Judged:
     """Read the evidence and decide by the terms of `version`; writes nothing.
 
-    `known` is what was read of it already; it counts if it was asked for the right window.
+    `known` is what was read of it already; it counts if it was asked for what the rules ask.
     """
-    keys, window = order_keys(), version.terms.attribution.window
-    if known is None or known.question.window != window:
+    keys, reach = order_keys(), reach_of(version.terms.attribution)
+    if known is None or known.question.reach != reach:
         question = ask(
-            program_id=program_id, placed_at=placed_at, evidence=evidence, window=window, keys=keys
+            program_id=program_id, placed_at=placed_at, evidence=evidence, reach=reach, keys=keys
         )
         known = answer(session, question)
+    judged = judge_known(
+        known,
+        evidence=evidence,
+        program_closed=program_closed,
+        version=version,
+        keys=keys,
+        now=now,
+        review_declined=review_declined,
+    )
+    versions = _versions_of(session, judged.verdict, version, placed_at)
+    return replace(judged, versions=versions) if versions else judged
+
+
+def judge_known(
+    known: Answer,
+    *,
+    evidence: Mapping[str, Any],
+    program_closed: bool,
+    version: RuleVersionInForce,
+    keys: Keys,
+    now: datetime,
+    review_declined: bool = False,
+) -> Judged:
+    """Decide by what was read, for the reach of `version`; reads nothing itself."""
     gathered = gather(
         known, program_closed=program_closed, keys=keys, review_declined=review_declined
     )
+    gathered = as_assigned(gathered, evidence)
     verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
     due_at = _click_check_due_at(verdict, evidence, now)
     return Judged(version, gathered, verdict, due_at, _review_reason(verdict))
@@ -129,23 +191,83 @@ def decide(
 ) -> tuple[CommissionRow, ...]:
     """Make decision `number` of the order and let it earn; answers what it earned.
 
-    The attribution terms are the program's version in force at placed_at.
+    The attribution terms are the program's version in force at placed_at. A later decision
+    keeps the versions of the one before it, whatever was announced, answered or assigned since.
     """
+    version = _version_before(session, order, number)
     judged = judge(
         session,
         program_id=order.program_id,
         placed_at=order.placed_at,
         evidence=order.evidence,
         program_closed=order.program_closed,
-        version=in_force(session, program_id=order.program_id, at=order.placed_at),
+        version=version or in_force(session, program_id=order.program_id, at=order.placed_at),
         now=now,
         review_declined=order.review_outcome == ReviewOutcome.DECLINED,
     )
     if number > 1:
-        judged = _as_recruited(judged, commissions_for(session, reference=order.reference))
+        earlier = commissions_for(session, reference=order.reference)
+        judged = _as_recruited(judged, earlier)
+        if version is not None:
+            judged = _as_reckoned(session, judged, earlier)
+    judged = with_standings(session, judged, order=order)
+    if number > 1:
+        judged = replace(
+            judged, read=replace(judged.read, first_of_customer=_said_first(session, order))
+        )
     row = {"order_id": order.id, **decision_values(judged, number=number, now=now)}
     session.connection().execute(_INSERT, row)
     return let_earn(session, order=order, number=number, judged=judged, now=now)
+
+
+def with_standings(session: Session, judged: Judged, *, order: Subject) -> Judged:
+    """Lock and read what the credited affiliates' terms ask for; mostly that is nothing."""
+    if isinstance(judged.verdict, Unattributed):
+        return judged
+    terms = {
+        share.enrollment_id: _version_of(judged, share).terms.commission
+        for share in judged.verdict.shares
+    }
+    standings = standing_before(
+        session,
+        terms=terms,
+        reference=order.reference,
+        placed_at=order.placed_at,
+        zone=order.zone,
+        currency=order.net.currency,
+    )
+    recurring = any(each.recurring is not None for each in terms.values())
+    first_paid_at = None
+    if recurring and order.subscription is not None and order.subscription["sequence"] > 1:
+        first_paid_at = _first_paid_at(session, order.program_id, order.subscription["id"])
+    if not standings and first_paid_at is None:
+        return judged
+    return replace(judged, read=Read(standings, first_paid_at=first_paid_at))
+
+
+_FIRST_PAID: Final = """
+    SELECT min(placed_at) FROM orders
+    WHERE program_id = CAST(%(program_id)s AS bigint) AND subscription ->> 'id' = %(subscription)s
+      AND status <> 'cancelled'
+"""
+
+
+def _first_paid_at(session: Session, program_id: int, subscription: str) -> datetime | None:
+    """placed_at of the first payment of a subscription that we know."""
+    values = {"program_id": program_id, "subscription": subscription}
+    [(found,)] = rows(session, _FIRST_PAID, values)
+    return None if found is None else found.astimezone(UTC)
+
+
+def is_plain(version: RuleVersionInForce) -> bool:
+    """Whether an order under these rules needs nothing besides its evidence, before or after."""
+    terms = version.terms
+    return (
+        not version.versions_differ
+        and terms.attribution.binding is None
+        and terms.commission.recurring is None
+        and not asks_for_standing(terms.commission)
+    )
 
 
 def let_earn(
@@ -194,6 +316,44 @@ def _as_recruited(judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
     return replace(judged, gathered=replace(judged.gathered, recruiters=recruiters))
 
 
+def _version_before(session: Session, order: Subject, number: int) -> RuleVersionInForce | None:
+    """The version of the order's last decision; None for a first one, or where the shop's own
+    report moved the instant at which the order was placed: then that of its true instant."""
+    if number == 1:
+        return None
+    found = session.execute(
+        sa.select(Decision.rule_version_id, Decision.snapshot)
+        .where(Decision.order_id == order.id)
+        .order_by(Decision.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if found is None or facts_from(found.snapshot).placed_at != order.placed_at:
+        return None
+    return by_ids(session, [found.rule_version_id])[found.rule_version_id]
+
+
+def _as_reckoned(session: Session, judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
+    """Whom the order credited before earns by the version that its commissions froze."""
+    frozen = {row.enrollment_id: row.rule_version_id for row in earlier if row.level == 1}
+    known = by_ids(session, set(frozen.values()))
+    return replace(
+        judged, versions={**judged.versions, **{id_: known[v] for id_, v in frozen.items()}}
+    )
+
+
+def _versions_of(
+    session: Session,
+    verdict: Attribution | Unattributed,
+    version: RuleVersionInForce,
+    placed_at: datetime,
+) -> Mapping[int, RuleVersionInForce]:
+    """Whose commission is reckoned by another version; asked only where there may be some."""
+    if isinstance(verdict, Unattributed) or not version.versions_differ:
+        return {}
+    credited = {share.enrollment_id for share in verdict.shares}
+    return commission_version(session, enrollment_ids=credited, at=placed_at)
+
+
 def decision_values(judged: Judged, *, number: int, now: datetime) -> dict[str, Any]:
     """The decision's row, all but whose it is."""
     verdict = judged.verdict
@@ -205,21 +365,38 @@ def decision_values(judged: Judged, *, number: int, now: datetime) -> dict[str, 
         "reason": None if isinstance(verdict, Attribution) else verdict.reason.value,
         "shares": [share_document(share) for share in shares],
         "trace": [trace_document(line) for line in verdict.trace],
-        "snapshot": snapshot_of(judged.gathered.facts, judged.gathered.candidates),
+        "snapshot": _snapshot(judged),
         "decided_at": now,
         "click_check_due_at": judged.click_check_due_at,
         "review_reason": judged.review_reason and judged.review_reason.value,
     }
 
 
+def _snapshot(judged: Judged) -> dict[str, Any]:
+    """Everything that was read: for whose the order is, and for what it earns."""
+    gathered = judged.gathered
+    document = snapshot_of(gathered.facts, gathered.candidates)
+    recruiters = {str(who): by for who, by in gathered.recruiters.items() if by is not None}
+    sale = {
+        **read_document(judged.read),
+        "names_buyer": gathered.names_buyer,
+        "first_of_customer": _first_of_customer(judged),
+    }
+    if recruiters:
+        sale["recruiters"] = recruiters
+    return {**document, "sale": sale}
+
+
 def decide_again(session: Session, *, order: Subject, reason: VoidReason, now: datetime) -> None:
     """Void the live decision and what it earned, and make the next; both are kept."""
     number = void_decision(session, order_row_id=order.id, reason=reason, now=now)
     decide(session, order=order, number=number + 1, now=now)
+    bind_customer(session, order_row_id=order.id, now=now)
 
 
 def void_decision(session: Session, *, order_row_id: int, reason: VoidReason, now: datetime) -> int:
     """Void the live decision and its commissions. Returns the highest number so far."""
+    let_go_of_customer(session, order_row_id=order_row_id, now=now)
     rows = session.execute(
         sa.select(Decision.id, Decision.number, Decision.voided_at)
         .where(Decision.order_id == order_row_id)
@@ -287,7 +464,7 @@ def _click_check_due_at(
     return now + timedelta(hours=VISITOR_CHECK_HOURS) if waits else None
 
 
-def _review_reason(verdict: Attribution | Unattributed) -> DropReason | None:
+def _review_reason(verdict: Attribution | Unattributed) -> ReviewReason | None:
     if isinstance(verdict, Unattributed):
         return None
     return next((share.review_reason for share in verdict.shares if share.review_reason), None)
@@ -296,8 +473,36 @@ def _review_reason(verdict: Attribution | Unattributed) -> DropReason | None:
 _INSERT = sa.insert(Decision)
 
 
+def _first_of_customer(judged: Judged) -> bool:
+    """Whether it is the buyer's first order; what an earlier decision said stands."""
+    said = judged.read.first_of_customer
+    if said is not None:
+        return said
+    return is_first_of_customer(judged.gathered.facts, named=judged.gathered.names_buyer)
+
+
+def _said_first(session: Session, order: Subject) -> bool | None:
+    """What the order's last decision said of it; None: it did not say."""
+    found = session.scalar(
+        sa.select(Decision.snapshot)
+        .where(Decision.order_id == order.id)
+        .order_by(Decision.number.desc())
+        .limit(1)
+    )
+    said: bool | None = (found or {}).get("sale", {}).get("first_of_customer")
+    return said
+
+
+def _version_of(judged: Judged, share: Share) -> RuleVersionInForce:
+    """By whose commission terms a share earns."""
+    return judged.versions.get(share.enrollment_id, judged.version)
+
+
 def _sale(order: Subject, number: int, judged: Judged, verdict: Attribution) -> Sale:
-    terms = judged.version.terms
+    gathered, read = judged.gathered, judged.read
+    named = gathered.names_buyer
+    versions = [_version_of(judged, share) for share in verdict.shares]
+    by_item = any(reads_items(version.terms.commission) for version in versions)
     return Sale(
         program_id=order.program_id,
         reference=order.reference,
@@ -307,12 +512,19 @@ def _sale(order: Subject, number: int, judged: Judged, verdict: Attribution) -> 
             Credit(
                 enrollment_id=share.enrollment_id,
                 weight=Fraction(share.weight),
-                terms=terms.commission,
-                rule_version_id=judged.version.id,
-                recruiter_id=judged.gathered.recruiters.get(share.enrollment_id),
+                terms=version.terms.commission,
+                rule_version_id=version.id,
+                recruiter_id=gathered.recruiters.get(share.enrollment_id),
+                hold=version.terms.payout.hold,
+                group=gathered.groups.get(share.enrollment_id),
+                customer=customer_of(share, gathered.facts, named=named),
+                **standing_values(read.standings.get(share.enrollment_id)),
             )
-            for share in verdict.shares
+            for version, share in zip(versions, verdict.shares, strict=True)
         ),
         placed_at=order.placed_at,
-        hold=terms.payout.hold,
+        hold=judged.version.terms.payout.hold,
+        items=items_of(order.lines, order.net) if by_item else (),
+        subscription=subscription_of(order.subscription, order.placed_at, read.first_paid_at),
+        first_of_customer=_first_of_customer(judged),
     )

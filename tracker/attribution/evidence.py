@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
+from urllib.parse import urlsplit
 
 from tracker.attribution.asking import BUYER, Answer, Row
-from tracker.attribution.rules import Candidate, Kind, OrderFacts
+from tracker.attribution.rules import BuyerBy, Candidate, Kind, OrderFacts
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import BadToken, ClickToken, is_click_id
 from tracker.orders.keys import Keys
+
+PAID_SEARCH_MARKS: Final = frozenset(("gclid", "gbraid", "wbraid", "msclkid", "yclid"))
+"""What Google, Microsoft and Yandex add to the address of an advertisement's target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,9 @@ class Gathered:
     facts: OrderFacts
     candidates: tuple[Candidate, ...]
     recruiters: Mapping[int, int | None]
+    groups: Mapping[int, str | None]
+    names_buyer: bool
+    """Whether the order says who bought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,8 @@ def gather(
         review_declined=review_declined,
     )
     recruiters = {row.enrollment_id: row.recruiter_id for row in owned if row.enrollment_id}
-    return Gathered(facts, tuple(candidates), recruiters)
+    groups = {row.enrollment_id: row.group_name for row in owned if row.enrollment_id}
+    return Gathered(facts, tuple(candidates), recruiters, groups, question.names_buyer)
 
 
 def _buyer(known_as: Sequence[Row], email_hash: bytes | None) -> Buyer:
@@ -87,10 +96,32 @@ def _candidate(row: Row, program_id: int, buyer: Buyer, keys: Keys) -> Candidate
         disabled_at=row.disabled_at if here else None,
         valid_until=row.valid_until,
         active=row.status == "active" if here else False,
-        is_buyer=own and here,
+        buyer_by=BuyerBy.EMAIL if own and here else None,
         drop=DropReason(row.reason) if row.reason else None,
         loaded=row.loaded,
+        group=row.group_name if here else None,
+        referrer_host=host_of(row.referrer),
+        paid_search=is_paid_search(row.deep_link),
     )
+
+
+def host_of(referrer: str | None) -> str | None:
+    """The host of a referring page, in lower case; None where the browser told none."""
+    if not referrer:
+        return None
+    try:
+        return urlsplit(referrer).hostname or None
+    except ValueError:
+        return None
+
+
+def is_paid_search(deep_link: str | None) -> bool:
+    """Whether the address that a click asked for carries the mark of a paid search result."""
+    if not deep_link or "?" not in deep_link:
+        return False
+    query = deep_link.partition("?")[2].partition("#")[0]
+    names = {pair.partition("=")[0].lower() for pair in query.split("&")}
+    return not names.isdisjoint(PAID_SEARCH_MARKS)
 
 
 def _unrecorded(found: Candidate, tokens: Sequence[ClickToken]) -> Candidate:

@@ -11,6 +11,34 @@ from sqlalchemy.orm import Mapped, mapped_column
 from affiliate.core.db import Model
 
 
+class CustomerBinding(Model):
+    """A buyer who stays with the affiliate of an order, by the rules that order was under."""
+
+    __tablename__ = "customer_bindings"
+    __table_args__ = (
+        sa.CheckConstraint("ends_at > bound_at", name="ends_after_it_begins"),
+        sa.Index(
+            "uq_customer_bindings_live", "customer_id", unique=True,
+            postgresql_where=sa.text("voided_at IS NULL"),
+        ),
+        sa.Index("ix_customer_bindings_order_id", "order_id"),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    customer_id: Mapped[int] = mapped_column(sa.ForeignKey("customers.id"))
+    enrollment_id: Mapped[int] = mapped_column(sa.ForeignKey("enrollments.id"))
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"))
+    """The order that bound them; when its credit falls, the binding falls."""
+    bound_at: Mapped[datetime]
+    """placed_at of that order."""
+    ends_at: Mapped[datetime | None]
+    """The first instant at which it no longer counts; None: for life."""
+    created_at: Mapped[datetime]
+    voided_at: Mapped[datetime | None]
+    """When its order lost the credit, or a later order bound the buyer anew after its end."""
+
+
 class Decision(Model):
     """Whose order it is and why, with everything that was read to decide it."""
 
@@ -42,7 +70,8 @@ class Decision(Model):
     reason: Mapped[str | None]
     """Why nobody was credited (closed enum)."""
     shares: Mapped[list[Any]]
-    """[{enrollment_id, weight: "1/2", evidence, click_id}]"""
+    """[{enrollment_id, weight: "1/2", evidence, click_id, clicked_at, existing_customer,
+    other_clicks: [{click_id, clicked_at}]}], the last only where there are any."""
     trace: Mapped[list[Any]]
     """Every candidate and check in order."""
     snapshot: Mapped[dict[str, Any]]
@@ -51,7 +80,7 @@ class Decision(Model):
     click_check_due_at: Mapped[datetime | None]
     """Until when the loader's verdict on the credited clicks is awaited; cleared by it."""
     review_reason: Mapped[str | None]
-    """Why a person has to look before it is released (DropReason); none: nobody has to. What
+    """Why a person has to look before it is released (ReviewReason); none: nobody has to. What
     they said stands in the order."""
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]

@@ -7,198 +7,97 @@ Rule: docs/rules.md, "Whose order it is".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Final
 
-from affiliate.programs.terms import AttributionTerms, CouponPolicy, CustomerPolicy, Model
-from tracker.clicks.rules import DropReason, credits, needs_review
+from affiliate.core.money import PPM
+from affiliate.programs.terms import AttributionTerms, CouponPolicy, Model
+from tracker.attribution.facts import (
+    CLASS_OF_DROP,
+    Attribution,
+    BuyerBy,
+    Candidate,
+    Check,
+    CreditedClick,
+    Kind,
+    OrderFacts,
+    Reason,
+    ReviewReason,
+    Share,
+    Step,
+    TraceLine,
+    Unattributed,
+)
+from tracker.attribution.passing import (
+    CHECKS,
+    CLOCK_SKEW_MAX,
+    bound_until,
+    first_failure,
+    is_existing,
+    is_too_soon,
+    step_of,
+)
+from tracker.attribution.weighing import last_of, weights_of
+from tracker.clicks.rules import needs_review
 
-CLOCK_SKEW_MAX: Final = timedelta(minutes=5)
-"""How far a click may lie after its order: two clocks, not a later click."""
+__all__ = [
+    "CHECKS",
+    "CLASS_OF_DROP",
+    "CLOCK_SKEW_MAX",
+    "Attribution",
+    "BuyerBy",
+    "Candidate",
+    "Check",
+    "CreditedClick",
+    "Kind",
+    "OrderFacts",
+    "Reason",
+    "ReviewReason",
+    "Share",
+    "Step",
+    "TraceLine",
+    "Unattributed",
+    "attribute",
+    "bound_until",
+]
 
-
-class Kind(StrEnum):
-    """What a candidate is."""
-
-    CLICK_TOKEN = "click_token"  # noqa: S105 -- a word, no secret
-    VISITOR_CLICK = "visitor_click"
-    COUPON = "coupon"
-
-
-class Check(StrEnum):
-    """What a candidate has to pass, in this order."""
-
-    SIGNATURE = "signature"
-    PROGRAM = "program"
-    LINK = "link"
-    COUPON = "coupon"
-    AFFILIATE = "affiliate"
-    ORDER_OF_TIME = "order_of_time"
-    WINDOW = "window"
-    SELF_PURCHASE = "self_purchase"
-    EXISTING_CUSTOMER = "existing_customer"
-    CLICK = "click"
-    MODEL = "model"
-    COUPON_AGAINST_CLICK = "coupon_against_click"
-
-
-class Step(StrEnum):
-    """What a check said."""
-
-    PASSED = "passed"
-    REMOVED = "removed"
-    LOST = "lost"
-    WON = "won"
-
-
-class Reason(StrEnum):
-    """Why a candidate was removed or lost, and why nobody was credited."""
-
-    NO_EVIDENCE = "no_evidence"
-    PROGRAM_CLOSED = "program_closed"
-    TOKEN_NOT_GENUINE = "token_not_genuine"  # noqa: S105 -- a word, no secret
-    OTHER_PROGRAM = "other_program"
-    LINK_DISABLED = "link_disabled"
-    COUPON_UNKNOWN = "coupon_unknown"
-    COUPON_NOT_VALID = "coupon_not_valid"
-    AFFILIATE_INACTIVE = "affiliate_inactive"
-    CLICK_AFTER_ORDER = "click_after_order"
-    OUTSIDE_WINDOW = "outside_window"
-    SELF_PURCHASE = "self_purchase"
-    EXISTING_CUSTOMER = "existing_customer"
-    NOT_A_VISIT = "not_a_visit"
-    NOT_A_PERSON = "not_a_person"
-    LATER_CLICK_WINS = "later_click_wins"
-    EARLIER_CLICK_WINS = "earlier_click_wins"
-    REVIEW_DECLINED = "review_declined"
-    CLICK_WINS = "click_wins"
-    COUPON_WINS = "coupon_wins"
-
-
-CLASS_OF_DROP: Final = {
-    DropReason.LINK_DISABLED: Reason.LINK_DISABLED,
-    DropReason.AFFILIATE_INACTIVE: Reason.AFFILIATE_INACTIVE,
-    DropReason.PROGRAM_CLOSED: Reason.PROGRAM_CLOSED,
-    DropReason.HEAD_REQUEST: Reason.NOT_A_VISIT,
-    DropReason.PREFETCH: Reason.NOT_A_VISIT,
-    DropReason.FRAMED: Reason.NOT_A_VISIT,
-    DropReason.SUBRESOURCE: Reason.NOT_A_VISIT,
-    DropReason.EMPTY_AGENT: Reason.NOT_A_PERSON,
-    DropReason.LINK_PREVIEW: Reason.NOT_A_PERSON,
-    DropReason.BOT: Reason.NOT_A_PERSON,
-    DropReason.FLOOD: Reason.REVIEW_DECLINED,
+_WHOLE: Final = Fraction(1)
+_SECOND: Final = timedelta(seconds=1)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_PASSED: Final = {
+    Kind.CLICK_TOKEN: Check.WINDOW,
+    Kind.VISITOR_CLICK: Check.WINDOW,
+    Kind.COUPON: Check.COUPON,
+    Kind.BOUND_CUSTOMER: Check.BINDING,
+    Kind.CUSTOMER_EMAIL: Check.WINDOW,
 }
-"""What people are told of a filter: its class, not how to get around it."""
+"""The check that says most of a candidate that passed them all."""
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Something that may credit an affiliate, with everything that was read about it."""
-
-    kind: Kind
-    enrollment_id: int | None = None
-    click_id: str | None = None
-    at: datetime | None = None
-    """When it was clicked; None for a coupon."""
-    genuine: bool = True
-    """False: a token that we did not sign, or not in this spelling."""
-    in_program: bool = True
-    """False: its link is another program's, or unknown."""
-    disabled_at: datetime | None = None
-    """When its link or coupon was switched off."""
-    valid_until: datetime | None = None
-    """A coupon's first instant at which it no longer counts."""
-    active: bool = True
-    """Whether the affiliate's enrollment is active."""
-    is_buyer: bool = False
-    """Whether the buyer is known to be this affiliate."""
-    drop: DropReason | None = None
-    """The loader's verdict on the click, where there is one against it."""
-    loaded: bool = True
-    """False: the click's row has not arrived, so its verdict is still open."""
-    unrecorded: bool = False
-    """The token says that no row will ever come; it stands alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class OrderFacts:
-    """What attribution reads of an order and its buyer."""
-
-    placed_at: datetime
-    customer_since: datetime | None = None
-    """placed_at of the buyer's earliest confirmed order on our record."""
-    says_new: bool | None = None
-    """The shop's word, used where we have no record."""
-    program_closed: bool = False
-    """The program's notice period was over when the order was placed."""
-    review_declined: bool = False
-    """A person looked at the order and did not accept the clicks that came in a flood."""
-
-
-@dataclass(frozen=True, slots=True)
-class TraceLine:
-    """What one check said of one candidate."""
-
-    candidate: Kind
-    check: Check
-    outcome: Step
-    reason: Reason | None = None
-    enrollment_id: int | None = None
-    click_id: str | None = None
-    age_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A part of the order's credit."""
-
-    enrollment_id: int
-    weight: Fraction
-    evidence: Kind
-    click_id: str | None
-    clicked_at: datetime | None
-    awaits_click_check: bool
-    review_reason: DropReason | None = None
-    """Why a person has to look at the order before this is paid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attribution:
-    shares: tuple[Share, ...]
-    trace: tuple[TraceLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unattributed:
-    reason: Reason
-    trace: tuple[TraceLine, ...]
-
-
-Rule = Callable[[Candidate, OrderFacts, AttributionTerms], Reason | None]
+Loser = tuple[Candidate, Check, Reason]
+Winner = tuple[Candidate, Fraction]
 
 
 def attribute(
     order: OrderFacts, candidates: Sequence[Candidate], terms: AttributionTerms
 ) -> Attribution | Unattributed:
     """Decide whose order it is, and say of every candidate why or why not."""
-    ordered = _in_order(candidates)
+    ordered = _in_order(candidates, terms)
+    if order.assigned_to is not None:
+        return _assigned(order.assigned_to, order, ordered)
     if order.program_closed:
-        return Unattributed(Reason.PROGRAM_CLOSED, ())
-    if not ordered:
-        return Unattributed(Reason.NO_EVIDENCE, ())
+        why = Reason.PROGRAM_CLOSED
+        lines = [_line(one, order, Check.PROGRAM, Step.REMOVED, why) for one in ordered]
+        return Unattributed(why, tuple(lines))
     trace: list[TraceLine] = []
     alive: list[Candidate] = []
     furthest: tuple[int, Reason] = (-1, Reason.NO_EVIDENCE)
     for candidate in ordered:
-        failed = _first_failure(candidate, order, terms)
+        failed = first_failure(candidate, order, terms)
         if failed is None:
             alive.append(candidate)
-            passed = Check.WINDOW if candidate.at is not None else Check.COUPON
-            trace.append(_line(candidate, order, passed, Step.PASSED))
+            trace.append(_line(candidate, order, _PASSED[candidate.kind], Step.PASSED))
             continue
         position, check, reason = failed
         trace.append(_line(candidate, order, check, Step.REMOVED, reason))
@@ -206,187 +105,206 @@ def attribute(
             furthest = (position, reason)
     if not alive:
         return Unattributed(furthest[1], tuple(trace))
-    winner = _choose(alive, order, terms, trace)
-    return Attribution((_share(winner),), tuple(trace))
+    won, lost = _choose(alive, order, terms)
+    trace += _outcome(won, lost, order, terms)
+    return Attribution(_shares(won, order, terms), tuple(trace))
 
 
-def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Clicks by time, then coupons; one click known twice counts once, its token first."""
+def _in_order(candidates: Sequence[Candidate], terms: AttributionTerms) -> list[Candidate]:
+    """By time, coupons last; what is known twice counts once.
+
+    A click known by its token and by its visitor counts as the better evidence.
+    """
+    if len(candidates) < 2:
+        return list(candidates)
+    placed = [(_place(one, terms), one) for one in candidates]
+    tied = len({place for place, _ in placed}) < len(placed)
+    placed.sort(key=lambda pair: (pair[0], repr(pair[1]) if tied else ""))
     seen: set[str] = set()
-    result = []
-    for candidate in sorted(candidates, key=_position):
-        if candidate.click_id is not None and candidate.genuine:
-            if candidate.click_id in seen:
+    result: list[Candidate] = []
+    for _, candidate in placed:
+        if candidate.genuine:
+            if candidate.click_id is None:
+                if result and candidate == result[-1]:
+                    continue
+            elif candidate.click_id in seen:
                 continue
-            seen.add(candidate.click_id)
+            else:
+                seen.add(candidate.click_id)
         result.append(candidate)
     return result
 
 
-def _position(candidate: Candidate) -> tuple[bool, bool, float, str, str, int, str]:
+def _place(
+    candidate: Candidate, terms: AttributionTerms
+) -> tuple[bool, bool, datetime, str, int, str, int]:
+    step = step_of(candidate, terms)
     return (
         candidate.kind is Kind.COUPON,
         candidate.genuine,
-        candidate.at.timestamp() if candidate.at else 0.0,
+        candidate.at or _LONG_AGO,
         candidate.click_id or "",
-        candidate.kind.value,
+        len(terms.evidence) + 1 if step is None else step,
+        candidate.kind.code,
         candidate.enrollment_id or 0,
-        repr(candidate),
     )
 
 
-def _first_failure(
-    candidate: Candidate, order: OrderFacts, terms: AttributionTerms
-) -> tuple[int, Check, Reason] | None:
-    for position, (check, rule) in enumerate(CHECKS):
-        reason = rule(candidate, order, terms)
-        if reason is not None:
-            return position, check, reason
-    return None
-
-
-def _genuine(candidate: Candidate, _order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
-    return None if candidate.genuine else Reason.TOKEN_NOT_GENUINE
-
-
-def _in_program(
-    candidate: Candidate, _order: OrderFacts, _terms: AttributionTerms
-) -> Reason | None:
-    if candidate.in_program:
-        return None
-    return Reason.COUPON_UNKNOWN if candidate.kind is Kind.COUPON else Reason.OTHER_PROGRAM
-
-
-def _link(candidate: Candidate, _order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
-    """Clicks before the instant of switching off credit, later ones do not."""
-    if candidate.at is None or candidate.disabled_at is None:
-        return None
-    return Reason.LINK_DISABLED if candidate.at >= candidate.disabled_at else None
-
-
-def _coupon(candidate: Candidate, order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
-    if candidate.kind is not Kind.COUPON:
-        return None
-    ends = [end for end in (candidate.disabled_at, candidate.valid_until) if end is not None]
-    return Reason.COUPON_NOT_VALID if any(order.placed_at >= end for end in ends) else None
-
-
-def _active(candidate: Candidate, _order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
-    return None if candidate.active else Reason.AFFILIATE_INACTIVE
-
-
-def _before_order(
-    candidate: Candidate, order: OrderFacts, _terms: AttributionTerms
-) -> Reason | None:
-    if candidate.at is None or candidate.at - order.placed_at <= CLOCK_SKEW_MAX:
-        return None
-    return Reason.CLICK_AFTER_ORDER
-
-
-def _window(candidate: Candidate, order: OrderFacts, terms: AttributionTerms) -> Reason | None:
-    """The window includes its end."""
-    if candidate.at is None or order.placed_at - candidate.at <= terms.window:
-        return None
-    return Reason.OUTSIDE_WINDOW
-
-
-def _not_the_buyer(
-    candidate: Candidate, _order: OrderFacts, terms: AttributionTerms
-) -> Reason | None:
-    refused = candidate.is_buyer and terms.self_purchase is CustomerPolicy.REFUSES
-    return Reason.SELF_PURCHASE if refused else None
-
-
-def _new_customer(
-    candidate: Candidate, order: OrderFacts, terms: AttributionTerms
-) -> Reason | None:
-    """Our own record of an earlier order goes before the shop's word."""
-    if terms.existing_customer is CustomerPolicy.PAYS:
-        return None
-    if order.customer_since is not None:
-        # min(): an order's own row must not make its buyer an old customer when the click's
-        # clock ran ahead of the shop's.
-        before = min(candidate.at or order.placed_at, order.placed_at)
-        existing = order.customer_since < before
-    else:
-        existing = order.says_new is False
-    return Reason.EXISTING_CUSTOMER if existing else None
-
-
-def _click(candidate: Candidate, order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
-    """A click out of a flood credits until a person has said that it shall not."""
-    if candidate.drop is None or credits(candidate.drop):
-        return None
-    if needs_review(candidate.drop) and not order.review_declined:
-        return None
-    return CLASS_OF_DROP[candidate.drop]
-
-
-CHECKS: Final[tuple[tuple[Check, Rule], ...]] = (
-    (Check.SIGNATURE, _genuine),
-    (Check.PROGRAM, _in_program),
-    (Check.LINK, _link),
-    (Check.COUPON, _coupon),
-    (Check.AFFILIATE, _active),
-    (Check.ORDER_OF_TIME, _before_order),
-    (Check.WINDOW, _window),
-    (Check.SELF_PURCHASE, _not_the_buyer),
-    (Check.EXISTING_CUSTOMER, _new_customer),
-    (Check.CLICK, _click),
-)
+def _assigned(
+    enrollment_id: int, order: OrderFacts, candidates: Iterable[Candidate]
+) -> Attribution:
+    """A manager's word stands above all evidence, and takes no part of it."""
+    chosen = Candidate(kind=Kind.ASSIGNMENT, enrollment_id=enrollment_id)
+    check = Check.ASSIGNMENT
+    trace = [_line(one, order, check, Step.LOST, Reason.ASSIGNED) for one in candidates]
+    trace.append(_line(chosen, order, check, Step.WON, weight=_WHOLE))
+    share = Share(
+        enrollment_id=enrollment_id,
+        weight=_WHOLE,
+        evidence=Kind.ASSIGNMENT,
+        click_id=None,
+        clicked_at=None,
+        awaits_click_check=False,
+        existing_customer=is_existing(chosen, order),
+    )
+    return Attribution((share,), tuple(trace))
 
 
 def _choose(
-    alive: Sequence[Candidate], order: OrderFacts, terms: AttributionTerms, trace: list[TraceLine]
-) -> Candidate:
-    clicks = [candidate for candidate in alive if candidate.at is not None]
-    coupons = [candidate for candidate in alive if candidate.at is None]
-    chosen = _by_model(clicks, order, terms.model, trace)
-    coupon = coupons[0] if coupons else None
-    if chosen is None or coupon is None:
-        winner = chosen or coupon
-        assert winner is not None, "one of the two is alive"
-        check = Check.MODEL if chosen else Check.COUPON
-    else:
-        check = Check.COUPON_AGAINST_CLICK
-        coupon_wins = terms.coupon is CouponPolicy.WINS
-        winner, loser = (coupon, chosen) if coupon_wins else (chosen, coupon)
-        why = Reason.COUPON_WINS if coupon_wins else Reason.CLICK_WINS
-        trace.append(_line(loser, order, check, Step.LOST, why))
-    trace.append(_line(winner, order, check, Step.WON))
-    return winner
+    alive: Sequence[Candidate], order: OrderFacts, terms: AttributionTerms
+) -> tuple[list[Winner], list[Loser]]:
+    """The touches that are credited, each with its part of the whole, and those that are not.
+
+    The first step of evidence that anything is left of decides; a coupon that shares stands
+    beside it.
+    """
+    if len(alive) == 1:
+        return [(alive[0], _WHOLE)], []
+    sharing: list[Candidate] = []
+    touches = list(alive)
+    if terms.coupon is CouponPolicy.SHARES:
+        sharing = [one for one in alive if one.kind is Kind.COUPON]
+        touches = [one for one in alive if one.kind is not Kind.COUPON]
+    stepped = [(_step(one, terms), one) for one in touches]
+    best = min((step for step, _ in stepped), default=0)
+    chosen = [one for step, one in stepped if step == best]
+    later = [one for step, one in stepped if step != best]
+    won: list[Winner] = []
+    lost: list[Loser] = []
+    coupon = Fraction(terms.coupon_share_ppm, PPM) if sharing and chosen else None
+    for group, part in (
+        (chosen, _WHOLE if coupon is None else 1 - coupon),
+        (sharing, _WHOLE if coupon is None else coupon),
+    ):
+        for one, weight in zip(group, weights_of(group, order, terms), strict=True):
+            if weight * part:
+                won.append((one, weight * part))
+            elif weight:
+                lost.append((one, Check.COUPON_AGAINST_CLICK, Reason.NO_SHARE))
+            else:
+                lost.append((one, Check.MODEL, _BY_MODEL.get(terms.model, Reason.NO_SHARE)))
+    lost += [(one, *_against(one, chosen)) for one in later]
+    return won, lost
 
 
-def _by_model(
-    clicks: Sequence[Candidate], order: OrderFacts, model: Model, trace: list[TraceLine]
-) -> Candidate | None:
-    """Two clicks in one instant: the smaller click id, so that arrival never decides."""
-    if not clicks:
-        return None
-    moments = [click.at for click in clicks if click.at is not None]
-    best = max(moments) if model is Model.LAST_CLICK else min(moments)
-    chosen = min(
-        (click for click in clicks if click.at == best), key=lambda click: click.click_id or ""
-    )
-    why = Reason.LATER_CLICK_WINS if model is Model.LAST_CLICK else Reason.EARLIER_CLICK_WINS
-    trace += [
-        _line(click, order, Check.MODEL, Step.LOST, why) for click in clicks if click is not chosen
-    ]
-    return chosen
+_BY_MODEL: Final = {
+    Model.LAST_CLICK: Reason.LATER_CLICK_WINS,
+    Model.FIRST_CLICK: Reason.EARLIER_CLICK_WINS,
+}
+"""Why a touch loses to others of its step; other models leave some nothing."""
 
 
-def _share(winner: Candidate) -> Share:
-    if winner.enrollment_id is None:
+def _step(candidate: Candidate, terms: AttributionTerms) -> int:
+    step = step_of(candidate, terms)
+    assert step is not None, "evidence that does not count was removed"
+    return step
+
+
+def _against(loser: Candidate, chosen: Sequence[Candidate]) -> tuple[Check, Reason]:
+    """Why a later step loses: a coupon against clicks has words of its own."""
+    if loser.kind is Kind.COUPON and any(one.kind.is_click for one in chosen):
+        return Check.COUPON_AGAINST_CLICK, Reason.CLICK_WINS
+    if loser.kind.is_click and any(one.kind is Kind.COUPON for one in chosen):
+        return Check.COUPON_AGAINST_CLICK, Reason.COUPON_WINS
+    return Check.EVIDENCE_ORDER, Reason.EARLIER_EVIDENCE_WINS
+
+
+def _outcome(
+    won: Sequence[Winner], lost: Sequence[Loser], order: OrderFacts, terms: AttributionTerms
+) -> list[TraceLine]:
+    """Who lost and why, then who won and how much, then who is held."""
+    trace = [_line(one, order, check, Step.LOST, reason) for one, check, reason in lost]
+    by = _decided_by(won, lost)
+    trace += [_line(one, order, by, Step.WON, weight=weight) for one, weight in won]
+    if terms.seconds_min:
+        trace += [
+            _line(one, order, Check.TIMING, Step.HELD, Reason.TIMING)
+            for one, _ in won
+            if is_too_soon(one, order, terms)
+        ]
+    return trace
+
+
+def _decided_by(won: Sequence[Winner], lost: Sequence[Loser]) -> Check:
+    """The check that the winners won by."""
+    if lost:
+        found = {check for _, check, _ in lost}
+        for check in (Check.COUPON_AGAINST_CLICK, Check.EVIDENCE_ORDER):
+            if check in found:
+                return check
+    coupons = [one for one, _ in won if one.kind is Kind.COUPON]
+    if not coupons:
+        return Check.MODEL
+    return Check.COUPON if len(coupons) == len(won) else Check.COUPON_AGAINST_CLICK
+
+
+def _shares(won: Sequence[Winner], order: OrderFacts, terms: AttributionTerms) -> tuple[Share, ...]:
+    """What each affiliate's touches add up to: an order is credited to an affiliate once."""
+    if len(won) == 1:
+        return (_share([won[0][0]], won[0][1], order, terms),)
+    touches: dict[int | None, list[Candidate]] = {}
+    weights: dict[int | None, Fraction] = {}
+    for one, weight in won:
+        touches.setdefault(one.enrollment_id, []).append(one)
+        weights[one.enrollment_id] = weights.get(one.enrollment_id, Fraction(0)) + weight
+    return tuple(_share(touches[who], weights[who], order, terms) for who in touches)
+
+
+def _share(
+    touches: Sequence[Candidate], weight: Fraction, order: OrderFacts, terms: AttributionTerms
+) -> Share:
+    latest = touches[0] if len(touches) == 1 else last_of(touches, order)
+    if latest.enrollment_id is None:
         raise ValueError("a candidate of nobody passed every check")
+    clicks = [one for one in touches if one.kind.is_click]
     return Share(
-        enrollment_id=winner.enrollment_id,
-        weight=Fraction(1),
-        evidence=winner.kind,
-        click_id=winner.click_id,
-        clicked_at=winner.at,
-        awaits_click_check=winner.at is not None and not winner.loaded and not winner.unrecorded,
-        review_reason=winner.drop if winner.drop and needs_review(winner.drop) else None,
+        enrollment_id=latest.enrollment_id,
+        weight=weight,
+        evidence=latest.kind,
+        click_id=latest.click_id,
+        clicked_at=latest.at if latest.kind.is_click else None,
+        awaits_click_check=not all(one.loaded or one.unrecorded for one in clicks),
+        review_reason=_review_reason(clicks, order, terms),
+        existing_customer=all(is_existing(one, order) for one in touches),
+        other_clicks=tuple(
+            [
+                CreditedClick(one.click_id, one.at)
+                for one in clicks
+                if one is not latest and one.click_id and one.at
+            ]
+        ),
     )
+
+
+def _review_reason(
+    clicks: Sequence[Candidate], order: OrderFacts, terms: AttributionTerms
+) -> ReviewReason | None:
+    for click in clicks:
+        if click.drop is not None and needs_review(click.drop):
+            return ReviewReason.FLOOD
+    if terms.seconds_min and any(is_too_soon(click, order, terms) for click in clicks):
+        return ReviewReason.TOO_SOON
+    return None
 
 
 def _line(
@@ -395,16 +313,17 @@ def _line(
     check: Check,
     outcome: Step,
     reason: Reason | None = None,
+    weight: Fraction | None = None,
 ) -> TraceLine:
-    age_s = None
-    if candidate.at is not None:
-        age_s = max(0, int((order.placed_at - candidate.at).total_seconds()))
+    age_s = None if candidate.at is None else max(0, (order.placed_at - candidate.at) // _SECOND)
     return TraceLine(
-        candidate=candidate.kind,
-        check=check,
-        outcome=outcome,
-        reason=reason,
-        enrollment_id=candidate.enrollment_id,
-        click_id=candidate.click_id,
-        age_s=age_s,
+        candidate.kind,
+        check,
+        outcome,
+        reason,
+        candidate.enrollment_id,
+        candidate.click_id,
+        age_s,
+        weight,
+        candidate.buyer_by if reason is Reason.SELF_PURCHASE else None,
     )

@@ -1,7 +1,8 @@
 """Decisions as stored JSON: what was read, whose it is, what each check said (pure).
 
 `facts_from` and `candidates_from` give back exactly what `snapshot_of` took, so that a
-replay reads the same.
+replay reads the same. What is as it mostly is takes no room, and what older snapshots do not
+say is as it was then.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tracker.attribution.rules import Candidate, Kind, OrderFacts, Share, TraceLine
+from tracker.attribution.facts import BuyerBy, Candidate, Kind, OrderFacts, Share, TraceLine
 from tracker.clicks.rules import DropReason
 
 
 def snapshot_of(order: OrderFacts, candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Everything that attribution read."""
-    return {
-        "order": {
-            "placed_at": order.placed_at.isoformat(),
-            "customer_since": _text(order.customer_since),
-            "says_new": order.says_new,
-            "program_closed": order.program_closed,
-            "review_declined": order.review_declined,
-        },
-        "candidates": [_candidate(candidate) for candidate in candidates],
+    facts: dict[str, Any] = {
+        "placed_at": order.placed_at.isoformat(),
+        "customer_since": _text(order.customer_since),
+        "says_new": order.says_new,
+        "program_closed": order.program_closed,
+        "review_declined": order.review_declined,
     }
+    if order.assigned_to is not None:
+        facts["assigned_to"] = order.assigned_to
+    return {"order": facts, "candidates": [_candidate(candidate) for candidate in candidates]}
 
 
 def facts_from(document: Mapping[str, Any]) -> OrderFacts:
@@ -38,6 +39,7 @@ def facts_from(document: Mapping[str, Any]) -> OrderFacts:
         program_closed=order["program_closed"],
         # Decisions of before there were reviews do not say.
         review_declined=order.get("review_declined", False),
+        assigned_to=order.get("assigned_to"),
     )
 
 
@@ -54,10 +56,13 @@ def candidates_from(document: Mapping[str, Any]) -> tuple[Candidate, ...]:
             disabled_at=_moment(found["disabled_at"]),
             valid_until=_moment(found["valid_until"]),
             active=found["active"],
-            is_buyer=found["is_buyer"],
+            buyer_by=_buyer_by(found),
             drop=DropReason(found["drop"]) if found["drop"] else None,
             loaded=found["loaded"],
             unrecorded=found["unrecorded"],
+            group=found.get("group"),
+            referrer_host=found.get("referrer_host"),
+            paid_search=found.get("paid_search", False),
         )
         for found in document["candidates"]
     )
@@ -65,13 +70,20 @@ def candidates_from(document: Mapping[str, Any]) -> tuple[Candidate, ...]:
 
 def share_document(share: Share) -> dict[str, Any]:
     """A share as the decision's row keeps it."""
-    return {
+    found: dict[str, Any] = {
         "enrollment_id": share.enrollment_id,
         "weight": str(share.weight),
         "evidence": share.evidence.value,
         "click_id": share.click_id,
         "clicked_at": _text(share.clicked_at),
+        "existing_customer": share.existing_customer,
     }
+    if share.other_clicks:
+        found["other_clicks"] = [
+            {"click_id": click.click_id, "clicked_at": _text(click.clicked_at)}
+            for click in share.other_clicks
+        ]
+    return found
 
 
 def trace_document(line: TraceLine) -> dict[str, Any]:
@@ -84,12 +96,14 @@ def trace_document(line: TraceLine) -> dict[str, Any]:
         "check": line.check.value,
         "outcome": line.outcome.value,
         "reason": line.reason and line.reason.value,
+        "weight": None if line.weight is None else str(line.weight),
+        "buyer_by": line.buyer_by and line.buyer_by.value,
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _candidate(found: Candidate) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "kind": found.kind.value,
         "enrollment_id": found.enrollment_id,
         "click_id": found.click_id,
@@ -99,11 +113,27 @@ def _candidate(found: Candidate) -> dict[str, Any]:
         "disabled_at": _text(found.disabled_at),
         "valid_until": _text(found.valid_until),
         "active": found.active,
-        "is_buyer": found.is_buyer,
+        "is_buyer": found.buyer_by is not None,
         "drop": found.drop and found.drop.value,
         "loaded": found.loaded,
         "unrecorded": found.unrecorded,
     }
+    if found.buyer_by is not None:
+        document["buyer_by"] = found.buyer_by.value
+    if found.group is not None:
+        document["group"] = found.group
+    if found.referrer_host is not None:
+        document["referrer_host"] = found.referrer_host
+    if found.paid_search:
+        document["paid_search"] = True
+    return document
+
+
+def _buyer_by(found: Mapping[str, Any]) -> BuyerBy | None:
+    """Before it was said by what, buyers were known by their address alone."""
+    if not found["is_buyer"]:
+        return None
+    return BuyerBy(found.get("buyer_by", BuyerBy.EMAIL))
 
 
 def _text(moment: datetime | None) -> str | None:

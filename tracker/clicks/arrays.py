@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from struct import Struct, pack
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ _HEAD: Final = Struct(">iiIii")
 _DAY_0: Final = date(2000, 1, 1).toordinal()
 _TIME_0: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 _MICROSECOND: Final = timedelta(microseconds=1)
-_BIGINT, _DATE, _TIMESTAMPTZ = 20, 1082, 1184
+_BIGINT, _TEXT, _DATE, _TIMESTAMPTZ, _UUID = 20, 25, 1082, 1184, 2950
 """Numbers of the types in pg_type, which never change."""
 
 
@@ -49,15 +50,35 @@ def bigints(numbers: Sequence[int]) -> Packed:
     return _packed(_BIGINT, "q", 8, numbers)
 
 
-def column(kind: str, values: Sequence[Any]) -> Any:
-    """One column of a batch by the name of its type, for a parameter `%b::<kind>[]`."""
+def column(kind: str, values: Sequence[Any]) -> Packed:
+    """One column of a batch by the name of its type, for a parameter `%b::<kind>[]`.
+
+    A uuid is given as its sixteen bytes.
+    """
     if kind == "bigint":
         return bigints(values)
     if kind == "date":
         return _packed(_DATE, "i", 4, [day.toordinal() - _DAY_0 for day in values])
     if kind == "timestamptz":
         return _packed(_TIMESTAMPTZ, "q", 8, [(at - _TIME_0) // _MICROSECOND for at in values])
-    return list(values)
+    if kind == "uuid":
+        return _joined(_UUID, [b"\0\0\0\x10" + each for each in values])
+    if kind == "text":
+        return _joined(_TEXT, [_text(each) for each in values])
+    raise ValueError(f"no array of {kind} is packed here")
+
+
+def _joined(oid: int, elements: Sequence[bytes]) -> Packed:
+    """An array of elements that have their lengths before them."""
+    if not elements:
+        return Packed(pack(">iiI", 0, 0, oid))
+    return Packed(_HEAD.pack(1, 0, oid, len(elements), 1) + b"".join(elements))
+
+
+@lru_cache(maxsize=20_000)
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return pack(">i", len(raw)) + raw
 
 
 def _packed(oid: int, letter: str, size: int, values: Sequence[int]) -> Packed:

@@ -26,7 +26,7 @@ from tracker.clicks.database import DatabaseAway, QuickDatabase
 from tracker.clicks.freshness import LinkRefresher, UnknownCodes
 from tracker.clicks.journal import Journal
 from tracker.clicks.links import SNAPSHOT, LinkTable, MemoryLink
-from tracker.clicks.pages import error_page, language_of
+from tracker.clicks.pages import chosen_language, error_page, language_of
 from tracker.clicks.redirecting import Environ, Headers, Recorder, StartResponse, redirector
 
 PREFIX: Final = "/r/"
@@ -164,7 +164,9 @@ class ClickFront:
     def _error(
         self, status: int, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        language = language_of(environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200])
+        language = chosen_language(environ.get("HTTP_COOKIE", "")) or language_of(
+            environ.get("HTTP_ACCEPT_LANGUAGE", "")[:200]
+        )
         body = error_page(status, language, self._shops())
         headers = [
             *self._headers,

@@ -6,7 +6,7 @@ segment's offset in the same transaction each record is loaded exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -17,8 +17,8 @@ from tracker.clicks.floods import FloodWatch
 from tracker.clicks.judging import Candidate, LinkFacts, candidates, judge, leave_marks
 from tracker.clicks.marks import lock_programs, read_marks, write_marks
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, collector_paused
-from tracker.clicks.rollups import count, write
-from tracker.clicks.rows import COPY_CLICKS, blocks
+from tracker.clicks.rollups import Counting, write
+from tracker.clicks.rows import BEGIN, COPY_CLICKS, END, in_parts, packed
 from tracker.clicks.tokens import clicked_ms_of
 
 QUARANTINE_BYTES_MAX: Final = 65_536
@@ -47,10 +47,13 @@ def load_records(
     *,
     check_present: bool = False,
     floods: FloodWatch | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> list[ClickRecord]:
     """Write the batch; returns the records whose link the database does not have.
 
     ``floods`` judges the clicks too; the caller lets it keep them once they are committed.
+    ``meanwhile`` is called again and again while PostgreSQL works, for a few milliseconds of
+    something else.
 
     ``facts`` is the caller's memory of links and is added to. A record that the table has
     already makes psycopg.errors.UniqueViolation; the caller then rolls back and comes again
@@ -70,23 +73,34 @@ def load_records(
         # Without any click too: what a batch that failed had counted must not be kept.
         floods.judge(clicks)
     if clicks:
-        _write(connection, clicks)
+        _write(connection, clicks, meanwhile or _nothing)
     return homeless
 
 
-def _write(connection: psycopg.Connection, clicks: Sequence[Candidate]) -> None:
+def _write(
+    connection: psycopg.Connection, clicks: Sequence[Candidate], meanwhile: Callable[[], None]
+) -> None:
     """Judge the clicks against what is there, then write rows, marks and counters."""
     open_clicks = leave_marks(clicks)
     lock_programs(connection, {click.facts.program_id for click in clicks})
     seen = read_marks(connection, open_clicks)
     touched = judge(open_clicks, seen.latest)
+    counting = Counting()
     with connection.cursor() as cursor, cursor.copy(COPY_CLICKS) as copy:
-        for block in blocks(clicks):
-            copy.write(block)
-        # Counted while PostgreSQL is still busy with the rows.
-        counted = count(clicks)
+        copy.write(BEGIN)
+        for part in in_parts(clicks):
+            # What the socket holds keeps PostgreSQL busy for longer than the rest takes.
+            copy.write(packed(part))
+            counting.add(part)
+            meanwhile()
+        copy.write(END)
+        counted = counting.whole()
     write_marks(connection, open_clicks, seen, touched)
-    write(connection, counted)
+    write(connection, counted, meanwhile)
+
+
+def _nothing() -> None:
+    """PostgreSQL is waited for."""
 
 
 def quarantine(

@@ -200,7 +200,7 @@ def _add_handed_out(
         HANDED_OUT,
         (
             bigints(range(len(back))),
-            [UUID(bytes=click.record.visitor_id) for click in back],
+            column("uuid", [click.record.visitor_id for click in back]),
             bigints([click.record.link_id for click in back]),
             column("timestamptz", [begin for begin, _ in bounds]),
             column("timestamptz", [end for _, end in bounds]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
@@ -13,6 +14,8 @@ from babel.support import NullTranslations, Translations
 from affiliate.core.config import ROOT
 
 TRANSLATIONS: Final = ROOT / "translations"
+_CHOSEN: Final = re.compile(r"(?:^|;) *kopeck_language=([a-z]+)(?: *;|$)")
+"""The cookie of affiliate.core.languages, which knows Flask and is not for the front."""
 
 
 def gettext_noop(text: str) -> str:
@@ -56,18 +59,23 @@ def error_page(status: int, language: str, shops: Iterable[tuple[str, str]]) -> 
     ).encode()
 
 
+def chosen_language(cookies: str) -> str:
+    """What the switch at the foot of our pages left in this browser; empty without it."""
+    found = _CHOSEN.search(cookies)
+    return found[1] if found is not None and found[1] in _languages() else ""
+
+
 @lru_cache(maxsize=64)
 def language_of(accept_language: str) -> str:
     """The best language that has a catalogue; English is the source."""
     wanted = [part.partition(";")[0].strip() for part in accept_language.split(",")[:10]]
-    return negotiate_locale(wanted, ["en", *_languages()], sep="-") or "en"
+    return negotiate_locale(wanted, _languages(), sep="-") or "en"
 
 
 @lru_cache(maxsize=1)
 def _languages() -> tuple[str, ...]:
-    return tuple(
-        sorted(path.parent.parent.name for path in TRANSLATIONS.glob("*/LC_MESSAGES/*.mo"))
-    )
+    found = TRANSLATIONS.glob("*/LC_MESSAGES/messages.mo")
+    return ("en", *sorted(path.parent.parent.name for path in found))
 
 
 @lru_cache(maxsize=8)

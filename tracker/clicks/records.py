@@ -127,15 +127,15 @@ def collector_paused() -> Iterator[None]:
 
 
 @collector_paused()
-def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30) -> Scan:
-    """Read records out of ``data``, stepping over what is none.
+def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30, start: int = 0) -> Scan:
+    """Read records out of ``data`` from ``start`` on, stepping over what is none.
 
     ``ended`` says that nothing will be appended any more: an incomplete record at the end
     is then torn; otherwise it is left for the next reading.
     """
     records: list[ClickRecord] = []
     rejects: list[Reject] = []
-    position = 0
+    position = start
     while position < len(data) and len(records) < records_max:
         position = _read_sound(data, position, records, records_max)
         if position == len(data) or len(records) == records_max:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
 from struct import Struct
 from typing import Final
 
@@ -58,13 +57,15 @@ _TWO_NULLS: Final = _NULL * 2
 _MS_TO_2000: Final = 946_684_800_000
 
 
-def blocks(clicks: Iterable[Candidate]) -> Iterator[bytes]:
-    """The rows of a batch, some hundred at a time, between beginning and end of the format."""
-    yield BEGIN
-    rest = iter(clicks)
-    while rows := [_row(click) for click in islice(rest, ROWS_AT_ONCE)]:
-        yield b"".join(rows)
-    yield END
+def in_parts(clicks: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+    """A batch, some hundred at a time."""
+    for first in range(0, len(clicks), ROWS_AT_ONCE):
+        yield clicks[first : first + ROWS_AT_ONCE]
+
+
+def packed(clicks: Iterable[Candidate]) -> bytes:
+    """Their rows, which belong between `BEGIN` and `END`."""
+    return b"".join([_row(click) for click in clicks])
 
 
 def _row(click: Candidate) -> bytes:

@@ -30,9 +30,9 @@ from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
 from affiliate.people import enrollments, users
 from affiliate.people.applications import Answers, Audience, Channel
+from affiliate.programs.announcements import announce
 from affiliate.programs.models import Program
 from affiliate.programs.programs import create_program
-from affiliate.programs.rule_versions import publish
 from payouts.batches.approve import approve
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.models import PayoutBatch, PayoutItem
@@ -217,7 +217,7 @@ class _Year:
         newer = self.calendar.day(self.calendar.days * NEWER_RULES_AT_PERCENT // 100)
         document: dict[str, Any] = terms_document()
         document["commission"]["level_1"]["rate_ppm"] = 120_000
-        publish(
+        announce(
             session,
             program_id=program.id,
             document=document,

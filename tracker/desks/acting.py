@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal, Unauthenticated
+from affiliate.core.pages import say
 
 Answer = str | Response | tuple[str, int]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\N{FULLWIDTH EQUALS SIGN}")
@@ -47,7 +48,7 @@ def act(
 
 def in_words(refusal: Refusal) -> str:
     """The refusal's sentence; with errors of fields, theirs."""
-    return " ".join(error.message for error in refusal.errors) or refusal.detail
+    return " ".join(say(error.message) for error in refusal.errors) or say(refusal.detail)
 
 
 def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from flask import Flask, Response
+from flask import Flask, Response, current_app, request
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
@@ -14,6 +14,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.fields import shop_id
 from affiliate.people.access import api_key, api_scope
+from tracker.orders import plain
 from tracker.orders.cancellation import cancel_order
 from tracker.orders.confirmation import confirm_order
 from tracker.orders.intake import report_order
@@ -77,7 +78,10 @@ def report(order: OrderReportIn) -> Response:
     outcome, body = in_one_unit(work)
     if outcome is Outcome.CONFLICT:
         raise OrderConflict
-    return answer(body, 200, REPLAYED) if outcome is Outcome.REPLAY else answer(body, 201)
+    if outcome is Outcome.REPLAY:
+        return answer(body, 200, REPLAYED)
+    current_app.extensions[plain.EXTENSION].remember(request.headers["Authorization"], key)
+    return answer(body, 201)
 
 
 @blueprint.get("/<order_id>")
@@ -173,9 +177,10 @@ def refund(body: RefundIn, order_id: str) -> Response:
     return in_one_unit(work)
 
 
-def set_up(app: Flask, _settings: Settings) -> None:
-    """Add the resource."""
+def set_up(app: Flask, settings: Settings) -> None:
+    """Add the resource, and before it what takes plain orders."""
     register(app, blueprint)
+    plain.set_up(app, settings)
 
 
 def _after(

@@ -14,6 +14,7 @@ from affiliate.core.money import Money
 from payouts.commissions.rules import VoidReason
 from payouts.commissions.void import take_back
 from tracker.attribution.asking import effective
+from tracker.attribution.bindings import bind_customer
 from tracker.attribution.decide import reference_of, update_wait, void_decision
 from tracker.orders.customers import remember_customer
 from tracker.orders.models import Order, Refund
@@ -91,6 +92,7 @@ def apply_confirmation(
         customer=effective(order.evidence).get("customer"),
         placed_at=order.placed_at,
     )
+    bind_customer(session, order_row_id=order.id, now=now)
     return True
 
 

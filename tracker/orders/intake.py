@@ -18,7 +18,8 @@ from affiliate.core.errors import FieldError, Invalid
 from affiliate.programs.rule_versions import RuleVersionInForce
 from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.asking import Answer, ask
+from tracker.attribution.asking import Answer, Reach, ask, reach_of
+from tracker.attribution.bindings import bind_customer
 from tracker.attribution.decide import (
     Subject,
     decide_again,
@@ -26,6 +27,7 @@ from tracker.attribution.decide import (
     earning_by,
     judge,
     let_earn,
+    with_standings,
 )
 from tracker.orders.customers import forget_customer, remember_customer
 from tracker.orders.effects import recount
@@ -52,19 +54,21 @@ from tracker.orders.rules import (
     Source,
     content_hash,
     expected_total,
+    line_documents,
     net_of,
     placed_at_fits,
     report_document,
+    subscription_document,
     total_matches,
 )
 from tracker.orders.waiting import apply_waiting
 
 log = structlog.get_logger(__name__)
 
-WINDOW_GUESS: Final = timedelta(days=30)
-_windows: dict[int, timedelta] = {}
-"""The window of the rules that each program's last order was under. Evidence is read together
-with the rules, for this window; if it is not theirs, the evidence is read once more."""
+REACH_GUESS: Final = Reach(timedelta(days=30))
+_reaches: dict[int, Reach] = {}
+"""What the rules that each program's last order was under made it ask for. Evidence is read
+together with the rules, for this reach; if it is not theirs, the evidence is read once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class NewOrder:
     decision: Mapping[str, Any]
     """Columns of its row."""
     earned: tuple[CommissionRow, ...]
+    versions: Mapping[int, RuleVersionInForce]
+    """By which commissions are reckoned, where they are others than `version`; by enrollment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ def report_order(
         # Beyond these the report is refused below; a window may reach past the calendar there.
         placed_at=min(max(report.placed_at, PLACED_EARLIEST), now + PLACED_AHEAD_MAX),
         evidence=evidence,
-        window=_windows.get(program_id, WINDOW_GUESS),
+        reach=reach_guess(program_id),
         keys=order_keys(),
     )
     program, version, known = lock_for_report(
@@ -124,7 +130,7 @@ def report_order(
         placed_at=report.placed_at,
         question=question,
     )
-    _windows[program_id] = version.terms.attribution.window
+    _reaches[program_id] = reach_of(version.terms.attribution)
     late = not may_import and now - report.placed_at > PLACED_BACK_MAX
     if late and _server_said(session, program_id, report.order_id):
         may_import = True  # Of an order that is known only the content is compared.
@@ -149,6 +155,11 @@ def report_order(
         apply_parked(session, program=program, order_id=report.order_id, now=now)
         return Reported(made.id, Outcome.CREATED)
     return Reported(made.id, Outcome.CREATED, made)
+
+
+def reach_guess(program_id: int) -> Reach:
+    """What to ask for before the rules are read."""
+    return _reaches.get(program_id, REACH_GUESS)
 
 
 def add_new(
@@ -180,9 +191,10 @@ def add_new(
         now=now,
         known=known,
     )
-    decision = decision_values(judged, number=1, now=now)
     confirmed, customer = confirmed_by is not None, report.customer
     order = subject_of_report(report, program, evidence, confirmed=confirmed)
+    judged = with_standings(session, judged, order=order)
+    decision = decision_values(judged, number=1, now=now)
     # A guest's row is taken before the ledger, as every buyer's row is: two orders then wait
     # in one order.
     guest = confirmed and customer is not None and customer.id is None
@@ -213,7 +225,11 @@ def add_new(
     if earned is None:
         order = replace(order, id=made.id)
         earned = let_earn(session, order=order, number=1, judged=judged, now=now)
-    return NewOrder(made.id, made.has_parked, program, made.order, version, decision, earned)
+    if version.terms.attribution.binding is not None:
+        bind_customer(session, order_row_id=made.id, now=now)
+    return NewOrder(
+        made.id, made.has_parked, program, made.order, version, decision, earned, judged.versions
+    )
 
 
 def check_report(
@@ -262,6 +278,9 @@ def subject_of_report(
         confirmed=confirmed,
         evidence=evidence,
         program_closed=program.closed_at(report.placed_at),
+        lines=line_documents(report),
+        subscription=subscription_document(report),
+        zone=program.time_zone,
     )
 
 
@@ -321,6 +340,7 @@ def supersede(
         customer=order.evidence[role]["customer"],
         placed_at=order.placed_at,
     )
+    bind_customer(session, order_row_id=order.id, now=now)
     apply_waiting(session, order=order, program=program, now=now)
 
 

@@ -33,7 +33,11 @@ class Order(Model):
         ),
         sa.Index("ix_orders_program_placed", "program_id", "placed_at"),
         sa.Index("ix_orders_customer", "customer_id"),
-    )
+        sa.Index(
+            "ix_orders_subscription", "program_id", sa.text("(subscription ->> 'id')"),
+            postgresql_where=sa.text("subscription IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
     program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))

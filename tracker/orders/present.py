@@ -40,6 +40,7 @@ _ORDER = (
         Decision.reason,
         Decision.shares,
         Decision.trace,
+        Decision.rule_version_id,
         RuleVersion.number.label("rule_version"),
         RuleVersion.terms["attribution"]["model"].astext.label("model"),
     )
@@ -66,7 +67,10 @@ class _Shown:
     """Columns of the last decision's row."""
     model: str
     rule_version: int
+    """Number of the version by whose attribution terms it was decided."""
     earned: Sequence[CommissionRow]
+    numbers: Mapping[int, int]
+    """Of the versions by which commissions are reckoned, where they are others; by row."""
     refunds: Sequence[Refund] = ()
 
 
@@ -84,6 +88,7 @@ def new_order_json(new: NewOrder, now: datetime) -> dict[str, Any]:
         model=new.version.terms.attribution.model.value,
         rule_version=new.version.number,
         earned=new.earned,
+        numbers={version.id: version.number for version in new.versions.values()},
     )
     return _document(shown, now, in_words=False)
 
@@ -123,15 +128,25 @@ def _read(session: Session, condition: sa.ColumnElement[bool]) -> _Shown:
     if row is None:
         raise NotFound("No order with this id was reported in this program.")
     order: Order = row.Order
+    earned = commissions_for(session, reference=reference_of(order.id))
     return _Shown(
         order={name: getattr(order, name) for name in _COLUMNS},
         program=row.slug,
         decision=dict(row._mapping),
         model=row.model,
         rule_version=row.rule_version,
-        earned=commissions_for(session, reference=reference_of(order.id)),
+        earned=earned,
+        numbers=_numbers(session, earned, row.rule_version_id),
         refunds=refunds_of(session, order_row_id=order.id) if order.refunded_micros else (),
     )
+
+
+def _numbers(session: Session, earned: Sequence[CommissionRow], decided_by: int) -> dict[int, int]:
+    others = {found.rule_version_id for found in earned} - {decided_by}
+    if not others:
+        return {}
+    query = sa.select(RuleVersion.id, RuleVersion.number).where(RuleVersion.id.in_(others))
+    return {row.id: row.number for row in session.execute(query)}
 
 
 def _document(shown: _Shown, now: datetime, *, in_words: bool) -> dict[str, Any]:
@@ -152,7 +167,7 @@ def _document(shown: _Shown, now: datetime, *, in_words: bool) -> dict[str, Any]
         "metadata": order["details"],
         "attribution": _attribution(shown, in_words=in_words),
         "commissions": [
-            _commission(found, shown.rule_version, now)
+            _commission(found, shown.numbers.get(found.rule_version_id, shown.rule_version), now)
             for found in shown.earned
             if found.decision == shown.decision["number"]
         ],

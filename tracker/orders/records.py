@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 from affiliate.core.db import rows
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
+from affiliate.core.straight import PLANNED_ONCE, Statement
 from affiliate.core.strict_json import dumps
+from affiliate.people import api_keys
 from affiliate.programs.rule_versions import (
     VERSION,
     VERSION_AT,
@@ -23,10 +25,11 @@ from affiliate.programs.rule_versions import (
 )
 from payouts.commissions.earn import ACCOUNTS_MISSING, EARNED, EARNED_IDS, Earning
 from payouts.commissions.rows import CommissionRow
+from payouts.ledger.posting import LINES
 from tracker.attribution.asking import Answer, Question, Row
 from tracker.attribution.decide import REFERENCE, Subject, reference_of
 from tracker.orders.customers import MERGED
-from tracker.orders.keys import order_keys
+from tracker.orders.keys import Keys, order_keys
 from tracker.orders.models import Order, OrderReport
 from tracker.orders.rules import OrderReportIn, Outcome, Source, net_of, report_document
 
@@ -36,14 +39,23 @@ _LOCK: Final = (
     "pg_advisory_xact_lock(hashtextextended(%(order_id)s, CAST(%(program_id)s AS bigint)))"
 )
 _PROGRAM: Final = f"""
-    SELECT {_LOCK}::text, slug, currency, status, closes_at
+    SELECT {_LOCK}::text, slug, currency, status, closes_at, time_zone
     FROM programs WHERE id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- the parts are constants, every value is bound
 _PROGRAM_AND_RULES: Final = f"""
-    SELECT {_LOCK}::text, p.slug, p.currency, p.status, p.closes_at, {VERSION} {{columns}}
+    SELECT {_LOCK}::text, p.slug, p.currency, p.status, p.closes_at, p.time_zone,
+           {VERSION} {{columns}}
     FROM programs p {VERSION_AT} {{evidence}} WHERE p.id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- as above
-_PROGRAM_COLUMNS, _VERSION_COLUMNS = 5, 5
+_PROGRAM_COLUMNS, _VERSION_COLUMNS = 6, VERSION.count(",") + 1
+# The same without the lock, with the key that calls and how far the demo clock runs ahead.
+_PLAIN_QUESTION: Final = f"""
+    SELECT {api_keys.KEY}, {{clock}}, p.slug, p.currency, p.status, p.closes_at, p.time_zone,
+           {VERSION} {{columns}}
+    FROM api_keys k JOIN programs p ON p.id = k.program_id {VERSION_AT} {{evidence}}
+    WHERE k.prefix = %(prefix)s AND k.program_id = CAST(%(program_id)s AS bigint)
+"""  # noqa: S608 -- as above
+_PLANNED_ONCE: Final[Statement] = (f"SELECT {PLANNED_ONCE}", {})
 _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
@@ -60,7 +72,7 @@ _DECISION: Final = (
 # that comes to nothing is left alone: the lock of the id lets us see its order.
 _ORDER: Final = f"""
     said AS MATERIALIZED (
-        SELECT * FROM jsonb_populate_record(NULL::orders, CAST(%(order)s AS jsonb))
+        SELECT * FROM jsonb_populate_record(NULL::orders, CAST(%(order)s AS jsonb)) s {{only}}
     ), buyer AS (
         INSERT INTO customers (program_id, shop_id, email_hash, first_ordered_at)
         SELECT program_id, CAST(%(shop_id)s AS text), CAST(%(email_hash)s AS bytea), placed_at
@@ -87,15 +99,29 @@ _ORDER: Final = f"""
 _PARKED: Final = """
     EXISTS (
         SELECT FROM parked_calls p
-        WHERE p.program_id = said.program_id AND p.order_id = said.order_id
+        WHERE p.program_id = {of}.program_id AND p.order_id = {of}.order_id
           AND p.applied_at IS NULL
     )"""
-_INSERT: Final = f"WITH {_ORDER} SELECT made.id, {_PARKED} FROM made, said"  # noqa: S608
+_ANY_ORDER: Final = _ORDER.format(only="")
+_INSERT: Final = f"WITH {_ANY_ORDER} SELECT made.id, {_PARKED.format(of='said')} FROM made, said"  # noqa: S608
 # The same and what it earns: one round trip for all of an order.
+_SALE: Final = f"sale AS (SELECT '{REFERENCE}' || id AS reference FROM made)"  # noqa: S608
 _INSERT_AND_EARN: Final = f"""
-    WITH {_ORDER}, sale AS (SELECT '{REFERENCE}' || id AS reference FROM made), {EARNED}
-    SELECT made.id, {_PARKED}, {ACCOUNTS_MISSING}, {EARNED_IDS} FROM made, said
+    WITH {_ANY_ORDER}, {_SALE}, {LINES}, {EARNED}
+    SELECT made.id, {_PARKED.format(of="said")}, {ACCOUNTS_MISSING}, {EARNED_IDS} FROM made, said
 """  # noqa: S608 -- as above
+# Of a plain order alone (tracker.orders.plain): nothing is written, and no row is answered,
+# where the id is taken, where calls are parked for it, or where an account is missing.
+_NOT_PARKED: Final = f"WHERE NOT {_PARKED.format(of='s')}"
+_PLAIN_ORDER: Final = f"""
+    WITH {_ORDER.format(only=_NOT_PARKED)} SELECT made.id, NULL::bigint[] FROM made
+"""  # noqa: S608 -- as above
+_PLAIN_AND_EARNED: Final = _ORDER.format(only=f"{_NOT_PARKED} AND NOT {ACCOUNTS_MISSING}")
+_PLAIN_ORDER_AND_EARN: Final = f"""
+    WITH {LINES}, {_PLAIN_AND_EARNED}, {_SALE}, {EARNED}
+    SELECT made.id, {EARNED_IDS} FROM made
+"""  # noqa: S608 -- as above
+_LOCK_PLANNED_ONCE: Final = f"SELECT {_LOCK}::text, {PLANNED_ONCE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +133,7 @@ class ProgramFacts:
     currency: str
     status: str
     closes_at: datetime | None
+    time_zone: str
 
     def closed_at(self, moment: datetime) -> bool:
         """Whether an order placed then credits nobody: the notice period was over."""
@@ -145,24 +172,82 @@ def lock_for_report(
     found = rows(session, _locking(question.statement), values)
     if not found or found[0][_PROGRAM_COLUMNS] is None:
         raise NotFound("There is no such program.")
-    _, slug, currency, status, closes_at = found[0][:_PROGRAM_COLUMNS]
     known = _PROGRAM_COLUMNS + _VERSION_COLUMNS
     return (
-        ProgramFacts(program_id, slug, currency, status, closes_at),
+        ProgramFacts(program_id, *found[0][1:_PROGRAM_COLUMNS]),
         version_of(*found[0][_PROGRAM_COLUMNS:known]),
-        # Where nothing was found the outer join leaves a row without a kind.
-        Answer(question, [Row(*row[known:]) for row in found if row[known:] and row[known]]),
+        _answer(question, found, known),
     )
 
 
 @cache
 def _locking(evidence: str) -> str:
     """The statement of the lock, beside a question that may be empty."""
+    return _PROGRAM_AND_RULES.format(**_beside(evidence))
+
+
+def _beside(evidence: str) -> dict[str, str]:
+    """A question as further columns of each row."""
     if not evidence:
-        return _PROGRAM_AND_RULES.format(columns="", evidence="")
-    return _PROGRAM_AND_RULES.format(
-        columns=", x.*", evidence=f"LEFT JOIN ({evidence}) AS x({', '.join(Row._fields)}) ON true"
+        return {"columns": "", "evidence": ""}
+    return {
+        "columns": ", x.*",
+        "evidence": f"LEFT JOIN ({evidence}) AS x({', '.join(Row._fields)}) ON true",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PlainAnswer:
+    """All that a plain order needs to know before it is decided."""
+
+    key: Sequence[Any]
+    """What `api_keys.identity_of` judges."""
+    ahead: timedelta
+    """How far the demo clock runs ahead."""
+    program: ProgramFacts
+    version: RuleVersionInForce
+    known: Answer
+
+
+def plain_question(
+    question: Question, *, prefix: str, placed_at: datetime, production: bool
+) -> tuple[Statement, Statement]:
+    """What `plain_answer` reads: the key, the program, its rules and the evidence, unlocked.
+
+    The evidence of `lock_for_report` is from before the lock as well. What the lock guards,
+    whether the order is new and no calls wait for it, is asked under it by `plain_insert`.
+    """
+    values = {**question.values, "prefix": prefix, "at": placed_at}
+    return _PLANNED_ONCE, (_plain_question(question.statement, production=production), values)
+
+
+def plain_answer(question: Question, found: Sequence[Sequence[Any]]) -> PlainAnswer | None:
+    """What the database said to `plain_question`; None: there is no such key or program."""
+    start = api_keys.KEY_COLUMNS
+    if not found or found[0][start + _PROGRAM_COLUMNS] is None:
+        return None
+    first = found[0]
+    seconds, *program = first[start : start + _PROGRAM_COLUMNS]
+    known = start + _PROGRAM_COLUMNS + _VERSION_COLUMNS
+    return PlainAnswer(
+        key=first[:start],
+        ahead=timedelta(seconds=seconds or 0),
+        program=ProgramFacts(question.program_id, *program),
+        version=version_of(*first[start + _PROGRAM_COLUMNS : known]),
+        known=_answer(question, found, known),
     )
+
+
+@cache
+def _plain_question(evidence: str, *, production: bool) -> str:
+    # In production the demo clock's row counts for nothing.
+    clock = "NULL" if production else "(SELECT seconds FROM clock_offset WHERE id = 1)"
+    return _PLAIN_QUESTION.format(clock=clock, **_beside(evidence))
+
+
+def _answer(question: Question, found: Sequence[Sequence[Any]], start: int) -> Answer:
+    """The rows of evidence; where nothing was found the outer join leaves one without a kind."""
+    return Answer(question, [Row(*row[start:]) for row in found if row[start:] and row[start]])
 
 
 def find_order(
@@ -197,7 +282,73 @@ def insert_order(
     address alone is `remember_customer`'s.
     """
     document = report_document(report)
-    order = {
+    order = _order_row(
+        report, document, program_id, source, confirmed_by, evidence, content_hash, now
+    )
+    buyer = customer_evidence(report)
+    values = _values(order, document, buyer, decision, reported_by)
+    if earning is None:
+        found = rows(session, _INSERT, values)
+        return Inserted(found[0][0], found[0][1], order, None) if found else None
+    found = rows(session, _INSERT_AND_EARN, {**values, **earning.values()})
+    if not found:
+        return None
+    id_, parked, accounts_missing, ids = found[0]
+    written = None if accounts_missing else earning.written(ids or (), reference=reference_of(id_))
+    return Inserted(id_, parked, order, written)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainInsert:
+    """The statements of a new order to which nothing belongs that was there before."""
+
+    statements: tuple[Statement, Statement]
+    order: Mapping[str, Any]
+    """The row's columns."""
+
+
+def plain_insert(
+    *,
+    program_id: int,
+    report: OrderReportIn,
+    document: Mapping[str, Any],
+    source: Source,
+    reported_by: str,
+    evidence: Mapping[str, Any],
+    buyer: Mapping[str, Any] | None,
+    decision: Mapping[str, Any],
+    earning: Earning | None,
+    content_hash: bytes,
+    now: datetime,
+) -> PlainInsert:
+    """As `insert_order` for an order that its server confirms, with the id's lock before it.
+
+    Two statements of one transaction: the second one's snapshot has to be taken under the
+    lock, or calls that are being parked meanwhile would not be seen. The second answers one
+    row (id, ids of the commissions); none: it has written nothing, `report_order` has to.
+    """
+    order = _order_row(
+        report, document, program_id, source, source.value, evidence, content_hash, now
+    )
+    values = _values(order, document, buyer, decision, reported_by)
+    lock = {"program_id": program_id, "order_id": report.order_id}
+    insert: Statement = (_PLAIN_ORDER, values)
+    if earning is not None:
+        insert = (_PLAIN_ORDER_AND_EARN, {**values, **earning.values()})
+    return PlainInsert(((_LOCK_PLANNED_ONCE, lock), insert), order)
+
+
+def _order_row(
+    report: OrderReportIn,
+    document: Mapping[str, Any],
+    program_id: int,
+    source: Source,
+    confirmed_by: str | None,
+    evidence: Mapping[str, Any],
+    content_hash: bytes,
+    now: datetime,
+) -> dict[str, Any]:
+    return {
         **order_values(report, document),
         "program_id": program_id,
         "order_id": report.order_id,
@@ -209,25 +360,26 @@ def insert_order(
         "content_hash": content_hash,
         "evidence": dict(evidence),
     }
-    body = {**document, "customer": customer_evidence(report)}
-    buyer = (body["customer"] or {}) if confirmed_by else {}
-    values = {
+
+
+def _values(
+    order: Mapping[str, Any],
+    document: Mapping[str, Any],
+    buyer: Mapping[str, Any] | None,
+    decision: Mapping[str, Any],
+    reported_by: str,
+) -> dict[str, Any]:
+    """What `_ORDER` binds; only a confirmed order makes its buyer a customer."""
+    customer = (buyer or {}) if order["confirmed_at"] else {}
+    return {
         "order": dumps(order, _bytea),
-        "body": dumps(body),
+        # The buyer's address is kept only as our own keyed hash.
+        "body": dumps({**document, "customer": buyer}),
         "decision": dumps(decision),
         "reported_by": reported_by,
-        "shop_id": buyer.get("id"),
-        "email_hash": bytes.fromhex(buyer["email"]) if buyer.get("email") else None,
+        "shop_id": customer.get("id"),
+        "email_hash": bytes.fromhex(customer["email"]) if customer.get("email") else None,
     }
-    if earning is None:
-        found = rows(session, _INSERT, values)
-        return Inserted(found[0][0], found[0][1], order, None) if found else None
-    found = rows(session, _INSERT_AND_EARN, {**values, **earning.values()})
-    if not found:
-        return None
-    id_, parked, accounts_missing, ids = found[0]
-    written = None if accounts_missing else earning.written(ids or (), reference=reference_of(id_))
-    return Inserted(id_, parked, order, written)
 
 
 def _bytea(value: Any) -> str:
@@ -277,7 +429,7 @@ def add_report(
     )
 
 
-def customer_evidence(report: OrderReportIn) -> dict[str, Any] | None:
+def customer_evidence(report: OrderReportIn, keys: Keys | None = None) -> dict[str, Any] | None:
     """The buyer as evidence keeps them."""
     customer = report.customer
     if customer is None:
@@ -285,18 +437,18 @@ def customer_evidence(report: OrderReportIn) -> dict[str, Any] | None:
     email = customer.email_sha256
     return {
         "id": customer.id,
-        "email": order_keys().email_hash(email).hex() if email else None,
+        "email": (keys or order_keys()).email_hash(email).hex() if email else None,
         "is_new": customer.is_new,
     }
 
 
-def evidence_of(report: OrderReportIn) -> dict[str, Any]:
-    """What one report brings for attribution."""
+def evidence_of(report: OrderReportIn, keys: Keys | None = None) -> dict[str, Any]:
+    """What one report brings for attribution; `keys` are those of the application around us."""
     return {
         "clicks": list(report.clicks),
         "visitor": report.visitor,
         "coupon": report.coupon,
-        "customer": customer_evidence(report),
+        "customer": customer_evidence(report, keys),
     }
 
 
@@ -312,4 +464,7 @@ def subject_of(order: Order, program: ProgramFacts) -> Subject:
         program_closed=program.closed_at(order.placed_at),
         refunded_net=Money(order.refunded_net_micros, order.currency),
         review_outcome=order.review_outcome,
+        lines=order.items,
+        subscription=order.subscription,
+        zone=program.time_zone,
     )

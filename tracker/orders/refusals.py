@@ -28,6 +28,26 @@ class NothingToReview(Conflict):
     title = "Nobody has to look at this order, or somebody has already."
 
 
+class AlreadyCredited(Conflict):
+    code = "already_credited"
+    title = "The order is credited to this affiliate already."
+
+
+class AffiliateNotActive(Conflict):
+    code = "affiliate_not_active"
+    title = "The affiliate is not active in the program; only active ones are given orders."
+
+
+class NotAssigned(Conflict):
+    code = "not_assigned"
+    title = "Nobody has given this order to anyone; the rules decided it."
+
+
+class NotDeclined(Conflict):
+    code = "not_declined"
+    title = "No review has declined the click of this order."
+
+
 class TotalDiffers(Conflict):
     code = "total_differs"
     title = (

@@ -13,7 +13,7 @@ from payouts.commissions.rules import VoidReason
 from tracker.attribution.decide import ReviewOutcome, decide_again, update_wait
 from tracker.attribution.models import Decision
 from tracker.orders.records import find_order, lock_order_id, subject_of
-from tracker.orders.refusals import NothingToReview, OrderCancelled
+from tracker.orders.refusals import NotDeclined, NothingToReview, OrderCancelled
 
 
 def review_order(
@@ -58,3 +58,54 @@ def review_order(
         return
     confirmed = order.status != "unconfirmed"
     update_wait(session, order_row_id=order.id, confirmed=confirmed, now=now)
+
+
+def decide_anew(
+    session: Session, *, program_id: int, order_id: str, reason: str, by: str, now: datetime
+) -> None:
+    """Decide an order by the rules once more, with what is known today, on a person's word.
+
+    Raises NotFound and OrderCancelled.
+    """
+    program = lock_order_id(session, program_id=program_id, order_id=order_id)
+    order = find_order(session, program_id=program_id, order_id=order_id)
+    if order is None:
+        raise NotFound
+    if order.cancelled_at is not None:
+        raise OrderCancelled("The order is cancelled; it earns nobody anything.")
+    audit.record(
+        session, actor=by, action="order.decide_anew", subject=f"order:{order.id}",
+        scope=program_id, reason=reason, now=now,
+    )  # fmt: skip
+    decide_again(
+        session, order=subject_of(order, program), reason=VoidReason.DECIDED_BY_PERSON, now=now
+    )
+
+
+def overturn_review(
+    session: Session, *, program_id: int, order_id: str, reason: str, by: str, now: datetime
+) -> None:
+    """Let a declined click stand after all: the order is decided anew with it.
+
+    Another click may still go before it by the rules. Raises NotFound, OrderCancelled and
+    NotDeclined.
+    """
+    program = lock_order_id(session, program_id=program_id, order_id=order_id)
+    order = find_order(session, program_id=program_id, order_id=order_id)
+    if order is None:
+        raise NotFound
+    if order.cancelled_at is not None:
+        raise OrderCancelled("The order is cancelled; it earns nobody anything.")
+    if order.review_outcome != ReviewOutcome.DECLINED:
+        raise NotDeclined
+    before = {"by": order.reviewed_by}
+    order.review_outcome, order.reviewed_at = ReviewOutcome.RELEASED.value, now
+    order.reviewed_by = by
+    session.flush()
+    audit.record(
+        session, actor=by, action="order.review_overturned", subject=f"order:{order.id}",
+        scope=program_id, old=before, reason=reason, now=now,
+    )  # fmt: skip
+    decide_again(
+        session, order=subject_of(order, program), reason=VoidReason.DECIDED_BY_PERSON, now=now
+    )

@@ -249,25 +249,15 @@ def report_document(report: OrderReportIn) -> dict[str, Any]:
     """The report as plain JSON values, every default filled in: what "same content" means."""
     # A customer of whom nothing is said is the same as none.
     customer = None if report.customer == CustomerIn() else report.customer
-    subscription = report.subscription
     return {
         "order_id": report.order_id,
         "placed_at": report.placed_at.isoformat(),
         "currency": report.currency,
         "tax_included": report.tax_included,
-        "items": [
-            {
-                "sku": item.sku,
-                "name": item.name,
-                "category": item.category,
-                "quantity": item.quantity,
-                "price_micros": item.price.micros,
-            }
-            for item in report.items
-        ],
+        "items": line_documents(report),
         "customer": customer
         and {"id": customer.id, "email": customer.email_sha256, "is_new": customer.is_new},
-        "subscription": subscription and {"id": subscription.id, "sequence": subscription.sequence},
+        "subscription": subscription_document(report),
         "clicks": list(report.clicks),
         "visitor": report.visitor,
         "coupon": report.coupon,
@@ -277,6 +267,26 @@ def report_document(report: OrderReportIn) -> dict[str, Any]:
             for name in ("total", "discount", "tax", "shipping", "fees", "credits")
         },
     }
+
+
+def line_documents(report: OrderReportIn) -> list[dict[str, Any]]:
+    """The items as the order's row keeps them."""
+    return [
+        {
+            "sku": item.sku,
+            "name": item.name,
+            "category": item.category,
+            "quantity": item.quantity,
+            "price_micros": item.price.micros,
+        }
+        for item in report.items
+    ]
+
+
+def subscription_document(report: OrderReportIn) -> dict[str, Any] | None:
+    """Which payment of which subscription the order is, as its row keeps it."""
+    said = report.subscription
+    return None if said is None else {"id": said.id, "sequence": said.sequence}
 
 
 def refund_document(refund: RefundIn) -> dict[str, Any]:

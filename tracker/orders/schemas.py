@@ -198,6 +198,8 @@ class TraceOut(Schema):
     check = fields.String()
     outcome = fields.String()
     reason = fields.String()
+    weight = fields.String(metadata={"description": "Its part of the credit, where it won"})
+    buyer_by = fields.String(metadata={"description": "By what an own purchase was known"})
     text = fields.String(metadata={"description": "The same as a sentence"})
 
 

@@ -14,7 +14,7 @@ from affiliate.core import api, clock
 from affiliate.core.api import api_blueprint, register
 from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
-from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.fields import Coded, MoneyField, Text, money_json
 from affiliate.core.money import Money
 from affiliate.links.models import Link
@@ -271,7 +271,11 @@ def period_of(first: date, last: date) -> Period:
     if first > last:
         raise Invalid.field("from", "after_the_end", "The period ends before it begins.")
     if (last - first).days >= PERIOD_DAYS_MAX:
-        raise Invalid.field("from", "too_long", f"Ask for at most {PERIOD_DAYS_MAX} days at once.")
+        raise Invalid.field(
+            "from",
+            "too_long",
+            Phrase("Ask for at most %(days)s days at once.", days=PERIOD_DAYS_MAX),
+        )
     if not FIRST_YEAR <= first.year <= last.year <= LAST_YEAR:
         field = "from" if first.year < FIRST_YEAR else "to"
         raise Invalid.field(field, "out_of_range", "There are no figures of that year.")

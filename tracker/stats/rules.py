@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from affiliate.core.errors import Invalid
+from affiliate.core.errors import Invalid, Phrase
 from tracker.clicks.rules import CountedBy, DeviceClass
 
 HOURS_DAYS_MAX: Final = 31
@@ -91,25 +91,37 @@ def require_answerable(by: By, wanted: Filter, *, one_affiliate: bool, days: int
     """Refuse what no counter answers; CannotCombine names the field and what would do."""
     if by is By.HOUR and days > HOURS_DAYS_MAX:
         raise Invalid.field(
-            "from", "too_long", f"By hour, ask for at most {HOURS_DAYS_MAX} days at once."
+            "from",
+            "too_long",
+            Phrase("By hour, ask for at most %(days)s days at once.", days=HOURS_DAYS_MAX),
         )
     if wanted.kind and wanted.device:
         raise CannotCombine.of(
-            "device", f"Clicks are not counted by {wanted.kind.value} and device together."
+            "device",
+            Phrase(
+                "Clicks are not counted by %(kind)s and device together.", kind=wanted.kind.value
+            ),
         )
     if by in (By.COUPON, By.AFFILIATE) and wanted.of_clicks:
         field = _field(wanted)
-        raise CannotCombine.of(field, f"Figures by {by.value} cannot be filtered by {field}.")
+        raise CannotCombine.of(
+            field,
+            Phrase("Figures by %(by)s cannot be filtered by %(field)s.", by=by.value, field=field),
+        )
     if wanted.kind and by not in (By.DAY, By.LINK):
         raise CannotCombine.of(
-            wanted.kind.value, f"Filtered by {wanted.kind.value}, ask by day or by link."
+            wanted.kind.value,
+            Phrase("Filtered by %(kind)s, ask by day or by link.", kind=wanted.kind.value),
         )
     if wanted.device and by not in (By.DAY, By.LINK):
         raise CannotCombine.of("device", "Filtered by device, ask by day or by link.")
     asked = by.kind or wanted.kind
     if asked and not one_affiliate and (asked in SUB_ID_KINDS or by is By.LINK):
         raise CannotCombine.of(
-            "affiliate", f"Name an affiliate to ask about {asked.value}: it is theirs alone."
+            "affiliate",
+            Phrase(
+                "Name an affiliate to ask about %(kind)s: it is theirs alone.", kind=asked.value
+            ),
         )
 
 

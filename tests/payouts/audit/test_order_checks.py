@@ -116,4 +116,6 @@ def test_a_planted_contradiction_of_an_order_is_found(
 
 
 def test_every_check_of_orders_has_its_planted_contradiction() -> None:
-    assert {check.name for check in CHECKS} == {name for name, _ in PLANTED}
+    # Those of versions are broken where versions live: tests/attribution/test_order_versions.py.
+    elsewhere = {"V1", "V2"}
+    assert {check.name for check in CHECKS} - elsewhere == {name for name, _ in PLANTED}

@@ -14,6 +14,7 @@ from affiliate.core.config import Settings
 def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages."""
     from tracker.desks.account import (
+        claims,
         clicks,
         filters,
         home,
@@ -27,7 +28,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, money, statements, statistics, team, terms)
+    views = (home, links, clicks, orders, claims, money, statements, statistics, team, terms)
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     app.register_blueprint(account)

@@ -10,6 +10,7 @@ from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response
 
 from affiliate.core.errors import Refusal
+from affiliate.core.pages import say
 from affiliate.people.rules import Status
 from tracker.desks.account.place import Place, find_place, remember
 
@@ -50,5 +51,5 @@ def field_messages(refusal: Refusal, fields: Mapping[str, str]) -> dict[str, lis
     """
     messages: dict[str, list[str]] = {}
     for error in refusal.errors:
-        messages.setdefault(fields.get(error.field, ""), []).append(error.message)
-    return messages or {fields.get(refusal.code, ""): [refusal.detail]}
+        messages.setdefault(fields.get(error.field, ""), []).append(say(error.message))
+    return messages or {fields.get(refusal.code, ""): [say(refusal.detail)]}

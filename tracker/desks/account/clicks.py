@@ -22,6 +22,7 @@ from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import clicked_at_of, is_click_id, signing_keys
 from tracker.desks.account import sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
+from tracker.desks.account.cases import Offer, offer_for_click
 from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.orders import PREFIX as ORDER_PREFIX
 from tracker.desks.account.place import Place
@@ -68,6 +69,8 @@ class Lookup:
     """found, waiting (a moment ago, not stored yet), absent (no click of the reader's),
     unreadable (no click's id, token or address)."""
     line: ClickLine | None
+    offer: Offer | None = None
+    """Whether its being left out can be objected to."""
 
 
 @account.get("/clicks")
@@ -185,7 +188,8 @@ def _lookup(session: Session, place: Place) -> Lookup | None:
         return Lookup(text, "unreadable", None)
     found = click_lines(session, place=place, rows_max=1, before=None, click_id=click_id)
     if found:
-        return Lookup(text, "found", found[0])
+        offer = offer_for_click(session, place=place, click_id=click_id)
+        return Lookup(text, "found", found[0], offer)
     # The same words for somebody else's click as for none at all.
     waiting = may_be_on_its_way(click_id, place.now)
     return Lookup(text, "waiting" if waiting else "absent", None)

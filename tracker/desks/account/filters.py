@@ -7,11 +7,12 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from babel.dates import format_date
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal
 from flask import Flask
 from flask_babel import get_locale
 
 from affiliate.core.money import PPM, Money
+from affiliate.core.pages import percentage
 
 NOTHING = "—"
 
@@ -31,13 +32,12 @@ def rate(ppm: int | None) -> str:
     """`3.42%` of parts per million; a dash where there is nothing to divide by."""
     if ppm is None:
         return NOTHING
-    return str(format_percent(Decimal(ppm) / PPM, format="#,##0.0#%", locale=get_locale()))
+    return percentage(Decimal(ppm) / PPM, digits=".0#")
 
 
 def grown(ppm: int) -> str:
     """`12.3%`, from tenfold on without a fraction."""
-    shape = "#,##0.#%" if ppm < 10 * PPM else "#,##0%"
-    return str(format_percent(Decimal(ppm) / PPM, format=shape, locale=get_locale()))
+    return percentage(Decimal(ppm) / PPM, digits=".#" if ppm < 10 * PPM else "")
 
 
 def cents(value: Money | None) -> Money | None:

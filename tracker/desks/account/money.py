@@ -14,7 +14,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import Money, MoneyError, exponent
-from affiliate.core.pages import moment, money
+from affiliate.core.pages import moment, money, say
 from affiliate.people import access
 from affiliate.people.access import affiliates
 from affiliate.people.models import User
@@ -140,7 +140,7 @@ def change_payee(place: Place) -> Answer:
         )
     except Refusal as refusal:
         session.rollback()
-        typed.destination_errors = [message.message for message in refusal.errors]
+        typed.destination_errors = [say(error.message) for error in refusal.errors]
         return _page(place, typed), refusal.status
     if before is None or before.destination != destination:
         _tell_by_mail(session, place, destination)

@@ -24,7 +24,7 @@ from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.rows import CommissionRow, Status, as_row
 from tracker.attribution.decide import reference_of
 from tracker.attribution.models import Decision
-from tracker.desks.account import sentences
+from tracker.desks.account import cases, sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.language import gettext as _
@@ -119,7 +119,10 @@ def orders(place: Place) -> Answer:
         else None
     )
     newest = url_for(".orders", show=shown.value) if before else None
-    return page("orders", place, lines=lines, shown=shown, older=older, newest=newest, all=Shown)
+    return page(
+        "orders", place, lines=lines, shown=shown, older=older, newest=newest, all=Shown,
+        open_cases=cases.open_cases(db.session(), place=place),
+    )  # fmt: skip
 
 
 @account.get("/orders.csv")
@@ -173,7 +176,8 @@ def order(place: Place, public: str) -> Answer:
         raise NotFound
     return page(
         "order", place, order=found, told=told, events=_events(found, told),
-        net=Money(found.net_micros, found.currency),
+        net=Money(found.net_micros, found.currency), public=public,
+        offer=cases.offer_for_order(session, place=place, order=found),
     )  # fmt: skip
 
 

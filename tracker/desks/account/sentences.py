@@ -6,7 +6,7 @@ Of other affiliates it is told that there was one, never who, nor what was wrong
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,8 +19,10 @@ from payouts.commissions.rules import Reason as NothingBecause
 from payouts.commissions.rules import ReleaseWait, VoidReason
 from tracker.attribution.decide import WaitsFor
 from tracker.attribution.rules import Kind, Reason, Step
+from tracker.attribution.words import weight
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import clicked_at_of
+from tracker.desks import earnings
 from tracker.desks.account.language import gettext as _
 
 
@@ -36,13 +38,21 @@ def credited_because(share: Mapping[str, Any] | None, placed_at: datetime) -> st
     """One sentence for lists: why the order is the reader's."""
     if share is None:
         return _("Credited to you.")
-    if share.get("evidence") == Kind.COUPON:
-        return _("Credited to you: your coupon was typed.")
+    if share.get("evidence") in BY_EVIDENCE:
+        return BY_EVIDENCE[Kind(share["evidence"])]()
     clicked_at = share.get("clicked_at")
     if not clicked_at:
         return _("Credited to you by your link.")
     age = placed_at - datetime.fromisoformat(clicked_at)
     return _("Credited to you: your click, %(age)s before the order.", age=before(age))
+
+
+BY_EVIDENCE: Mapping[Kind, Callable[[], str]] = {
+    Kind.COUPON: lambda: _("Credited to you: your coupon was typed."),
+    Kind.BOUND_CUSTOMER: lambda: _("Credited to you: the customer is bound to you."),
+    Kind.CUSTOMER_EMAIL: lambda: _("Credited to you: the buyer's earlier order was yours."),
+    Kind.ASSIGNMENT: lambda: _("Credited to you by a manager of the program."),
+}
 
 
 def before(age: timedelta) -> str:
@@ -57,6 +67,8 @@ def attribution(trace: Sequence[Mapping[str, Any]], enrollment_id: int) -> list[
     told: list[Sentence] = []
     for line in trace:
         mine = line.get("enrollment_id") == enrollment_id
+        if line["outcome"] == Step.HELD and not mine:
+            continue
         sentence = _mine(line) if mine else _anothers(line)
         # Two candidates of others in one state make one sentence: a count names nobody more.
         if sentence not in told or mine:
@@ -70,41 +82,58 @@ def _mine(line: Mapping[str, Any]) -> Sentence:
     if outcome == Step.PASSED:
         return Sentence(_("%(what)s passed every check.", what=what), "passed")
     if outcome == Step.WON:
-        return Sentence(_("%(what)s wins: the order is yours.", what=what), "won")
+        part = line.get("weight", "1")
+        if part == "1":
+            return Sentence(_("%(what)s wins: the order is yours.", what=what), "won")
+        part = weight(part)
+        return Sentence(_("%(what)s earns you %(part)s of it.", what=what, part=part), "won")
     reason = Reason(line["reason"])
+    if outcome == Step.HELD:
+        return Sentence(f"{what}: {WHY_NOT[reason]()}")
     return Sentence(f"{what}: {WHY_NOT[reason]()}", "lost")
 
 
 def _anothers(line: Mapping[str, Any]) -> Sentence:
-    coupon = line["candidate"] == Kind.COUPON
+    words = ANOTHERS[Kind(line["candidate"])]
     outcome = line["outcome"]
     if outcome == Step.WON:
-        return Sentence(
-            _("Another affiliate's coupon was credited.")
-            if coupon
-            else _("Another affiliate's click was credited."),
-            "won",
-        )
+        part = line.get("weight", "1")
+        if part == "1":
+            return Sentence(_("%(what)s was credited.", what=words()), "won")
+        part = weight(part)
+        return Sentence(_("%(what)s was credited with %(part)s.", what=words(), part=part), "won")
     if outcome == Step.PASSED:
-        return Sentence(
-            _("There was another affiliate's coupon.")
-            if coupon
-            else _("There was another affiliate's click within its time."),
-        )
+        return Sentence(_("%(what)s passed every check.", what=words()))
     if outcome == Step.LOST:
-        what = _("Another affiliate's coupon") if coupon else _("Another affiliate's click")
-        return Sentence(f"{what}: {WHY_NOT[Reason(line['reason'])]()}", "lost")
-    return Sentence(_("There was another click or coupon, which does not count."))
+        return Sentence(f"{words()}: {WHY_NOT[Reason(line['reason'])]()}", "lost")
+    return Sentence(_("There was other evidence, which does not count."))
+
+
+ANOTHERS: Mapping[Kind, Callable[[], str]] = {
+    Kind.CLICK_TOKEN: lambda: _("Another affiliate's click"),
+    Kind.VISITOR_CLICK: lambda: _("Another affiliate's click"),
+    Kind.COUPON: lambda: _("Another affiliate's coupon"),
+    Kind.BOUND_CUSTOMER: lambda: _("The customer's binding to another affiliate"),
+    Kind.CUSTOMER_EMAIL: lambda: _("An earlier order that brought another affiliate a credit"),
+    Kind.ASSIGNMENT: lambda: _("Another affiliate, whom a manager named,"),
+}
 
 
 def _candidate(line: Mapping[str, Any]) -> str:
-    if line["candidate"] == Kind.COUPON:
+    kind = line["candidate"]
+    if kind == Kind.COUPON:
         return _("Your coupon")
+    if kind == Kind.BOUND_CUSTOMER:
+        return _("The customer's binding to you")
+    if kind == Kind.ASSIGNMENT:
+        return _("A manager's word for you")
+    age = timedelta(seconds=int(line.get("age_seconds") or 0))
+    if kind == Kind.CUSTOMER_EMAIL:
+        return _("The buyer's order credited to you %(age)s before", age=before(age))
     click_id = line.get("click_id")
     if not click_id:
         return _("Your click")
     clicked_at = clicked_at_of(UUID(click_id))
-    age = timedelta(seconds=int(line.get("age_seconds") or 0))
     return _(
         "Your click of %(moment)s (%(age)s before the order)",
         moment=moment(clicked_at),
@@ -120,16 +149,25 @@ WHY_NOT = {
     Reason.LINK_DISABLED: lambda: _("the link was switched off before the click."),
     Reason.COUPON_UNKNOWN: lambda: _("the program has no such coupon."),
     Reason.COUPON_NOT_VALID: lambda: _("the coupon was no longer valid."),
+    Reason.EVIDENCE_NOT_COUNTED: lambda: _("the rules do not count this kind of evidence."),
+    Reason.BINDING_OVER: lambda: _("the time was over for which a customer stays bound."),
+    Reason.NOT_YET_KNOWN: lambda: _("it was not known before this order."),
     Reason.AFFILIATE_INACTIVE: lambda: _("the membership was not active then."),
     Reason.CLICK_AFTER_ORDER: lambda: _("it came after the order."),
     Reason.OUTSIDE_WINDOW: lambda: _("it is older than the time for which a click counts."),
+    Reason.EXCLUDED_SITE: lambda: _("visitors from that site are not counted in this program."),
+    Reason.PAID_SEARCH: lambda: _("clicks out of paid search are not counted in this program."),
     Reason.SELF_PURCHASE: lambda: _("own purchases earn nothing in this program."),
     Reason.EXISTING_CUSTOMER: lambda: _("the buyer was a customer before it."),
     Reason.NOT_A_VISIT: lambda: _("nobody visited the page: it was fetched in the background."),
     Reason.NOT_A_PERSON: lambda: _("it was a robot's or a link preview's, not a person's."),
     Reason.REVIEW_DECLINED: lambda: _("a person looked at the click and did not accept it."),
+    Reason.TIMING: lambda: _("a person looks at the timing of the click and the order first."),
+    Reason.ASSIGNED: lambda: _("a manager of the program said whose order it is."),
+    Reason.EARLIER_EVIDENCE_WINS: lambda: _("the rules put other evidence before it."),
     Reason.LATER_CLICK_WINS: lambda: _("a later click goes before it."),
     Reason.EARLIER_CLICK_WINS: lambda: _("an earlier click goes before it."),
+    Reason.NO_SHARE: lambda: _("the rules leave no part of the order for it."),
     Reason.CLICK_WINS: lambda: _("a click goes before a coupon in this program."),
     Reason.COUPON_WINS: lambda: _("a coupon goes before a click in this program."),
 }
@@ -143,17 +181,22 @@ def commission(row: CommissionRow, via: str | None) -> list[Sentence]:
     currency = row.amount.currency
     told: list[Sentence] = []
     for step in row.trace:
-        amounts: dict[str, str] = {
-            name: money(_parse(step[name], currency))
-            for name in ("net", "amount", "base", "before", "fixed")
-            if name in step
-        }
-        told.append(Sentence(_commission_step(step, amounts, via)))
+        told.append(Sentence(_commission_step(step, currency, via)))
     return told
 
 
-def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: str | None) -> str:
+def _commission_step(step: Mapping[str, Any], currency: str, via: str | None) -> str:
+    of_a_rule = earnings.told(step, currency)
+    return of_a_rule or _plain_step(step, currency, via) + earnings.rounding(step)
+
+
+def _plain_step(step: Mapping[str, Any], currency: str, via: str | None) -> str:
     kind = step["step"]
+    amounts = {
+        name: earnings.amount(step, name, currency)
+        for name in ("net", "amount", "base", "before", "fixed", "each")
+        if name in step
+    }
     if kind == "base" and step["weight"] == "1":
         return _("The net amount of the order, without shipping, fees and tax: %(net)s.", **amounts)
     if kind == "base":
@@ -164,6 +207,12 @@ def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: s
         )
     if kind == "level_1" and step["kind"] == "percent":
         return _("%(rate)s of it: %(amount)s.", rate=percent(step["rate_ppm"]), **amounts)
+    if kind == "level_1" and step["kind"] == "per_item":
+        return _(
+            "%(each)s for each of %(quantity)s pieces: %(amount)s.",
+            quantity=step["quantity"],
+            **amounts,
+        )
     if kind == "level_1":
         return _("A fixed amount per order: %(amount)s.", **amounts)
     if kind == "level_2" and step["of"] == "sale":
@@ -186,17 +235,8 @@ def _commission_step(step: Mapping[str, Any], amounts: Mapping[str, str], via: s
             "became %(amount)s.",
             **amounts,
         )
-    return NOTHING[NothingBecause(step["reason"])]()
+    return earnings.NOTHING[NothingBecause(step["reason"])]()
 
-
-NOTHING = {
-    NothingBecause.NOTHING_PAID: lambda: _(
-        "The buyer paid nothing for goods, so it earns nothing."
-    ),
-    NothingBecause.NO_RATE: lambda: _("The rules set a rate of zero here."),
-    NothingBecause.BELOW_A_MICRO: lambda: _("That is less than a millionth, so it is nothing."),
-    NothingBecause.CUT_TO_NET: lambda: _("Nothing of the net amount was left for it."),
-}
 
 VOIDED = {
     VoidReason.ORDER_CANCELLED: lambda: _("The order was cancelled, so its commission went back."),
@@ -213,12 +253,12 @@ def refund(trace: Mapping[str, Any], taken: Money) -> str:
     """How a reversal follows from the refund: the formula with its numbers."""
     currency = trace["currency"]
     amounts = {
-        name: money(_parse(trace[name], currency))
+        name: money(earnings.parsed(trace[name], currency))
         for name in ("frozen", "refunded_net", "net", "already")
     }
-    if not _parse(trace["net"], currency):
+    if not earnings.parsed(trace["net"], currency):
         return _("Nothing was earned, so nothing went back.")
-    if not _parse(trace["already"], currency):
+    if not earnings.parsed(trace["already"], currency):
         return _(
             "%(refunded_net)s of %(net)s went back to the buyer, so %(taken)s of your "
             "%(frozen)s went back too.",
@@ -239,7 +279,7 @@ def when(row: CommissionRow, now: datetime) -> str:
         assert row.void_reason is not None, "a voided commission says why"
         return VOIDED[row.void_reason]()
     if row.status is Status.NOT_EARNED:
-        return NOTHING[row.reason]() if row.reason else _("It earned nothing.")
+        return earnings.NOTHING[row.reason]() if row.reason else _("It earned nothing.")
     if row.status is Status.REVERSED:
         return _("The order was refunded in full, so nothing is left of it.")
     answer = when_available(row, now)
@@ -257,6 +297,9 @@ def when(row: CommissionRow, now: datetime) -> str:
 WAITS = {
     ReleaseWait.HOLD_PERIOD.value: lambda at: _(
         "Available on %(day)s, when the hold period is over.", day=at
+    ),
+    ReleaseWait.BUDGET.value: lambda at: _(
+        "Waits for the program's budget; it was due on %(day)s.", day=at
     ),
     WaitsFor.CONFIRMATION.value: lambda at: _(
         "Waits for the shop to confirm the order; available from %(day)s at the earliest.", day=at
@@ -297,10 +340,3 @@ def click(reason: DropReason | None, *, unique: bool) -> str:
     if reason is not None:
         return FILTERED[reason]()
     return _("Counted, a new visitor today.") if unique else _("Counted, a visitor seen today.")
-
-
-def _parse(text: str, currency: str) -> Money:
-    """A decimal of a trace; it may have six digits, which `Money.parse` refuses on purpose."""
-    sign = -1 if text.startswith("-") else 1
-    whole, _point, fraction = text.lstrip("-").partition(".")
-    return Money(sign * (int(whole) * 1_000_000 + int(fraction.ljust(6, "0") or 0)), currency)

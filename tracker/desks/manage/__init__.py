@@ -12,14 +12,21 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage import (
         affiliates,
         audit_log,
+        claims,
         health,
         orders,
         programs,
+        rule_drafts,
+        rule_people,
         rules,
         statistics,
     )
     from tracker.desks.manage.blueprint import manage
 
-    views = (health, affiliates, orders, rules, programs, statistics, audit_log)
+    views = (
+        *(health, affiliates, orders, claims, rules, rule_drafts, rule_people),
+        *(programs, statistics, audit_log),
+    )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)
+    claims.set_up(app)

@@ -2,237 +2,146 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
-from wtforms import BooleanField, IntegerField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
+from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
-from affiliate.core.errors import Invalid, Refusal
-from affiliate.programs.programs import NAME_CHARS_MAX, SUMMARY_CHARS_MAX
-from affiliate.programs.terms import HOLD_DAYS_MAX, WINDOW_DAYS_MAX
+from affiliate.core.errors import Invalid
+from affiliate.programs.announcements import Grandfather
+from affiliate.programs.drafts import NAME_CHARS_MAX as DRAFT_NAME_CHARS_MAX
+from affiliate.programs.drafts import NOTE_CHARS_MAX
+from affiliate.programs.programs import (
+    NAME_CHARS_MAX,
+    NOTICE_DAYS_DEFAULT,
+    RULES_NOTICE_DAYS,
+    SUMMARY_CHARS_MAX,
+)
+from tracker.desks.manage.rules_form import NEEDED, Form, TermsForm
 
-PPM_PER_PERCENT: Final = 10_000
-PERCENT_DIGITS_MAX: Final = 4
 TEXT_CHARS_MAX: Final = 300
-_NEEDED = InputRequired(_l("Please fill this in."))
-
-PATHS: Final = {
-    "attribution.model": "model",
-    "attribution.window_days": "window_days",
-    "attribution.coupon": "coupon",
-    "attribution.existing_customer": "existing_customer",
-    "attribution.self_purchase": "self_purchase",
-    "commission.level_1": "level_1_rate",
-    "commission.level_1.rate_ppm": "level_1_rate",
-    "commission.level_1.amount": "level_1_amount",
-    "commission.level_2": "level_2_rate",
-    "commission.level_2.rate_ppm": "level_2_rate",
-    "payout.hold_days": "hold_days",
-}
-"""Where a refusal of the rules' document belongs in the form."""
 
 
-class Form(FlaskForm):  # type: ignore[misc]
-    """Ours: shows a refusal beside the fields that it is about."""
+class DraftForm(TermsForm):
+    """The next version while it is being written."""
 
-    def show(self, refusal: Refusal) -> None:
-        """Put each error beside its field; what belongs to none goes above the form."""
-        for error in refusal.errors:
-            name = PATHS.get(error.field, error.field)
-            if name in self:
-                self[name].errors = [*self[name].errors, error.message]
-            else:
-                self.form_errors.append(error.message)
-        if not refusal.errors:
-            self.form_errors.append(refusal.detail)
-
-
-def parts_per_million(text: str) -> int:
-    """`12.5` percent as 125,000 parts per million; ValueError when it is no rate."""
-    text = text.strip().removesuffix("%").strip().replace(",", ".")
-    whole, point, fraction = text.partition(".")
-    digits = whole + fraction
-    if not (digits.isascii() and digits.isdigit() and whole) or len(whole) > 3:
-        raise ValueError("not a percentage")
-    if (point and not fraction) or len(fraction) > PERCENT_DIGITS_MAX:
-        raise ValueError("too many digits")
-    return int(whole) * PPM_PER_PERCENT + int(fraction.ljust(PERCENT_DIGITS_MAX, "0"))
-
-
-def percent_text(rate_ppm: int) -> str:
-    """`12.5` for 125,000 parts per million: as the form shows it again."""
-    whole, rest = divmod(rate_ppm, PPM_PER_PERCENT)
-    fraction = f"{rest:04d}".rstrip("0")
-    return f"{whole}.{fraction}" if fraction else str(whole)
-
-
-def _is_rate(_form: Any, field: Any) -> None:
-    if not field.data:
-        return
-    try:
-        rate = parts_per_million(field.data)
-    except ValueError:
-        raise ValidationError(_l("Write a percentage such as 10 or 12.5.")) from None
-    if rate > 100 * PPM_PER_PERCENT:
-        raise ValidationError(_l("At most 100."))
-
-
-class TermsForm(Form):
-    """The rules of one version."""
-
-    level_1_kind = RadioField(
-        _l("What an order earns"),
-        choices=[
-            SelectChoice("percent", _l("a percentage of its net")),
-            SelectChoice("fixed", _l("a fixed amount")),
-        ],
-        default="percent",
-        validators=[_NEEDED],
+    name = StringField(
+        _l("Name of the draft"),
+        [NEEDED, Length(max=DRAFT_NAME_CHARS_MAX)],
+        description=_l("For the people who write it, such as Winter terms."),
     )
-    level_1_rate = StringField(
-        _l("Percentage"),
-        [_is_rate],
-        description=_l("Of the net: without shipping, fees and tax, after discounts."),
-        render_kw={"inputmode": "decimal"},
+    note = TextAreaField(
+        _l("Note"),
+        [Optional(), Length(max=NOTE_CHARS_MAX)],
+        description=_l("Affiliates do not see it."),
+        render_kw={"rows": 2},
     )
-    level_1_amount = StringField(
-        _l("Fixed amount for an order"),
-        [Length(max=30)],
-        description=_l("Never more than the order's net."),
-        render_kw={"inputmode": "decimal"},
-    )
-    level_2_of = SelectField(
-        _l("Second level: what recruiters earn"),
-        choices=[
-            SelectChoice("none", _l("nothing")),
-            SelectChoice("sale", _l("a percentage of the sale")),
-            SelectChoice("commission", _l("a percentage of the recruit's commission")),
-        ],
-    )
-    level_2_rate = StringField(
-        _l("Percentage of it"), [_is_rate], render_kw={"inputmode": "decimal"}
-    )
-    model = RadioField(
-        _l("Clicks of several affiliates"),
-        choices=[
-            SelectChoice("last_click", _l("the last click is credited")),
-            SelectChoice("first_click", _l("the first click is credited")),
-        ],
-        default="last_click",
-        validators=[_NEEDED],
-    )
-    window_days = IntegerField(
-        _l("A click counts for (days)"),
-        [_NEEDED, NumberRange(1, WINDOW_DAYS_MAX)],
-    )
-    coupon = SelectField(
-        _l("A coupon against another's click"),
-        choices=[
-            SelectChoice("loses", _l("the click wins")),
-            SelectChoice("wins", _l("the coupon wins")),
-        ],
-    )
-    existing_customer = SelectField(
-        _l("The buyer was a customer before"),
-        choices=[
-            SelectChoice("pays", _l("the order is credited")),
-            SelectChoice("refuses", _l("it is not credited")),
-        ],
-    )
-    self_purchase = SelectField(
-        _l("Affiliates buying for themselves"),
-        choices=[
-            SelectChoice("refuses", _l("are not credited")),
-            SelectChoice("pays", _l("are credited")),
-        ],
-    )
-    hold_days = IntegerField(
-        _l("Hold period (days)"),
-        [_NEEDED, NumberRange(0, HOLD_DAYS_MAX)],
-        description=_l("From the order until its commission can be withdrawn."),
-    )
+    revision = HiddenField()
+    """Which state of the draft the page showed."""
 
-    def document(self) -> dict[str, Any]:
-        """The rules' document. Raises Invalid where a chosen kind lacks its number."""
-        return {
-            "attribution": {
-                "model": self.model.data,
-                "window_days": self.window_days.data,
-                "coupon": self.coupon.data,
-                "existing_customer": self.existing_customer.data,
-                "self_purchase": self.self_purchase.data,
-            },
-            "commission": {"level_1": self._level_1(), "level_2": self._level_2()},
-            "payout": {"hold_days": self.hold_days.data},
-        }
-
-    def fill(self, document: dict[str, Any]) -> None:
-        """Show the rules of a document."""
-        level_1, level_2 = document["commission"]["level_1"], document["commission"]["level_2"]
-        for name in ("model", "window_days", "coupon", "existing_customer", "self_purchase"):
-            self[name].data = document["attribution"][name]
-        self.hold_days.data = document["payout"]["hold_days"]
-        self.level_1_kind.data = level_1["kind"]
-        if level_1["kind"] == "percent":
-            self.level_1_rate.data = percent_text(level_1["rate_ppm"])
-        else:
-            self.level_1_amount.data = level_1["amount"]
-        self.level_2_of.data = level_2["of"] if level_2 else "none"
-        self.level_2_rate.data = percent_text(level_2["rate_ppm"]) if level_2 else ""
-
-    def _level_1(self) -> dict[str, Any]:
-        if self.level_1_kind.data == "fixed":
-            if not self.level_1_amount.data:
-                raise Invalid.field("level_1_amount", "missing", str(_l("Write the amount.")))
-            return {"kind": "fixed", "amount": self.level_1_amount.data.strip()}
-        if not self.level_1_rate.data:
-            raise Invalid.field("level_1_rate", "missing", str(_l("Write the percentage.")))
-        return {"kind": "percent", "rate_ppm": parts_per_million(self.level_1_rate.data)}
-
-    def _level_2(self) -> dict[str, Any] | None:
-        if self.level_2_of.data == "none":
-            return None
-        if not self.level_2_rate.data:
-            raise Invalid.field("level_2_rate", "missing", str(_l("Write the percentage.")))
-        return {
-            "of": self.level_2_of.data,
-            "rate_ppm": parts_per_million(self.level_2_rate.data),
-        }
+    @property
+    def seen(self) -> int:
+        """The revision; 0, which no draft has, where a stranger wrote something else."""
+        text = self.revision.data or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
-class RulesForm(TermsForm):
-    """The next version, and from when on it is in force."""
+class AnnouncementForm(Form):
+    """From when on a draft is in force, and who keeps what."""
 
-    when = RadioField(
-        _l("From when"),
-        choices=[
-            SelectChoice("now", _l("from now on")),
-            SelectChoice("later", _l("from a later moment")),
-        ],
-        default="now",
-        validators=[_NEEDED],
-    )
     effective_at = StringField(
+        _l("In force from"), [Length(max=16)], render_kw={"type": "datetime-local"}
+    )
+    keep = RadioField(
+        _l("Affiliates who are here before"),
+        choices=[
+            SelectChoice("no", _l("get the new commission terms as well")),
+            SelectChoice("until", _l("keep their commission terms until a day")),
+            SelectChoice("for_good", _l("keep their commission terms for good")),
+        ],
+        default="no",
+        validators=[NEEDED],
+    )
+    grandfather_until = StringField(
+        _l("They keep them until"), [Length(max=16)], render_kw={"type": "datetime-local"}
+    )
+    revision = HiddenField()
+
+    def effective(self, zone: str) -> datetime:
+        """The instant; a local moment is of the program's zone. Raises Invalid."""
+        return moment_of(self.effective_at, zone)
+
+    def grandfather(self, zone: str) -> Grandfather | None:
+        """Who keeps what. Raises Invalid."""
+        if self.keep.data == "until":
+            return Grandfather(moment_of(self.grandfather_until, zone))
+        return Grandfather() if self.keep.data == "for_good" else None
+
+    @property
+    def seen(self) -> int:
+        """As `DraftForm.seen`."""
+        text = self.revision.data or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+class AssignmentForm(Form):
+    """Another version for one affiliate or one group."""
+
+    affiliate = StringField(
+        _l("Affiliate"),
+        [Optional(), Length(max=40)],
+        description=_l("Their id, such as aff_7Qk2; or choose a group."),
+    )
+    group = SelectField(_l("Group"), coerce=int)
+    version = SelectField(_l("Version"), coerce=int)
+    begins_at = StringField(
         _l("From"),
         [Length(max=16)],
+        description=_l("Empty: from now on."),
         render_kw={"type": "datetime-local"},
     )
+    ends_at = StringField(
+        _l("Until"),
+        [Length(max=16)],
+        description=_l("Not included. Empty: until it is ended."),
+        render_kw={"type": "datetime-local"},
+    )
+    reason = StringField(_l("Reason"), [NEEDED, Length(max=1_000)])
 
-    def effective(self, *, zone: str, now: datetime) -> datetime:
-        """The instant; a local moment is of the program's zone. Raises Invalid."""
-        if self.when.data == "now":
-            return now
-        try:
-            local = datetime.fromisoformat(self.effective_at.data or "")
-        except ValueError:
-            message = str(_l("Choose the day and the hour."))
-            raise Invalid.field("effective_at", "not_a_moment", message) from None
+    def times(self, zone: str, now: datetime) -> tuple[datetime, datetime | None]:
+        """From and until. Raises Invalid."""
+        begins = moment_of(self.begins_at, zone) if self.begins_at.data else now
+        return begins, moment_of(self.ends_at, zone) if self.ends_at.data else None
+
+
+def moment_of(field: Any, zone: str) -> datetime:
+    """The instant that a field's local moment is in a zone. Raises Invalid."""
+    try:
+        local = datetime.fromisoformat(field.data or "")
         return local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = str(_l("Choose the day and the hour."))
+        raise Invalid.field(field.name, "not_a_moment", message) from None
+
+
+def local_text(moment: datetime, zone: str) -> str:
+    """A moment as an input of a day and an hour takes it, up to the next whole hour."""
+    local = moment.astimezone(ZoneInfo(zone))
+    hour = local.replace(minute=0, second=0, microsecond=0)
+    shown = hour if hour == local else hour + timedelta(hours=1)
+    return shown.strftime("%Y-%m-%dT%H:%M")
 
 
 _ZONES: Final = [*sorted(zone for zone in available_timezones() if "/" in zone), "UTC"]
@@ -241,7 +150,7 @@ _ZONES: Final = [*sorted(zone for zone in available_timezones() if "/" in zone),
 class SettingsForm(Form):
     """What can be changed about a program at any time."""
 
-    name = StringField(_l("Name"), [_NEEDED, Length(max=NAME_CHARS_MAX)])
+    name = StringField(_l("Name"), [NEEDED, Length(max=NAME_CHARS_MAX)])
     summary = TextAreaField(
         _l("Summary"),
         [Optional(), Length(max=SUMMARY_CHARS_MAX)],
@@ -250,12 +159,12 @@ class SettingsForm(Form):
     )
     landing_url = StringField(
         _l("Landing page"),
-        [_NEEDED, Length(max=TEXT_CHARS_MAX)],
+        [NEEDED, Length(max=TEXT_CHARS_MAX)],
         description=_l("Where a link without a page of its own leads."),
     )
     allowed_sites = TextAreaField(
         _l("Allowed sites"),
-        [_NEEDED, Length(max=5_000)],
+        [NEEDED, Length(max=5_000)],
         description=_l("One host a line; .shop.example allows every subdomain."),
         render_kw={"rows": 3},
     )
@@ -267,6 +176,12 @@ class SettingsForm(Form):
         _l("Contact for affiliates"), [Optional(), Length(max=TEXT_CHARS_MAX)]
     )
     auto_approve = BooleanField(_l("Let verified applicants in at once"))
+    notice_days = IntegerField(
+        _l("Announced ahead by (days)"),
+        [Optional(), NumberRange(RULES_NOTICE_DAYS.start, RULES_NOTICE_DAYS.stop - 1)],
+        default=NOTICE_DAYS_DEFAULT,
+        description=_l("New rules take effect no sooner, while anybody is enrolled."),
+    )
 
     def changes(self) -> dict[str, Any]:
         """The settings as the verbs take them."""
@@ -281,6 +196,7 @@ class SettingsForm(Form):
             "time_zone": self.time_zone.data,
             "contact_email": (self.contact_email.data or "").strip(),
             "auto_approve": bool(self.auto_approve.data),
+            **({"notice_days": self.notice_days.data} if self.notice_days.data else {}),
         }
 
 
@@ -289,11 +205,11 @@ class ProgramForm(SettingsForm, TermsForm):
 
     slug = StringField(
         _l("Address"),
-        [_NEEDED, Length(max=63)],
+        [NEEDED, Length(max=63)],
         description=_l("Stands in /programs/…: small letters, digits, hyphens. It stays."),
     )
     currency = StringField(
         _l("Currency"),
-        [_NEEDED, Length(3, 3, _l("Three letters, such as EUR."))],
+        [NEEDED, Length(3, 3, _l("Three letters, such as EUR."))],
         description=_l("ISO code such as EUR. It stays."),
     )

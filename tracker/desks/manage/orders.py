@@ -22,6 +22,7 @@ from payouts.commissions.rows import (
     reversals_of,
     when_available,
 )
+from tracker.attribution.assignment import assignment_in
 from tracker.attribution.decide import ReviewOutcome, reference_of
 from tracker.attribution.models import Decision
 from tracker.desks.acting import Answer, act
@@ -39,6 +40,7 @@ from tracker.desks.manage.blueprint import (
 )
 from tracker.desks.manage.health import overview_page
 from tracker.desks.words import _
+from tracker.orders.assign import assign_order, withdraw_assignment
 from tracker.orders.cancellation import cancel_order
 from tracker.orders.confirmation import confirm_by_person
 from tracker.orders.effects import refunds_of
@@ -132,6 +134,47 @@ def decline(order: str) -> Answer:
     )
 
 
+@manage.post("/orders/<order>/assignment")
+@actors
+def assign(order: str) -> Answer:
+    """Give the order to an affiliate: all that others earned of it goes back."""
+    found = _mine(order)
+    return act(
+        lambda session, now: assign_order(
+            session,
+            program_id=found.program_id,
+            order_id=found.order_id,
+            enrollment_id=_named_affiliate(request.form.get("affiliate", "")),
+            reason=request.form.get("reason", ""),
+            by=access.actor().label,
+            now=now,
+        ),
+        done=_("The order is theirs now; it was decided anew."),
+        back=url_for("manage.order", order=order),
+        page=lambda: order_page(order_row(order)),
+    )
+
+
+@manage.post("/orders/<order>/assignment/withdrawal")
+@actors
+def unassign(order: str) -> Answer:
+    """Let the rules decide the order again."""
+    found = _mine(order)
+    return act(
+        lambda session, now: withdraw_assignment(
+            session,
+            program_id=found.program_id,
+            order_id=found.order_id,
+            reason=request.form.get("reason", ""),
+            by=access.actor().label,
+            now=now,
+        ),
+        done=_("The rules have decided the order again."),
+        back=url_for("manage.order", order=order),
+        page=lambda: order_page(order_row(order)),
+    )
+
+
 @manage.post("/orders/<order>/cancellation")
 @actors
 def cancel(order: str) -> Answer:
@@ -216,6 +259,7 @@ def order_page(row_id: int) -> str:
             .where(ParkedCall.program_id == found.program_id, ParkedCall.order_id == found.order_id)
             .order_by(ParkedCall.id.desc())
         ).all(),
+        assignment=_assignment(session, found),
         confirmed_by=_person(session, found.confirmed_by),
         reviewed_by=_person(session, found.reviewed_by),
         to_review=found.review_outcome is None
@@ -279,7 +323,8 @@ def _described(
 
 def _everybody(decisions: Sequence[Decision], earned: Sequence[CommissionRow]) -> set[int]:
     found = {share["enrollment_id"] for decision in decisions for share in decision.shares}
-    found |= {line["enrollment_id"] for d in decisions for line in d.trace if line["enrollment_id"]}
+    # A line of a forged token or of another program's click names nobody.
+    found |= {who for d in decisions for line in d.trace if (who := line.get("enrollment_id"))}
     found |= {row.enrollment_id for row in earned}
     return found | {row.via_enrollment_id for row in earned if row.via_enrollment_id}
 
@@ -326,6 +371,23 @@ def _amounts(order: Order) -> dict[str, Money]:
 
 def _person(session: Session, actor: str | None) -> str | None:
     return None if actor is None else people.user_names(session, {actor}).get(actor, actor)
+
+
+def _assignment(session: Session, order: Order) -> dict[str, Any] | None:
+    """Who gave the order to whom, and why."""
+    word = assignment_in(order.evidence)
+    if word is None:
+        return None
+    return {"row": word, "by": _person(session, word.by)}
+
+
+def _named_affiliate(text: str) -> int:
+    """`aff_…` as the form has it."""
+    try:
+        return people_ids.enrollment_of(text.strip())
+    except NotFound:
+        message = _("Write the affiliate's id as it stands on their page: aff_7Qk2.")
+        raise Invalid.field("affiliate", "not_an_affiliate", message) from None
 
 
 def _mine(order: str) -> Order:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from babel.dates import get_day_names
 from flask import current_app, flash, redirect, url_for
@@ -16,11 +17,39 @@ from affiliate.core.errors import NotFound, Refusal
 from affiliate.people import access
 from affiliate.programs import programs as verbs
 from affiliate.programs.models import Program
+from affiliate.programs.terms import (
+    AttributionTerms,
+    CommissionTerms,
+    CouponPolicy,
+    CustomerPolicy,
+    LevelTwo,
+    Model,
+    Of,
+    PayoutTerms,
+    Percent,
+    Terms,
+)
+from affiliate.programs.terms_document import dump
 from payouts.rails.registry import rails
 from tracker.desks.acting import Answer
 from tracker.desks.manage.blueprint import ACTORS, actors, manage, owners, page, place, readers
 from tracker.desks.manage.forms import ProgramForm, SettingsForm
 from tracker.desks.words import _
+
+FIRST_RULES: Final = dump(
+    Terms(
+        AttributionTerms(
+            Model.LAST_CLICK,
+            timedelta(days=30),
+            CouponPolicy.LOSES,
+            existing_customer=CustomerPolicy.PAYS,
+            self_purchase=CustomerPolicy.REFUSES,
+        ),
+        CommissionTerms(level_1=Percent(100_000), level_2=LevelTwo(Of.SALE, 20_000)),
+        PayoutTerms(hold=timedelta(days=14)),
+    )
+)
+"""What the form of a new program begins with."""
 
 
 @manage.get("/programs")
@@ -37,8 +66,7 @@ def new_program() -> str:
     form = ProgramForm(formdata=None)
     _choices(form)
     form.payout_hour.data, form.time_zone.data = 9, "Europe/Moscow"
-    form.window_days.data, form.hold_days.data = 30, 14
-    form.level_1_rate.data, form.level_2_of.data, form.level_2_rate.data = "10", "sale", "2"
+    form.fill(FIRST_RULES)
     return page("program_form", place(), form=form, program=None)
 
 
@@ -129,7 +157,7 @@ def _choices(form: SettingsForm) -> None:
 
 def _data(program: Program) -> dict[str, Any]:
     names = ("name", "summary", "landing_url", "payout_hour", "time_zone", "contact_email",
-             "auto_approve")  # fmt: skip
+             "auto_approve", "notice_days")  # fmt: skip
     return {
         **{name: getattr(program, name) for name in names},
         "allowed_sites": "\n".join(program.allowed_sites),

@@ -1,31 +1,30 @@
-"""Rules: what is in force in words, every version, and the form that publishes the next."""
+"""Rules: what is in force in words, every version with its state, what is being written."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from flask import flash, redirect, url_for
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import NotFound, Refusal
-from affiliate.core.pages import moment
-from affiliate.people import access
-from affiliate.programs import rule_versions, terms, words
-from affiliate.programs.models import Program, RuleVersion
-from tracker.desks.acting import Answer
+from affiliate.people import ids as people_ids
+from affiliate.people.models import Affiliate, Enrollment
+from affiliate.programs import drafts, rule_versions, telling, terms_document, words
+from affiliate.programs.models import Program, RuleAnswer, RuleDraft, RuleNotice, RuleVersion
+from affiliate.programs.standing import Said
 from tracker.desks.manage import people
-from tracker.desks.manage.blueprint import actors, manage, page, place, readers, require_acting
-from tracker.desks.manage.forms import RulesForm
-from tracker.desks.words import _
+from tracker.desks.manage.blueprint import manage, page, place, readers
+
+ANSWERS_SHOWN_MAX = 200
 
 
 @manage.get("/rules")
 @readers
 def rules() -> str:
-    """The rules in force, those that come, and those that were."""
+    """The rules in force, those that come, those that were, and the drafts."""
     here = place()
     session, program = db.session(), here.required
     now = clock.now(session)
@@ -38,60 +37,34 @@ def rules() -> str:
         headline=words.headline(current.terms.commission),
         sentences=words.rules_in_words(current.terms, program),
         versions=_versions(session, program, current.id, now),
+        drafts=_drafts(session, program),
     )
 
 
-@manage.get("/rules/new")
-@actors
-def new_rules() -> str:
-    """The form of the next version, filled with the rules in force."""
+@manage.get("/rules/versions/<int:number>")
+@readers
+def rule_version(number: int) -> str:
+    """One version: what it changed, and who said what to it."""
     here = place()
-    program = here.required
-    require_acting(program.id)
-    session = db.session()
-    current = rule_versions.in_force(session, program_id=program.id, at=clock.now(session))
-    form = RulesForm(formdata=None)
-    form.fill(terms.dump(current.terms))
-    return page("rules_form", here, program=program, form=form)
-
-
-@manage.post("/rules")
-@actors
-def publish() -> Answer:
-    """Publish the next version, in force now or later, never in the past."""
-    here = place()
-    program = here.required
-    require_acting(program.id)
-    session, form = db.session(), RulesForm()
+    session, program = db.session(), here.required
     now = clock.now(session)
-    if not form.validate_on_submit():
-        return page("rules_form", here, program=program, form=form), 422
-    try:
-        version = rule_versions.publish(
-            session,
-            program_id=program.id,
-            document=form.document(),
-            effective_at=form.effective(zone=program.time_zone, now=now),
-            by=access.actor().user_id,
-            now=now,
-        )
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return page("rules_form", place(), program=program, form=form), refusal.status
-    flash(
-        _(
-            "Version %(number)s is published, in force from %(at)s. Orders placed before keep "
-            "theirs.",
-            number=version.number,
-            at=moment(version.effective_at),
-        ),
-        "success",
+    version = rule_versions.numbered(session, program_id=program.id, number=number)
+    current = rule_versions.in_force(session, program_id=program.id, at=now)
+    read = rule_versions.terms_in(version, program.currency)
+    said = _counts(session, [version.id]).get(version.id, {})
+    return page(
+        "rule_version",
+        here,
+        program=program,
+        version=version,
+        state=rule_versions.state_of(version, in_force_id=current.id, now=now),
+        headline=words.headline(read.commission),
+        sentences=words.rules_in_words(read, program),
+        changes=telling.changes_of(session, version=version, program=program),
+        told=_told(session, version),
+        said=said,
+        answers=_answers(session, version),
     )
-    return redirect(url_for("manage.rules"), 303)
 
 
 def _versions(
@@ -99,20 +72,82 @@ def _versions(
 ) -> list[dict[str, Any]]:
     found = rule_versions.versions(session, program_id=program.id)
     names = people.user_names(session, {f"user:{row.created_by}" for row in found})
-    return [_version(row, program, names, current_id, now) for row in found]
+    said = _counts(session, [row.id for row in found])
+    return [_version(row, program, names, current_id, now, said) for row in found]
 
 
 def _version(
-    row: RuleVersion, program: Program, names: dict[str, str], current_id: int, now: datetime
+    row: RuleVersion,
+    program: Program,
+    names: dict[str, str],
+    current_id: int,
+    now: datetime,
+    said: dict[int, dict[str, int]],
 ) -> dict[str, Any]:
-    read = terms.load(row.terms, program.currency)
-    state = "announced" if row.effective_at > now else "past"
+    read = terms_document.load(row.terms, program.currency)
     return {
         "row": row,
-        "state": "in_force" if row.id == current_id else state,
+        "state": rule_versions.state_of(row, in_force_id=current_id, now=now),
         "headline": words.headline(read.commission),
         "level_2": words.level_2_short(read.commission),
         "window_days": read.attribution.window.days,
         "hold_days": read.payout.hold.days,
         "by": names.get(f"user:{row.created_by}"),
+        "said": said.get(row.id, {}),
     }
+
+
+def _counts(session: Session, version_ids: list[int]) -> dict[int, dict[str, int]]:
+    """How many accepted and declined each version."""
+    query = (
+        sa.select(RuleAnswer.rule_version_id, RuleAnswer.answer, sa.func.count())
+        .where(RuleAnswer.rule_version_id.in_(version_ids))
+        .group_by(RuleAnswer.rule_version_id, RuleAnswer.answer)
+    )
+    counts: dict[int, dict[str, int]] = {}
+    for version_id, answer, count in session.execute(query):
+        counts.setdefault(version_id, {})[answer] = count
+    return counts
+
+
+def _told(session: Session, version: RuleVersion) -> int:
+    """To how many it was announced by mail."""
+    query = sa.select(sa.func.count()).where(
+        RuleNotice.rule_version_id == version.id, RuleNotice.kind == telling.ANNOUNCED
+    )
+    return session.scalar(query) or 0
+
+
+def _answers(session: Session, version: RuleVersion) -> list[dict[str, Any]]:
+    """Who said what, those who declined first."""
+    query = (
+        sa.select(Enrollment.id, Enrollment.closes_at, Affiliate.name, RuleAnswer)
+        .join(RuleAnswer, RuleAnswer.enrollment_id == Enrollment.id)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .where(RuleAnswer.rule_version_id == version.id)
+        .order_by(RuleAnswer.answer == Said.ACCEPTED, RuleAnswer.id.desc())
+        .limit(ANSWERS_SHOWN_MAX)
+    )
+    return [
+        {
+            "id": people_ids.public(row.id),
+            "name": row.name,
+            "answer": row.RuleAnswer.answer,
+            "at": row.RuleAnswer.answered_at,
+            "closes_at": row.closes_at if row.RuleAnswer.answer == Said.DECLINED else None,
+        }
+        for row in session.execute(query)
+    ]
+
+
+def _drafts(session: Session, program: Program) -> list[dict[str, Any]]:
+    found = drafts.open_drafts(session, program_id=program.id)
+    names = people.user_names(session, {f"user:{row.saved_by}" for row in found})
+    return [
+        {"row": row, "by": names.get(f"user:{row.saved_by}"), "headline": _headline(row, program)}
+        for row in found
+    ]
+
+
+def _headline(row: RuleDraft, program: Program) -> str:
+    return words.headline(terms_document.load(row.document, program.currency).commission)

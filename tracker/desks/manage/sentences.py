@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from affiliate.core.money import MICROS, Money
-from affiliate.core.pages import duration, money, percent
-from tracker.attribution.rules import Reason, Step
+from affiliate.core.pages import duration, percent
+from payouts.commissions.rules import Reason as NothingBecause
+from tracker.attribution.rules import BuyerBy, Kind, Reason, ReviewReason, Step
+from tracker.attribution.words import tone, weight
+from tracker.desks import earnings
 from tracker.desks.words import _
 
 Names = Mapping[int, str]
@@ -23,20 +25,29 @@ def reason(code: str | None) -> str:
         Reason.NO_EVIDENCE: _("nobody's click or coupon came with the order"),
         Reason.PROGRAM_CLOSED: _("the program's notice period was over"),
         Reason.TOKEN_NOT_GENUINE: _("the click token was not made by us, or was changed"),
-        Reason.OTHER_PROGRAM: _("the link belongs to another program"),
+        Reason.OTHER_PROGRAM: _("it belongs to another program"),
+        Reason.EVIDENCE_NOT_COUNTED: _("the rules do not count this kind of evidence"),
         Reason.LINK_DISABLED: _("the link was switched off when it was clicked"),
         Reason.COUPON_UNKNOWN: _("the program has no such coupon"),
         Reason.COUPON_NOT_VALID: _("the coupon was no longer valid"),
+        Reason.BINDING_OVER: _("the binding of the customer was over"),
+        Reason.NOT_YET_KNOWN: _("it was not known before this order"),
         Reason.AFFILIATE_INACTIVE: _("the affiliate is not active in the program"),
         Reason.CLICK_AFTER_ORDER: _("the click came after the order"),
-        Reason.OUTSIDE_WINDOW: _("the click was older than the attribution window"),
+        Reason.OUTSIDE_WINDOW: _("it was older than the attribution window"),
+        Reason.EXCLUDED_SITE: _("it came from a site that the rules exclude"),
+        Reason.PAID_SEARCH: _("it came out of paid search, which the rules exclude"),
         Reason.SELF_PURCHASE: _("the affiliate bought for themselves"),
         Reason.EXISTING_CUSTOMER: _("the buyer was a customer already"),
         Reason.NOT_A_VISIT: _("the click was no visit by a person (preloaded or framed)"),
         Reason.NOT_A_PERSON: _("the click was made by a program, not by a person"),
         Reason.REVIEW_DECLINED: _("a person looked at the click and did not accept it"),
+        Reason.TIMING: _("the order came sooner after the click than the rules allow for"),
+        Reason.ASSIGNED: _("a manager said whose order it is"),
+        Reason.EARLIER_EVIDENCE_WINS: _("the rules put other evidence before it"),
         Reason.LATER_CLICK_WINS: _("a later click goes before it"),
         Reason.EARLIER_CLICK_WINS: _("an earlier click goes before it"),
+        Reason.NO_SHARE: _("the model leaves no part for it"),
         Reason.CLICK_WINS: _("a click goes before a coupon"),
         Reason.COUPON_WINS: _("a coupon goes before a click"),
     }.get(Reason(code), code)
@@ -44,11 +55,7 @@ def reason(code: str | None) -> str:
 
 def trace(lines: list[dict[str, Any]], names: Names) -> list[dict[str, str]]:
     """Every check in order: `{text, outcome}` as the trace component wants it."""
-    return [{"text": _line(line, names), "outcome": _outcome(line)} for line in lines]
-
-
-def _outcome(line: dict[str, Any]) -> str:
-    return {"passed": "passed", "won": "won"}.get(line.get("outcome", ""), "lost")
+    return [{"text": _line(line, names), "outcome": tone(line)} for line in lines]
 
 
 def _line(line: dict[str, Any], names: Names) -> str:
@@ -56,23 +63,48 @@ def _line(line: dict[str, Any], names: Names) -> str:
     what = _candidate(line, who)
     outcome = line.get("outcome")
     if outcome == Step.WON:
-        return _("%(what)s is credited.", what=what)
+        part = line.get("weight", "1")
+        if part == "1":
+            return _("%(what)s is credited.", what=what)
+        return _("%(what)s is credited with %(part)s.", what=what, part=weight(part))
     if outcome == Step.PASSED:
         return _("%(what)s passed every check.", what=what)
-    return _("%(what)s was left out: %(why)s.", what=what, why=reason(line.get("reason")))
+    why = reason(line.get("reason"))
+    if outcome == Step.HELD:
+        return _("%(what)s waits for a review: %(why)s.", what=what, why=why)
+    if line.get("buyer_by"):
+        why = _("%(why)s, known by %(by)s", why=why, by=buyer_by(line["buyer_by"]))
+    return _("%(what)s was left out: %(why)s.", what=what, why=why)
 
 
 def _candidate(line: dict[str, Any], who: str) -> str:
-    if line.get("candidate") == "coupon":
+    kind = line.get("candidate")
+    if kind == Kind.COUPON:
         return _("The coupon of %(who)s", who=who)
+    if kind == Kind.ASSIGNMENT:
+        return _("%(who)s, whom a manager named,", who=who)
+    if kind == Kind.BOUND_CUSTOMER:
+        return _("%(who)s, to whom the customer is bound,", who=who)
     age_s = line.get("age_seconds")
     if age_s is None:
         return _("A click for %(who)s", who=who)
-    return _(
-        "The click for %(who)s, %(age)s before the order,",
-        who=who,
-        age=duration(timedelta(seconds=age_s)),
-    )
+    age = duration(timedelta(seconds=age_s))
+    if kind == Kind.CUSTOMER_EMAIL:
+        return _(
+            "The buyer's address, credited to %(who)s %(age)s before the order,", who=who, age=age
+        )
+    return _("The click for %(who)s, %(age)s before the order,", who=who, age=age)
+
+
+def buyer_by(code: str) -> str:
+    """By what a buyer was known to be the affiliate."""
+    return {
+        BuyerBy.CUSTOMER_ID: _("the shop's customer"),
+        BuyerBy.EMAIL: _("the e-mail address"),
+        BuyerBy.ADDRESS: _("the network address"),
+        BuyerBy.DEVICE: _("the device"),
+        BuyerBy.PAYMENT_ACCOUNT: _("the payment account"),
+    }[BuyerBy(code)]
 
 
 def commission_steps(steps: list[dict[str, Any]], currency: str) -> list[str]:
@@ -81,15 +113,20 @@ def commission_steps(steps: list[dict[str, Any]], currency: str) -> list[str]:
 
 
 def _step(step: dict[str, Any], currency: str) -> str:
+    of_a_rule = earnings.told(step, currency)
+    return of_a_rule or _plain_step(step, currency) + earnings.rounding(step)
+
+
+def _plain_step(step: dict[str, Any], currency: str) -> str:
     kind = step.get("step")
     if kind == "base":
         if step.get("weight") == "1":
-            return _("The order's net is %(net)s.", net=_amount(step, "net", currency))
+            return _("The order's net is %(net)s.", net=earnings.amount(step, "net", currency))
         return _(
             "Of the order's net of %(net)s, %(weight)s is theirs: %(amount)s.",
-            net=_amount(step, "net", currency),
+            net=earnings.amount(step, "net", currency),
             weight=step.get("weight"),
-            amount=_amount(step, "amount", currency),
+            amount=earnings.amount(step, "amount", currency),
         )
     if kind == "level_1":
         return _level_1(step, currency)
@@ -99,14 +136,14 @@ def _step(step: dict[str, Any], currency: str) -> str:
             "%(rate)s of %(of)s, %(base)s, is %(amount)s.",
             rate=percent(step["rate_ppm"]),
             of=of,
-            base=_amount(step, "base", currency),
-            amount=_amount(step, "amount", currency),
+            base=earnings.amount(step, "base", currency),
+            amount=earnings.amount(step, "amount", currency),
         )
     if kind == "cut_to_net":
         return _(
             "Cut from %(before)s to %(amount)s: all commissions together stay within the net.",
-            before=_amount(step, "before", currency),
-            amount=_amount(step, "amount", currency),
+            before=earnings.amount(step, "before", currency),
+            amount=earnings.amount(step, "amount", currency),
         )
     if kind == "not_earned":
         return not_earned(step.get("reason", ""))
@@ -114,27 +151,22 @@ def _step(step: dict[str, Any], currency: str) -> str:
 
 
 def _level_1(step: dict[str, Any], currency: str) -> str:
-    amount = _amount(step, "amount", currency)
+    amount = earnings.amount(step, "amount", currency)
     if step.get("kind") == "percent":
         return _("%(rate)s of it is %(amount)s.", rate=percent(step["rate_ppm"]), amount=amount)
+    if step.get("kind") == "per_item":
+        return _(
+            "%(each)s for each of %(quantity)s pieces is %(amount)s.",
+            each=earnings.amount(step, "each", currency),
+            quantity=step["quantity"],
+            amount=amount,
+        )
     return _("The fixed amount for an order is %(amount)s.", amount=amount)
 
 
 def not_earned(code: str) -> str:
     """Why a credited order earned nothing."""
-    return {
-        "nothing_paid": _("Nothing was paid for goods, so nothing is earned."),
-        "no_rate": _("The rules set a rate of zero."),
-        "below_a_micro": _("The share is below a millionth of the currency's unit."),
-        "cut_to_net": _("Nothing of the net was left for it."),
-    }.get(code, code)
-
-
-def _amount(step: dict[str, Any], name: str, currency: str) -> str:
-    """A decimal string of a trace, as an amount for reading."""
-    whole, _point, fraction = str(step.get(name, "0")).partition(".")
-    micros = int(whole.lstrip("-")) * MICROS + int(fraction.ljust(6, "0")[:6] or "0")
-    return money(Money(-micros if whole.startswith("-") else micros, currency))
+    return earnings.NOTHING[NothingBecause(code)]() if code in set(NothingBecause) else code
 
 
 def waits_for(code: str | None) -> str:
@@ -145,6 +177,7 @@ def waits_for(code: str | None) -> str:
         "click_check": _("the check of the click"),
         "review": _("a person's review"),
         "hold_period": _("the end of the hold period"),
+        "budget": _("the program's budget"),
     }.get(code, code or "")
 
 
@@ -157,17 +190,21 @@ def void_reason(code: str | None) -> str:
         "decision_replaced": _("late evidence led to another decision"),
         "click_invalid": _("the credited click did not pass the checks"),
         "review_rejected": _("a review turned it down"),
+        "decided_by_person": _("a person decided it anew"),
     }.get(code, code or "")
 
 
 def review(reason: str, outcome: str | None) -> str:
     """Why a person has to look at an order, and what they said."""
     why = {
-        "flood": _(
+        ReviewReason.FLOOD: _(
             "The click came in a flood: more of one address, or again and again of one device "
             "on a flooded affiliate, than people click."
         ),
-    }.get(reason, reason)
+        ReviewReason.TOO_SOON: _(
+            "The order came sooner after the click than the rules of the program allow for."
+        ),
+    }[ReviewReason(reason)]
     said = {
         None: _("Nothing is released before somebody has looked."),
         "released": _("A person released it."),
@@ -227,6 +264,14 @@ def action(code: str) -> str:
         "order.confirm": _("confirmed an order"),
         "order.review_released": _("released an order after a review"),
         "order.review_declined": _("declined an order's click after a review"),
+        "order.review_overturned": _("let a declined click stand after all"),
+        "order.decide_anew": _("had an order decided anew"),
+        "click.clear": _("let a filtered click count"),
+        "claim.accepted": _("accepted a case"),
+        "claim.answered": _("explained a case"),
+        "claim.declined": _("declined a case"),
+        "order.assign": _("gave an order to an affiliate"),
+        "order.unassign": _("let the rules decide an order again"),
         "order.conflict": _("contradicted a report and was refused"),
         "email.change": _("changed their address"),
         "invitation.send": _("invited somebody"),

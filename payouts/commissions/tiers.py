@@ -1,0 +1,158 @@
+"""Rates that rise with what an affiliate sold in a period. Pure.
+
+Rule: docs/rules.md, "Volume tiers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from affiliate.core.money import Money, total
+from affiliate.programs.terms import Apply, Band, Measure, Tiers
+from payouts.commissions.sale import Earned, NotEarned, Reason, not_earned
+
+RULE_TIERS: Final = "tiers"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What of an order lies in one band."""
+
+    band: Band
+    ends: int | None
+    """Where the next band begins; None: the last."""
+    base: Money
+
+
+def slices(tiers: Tiers, *, volume: int, base: Money) -> tuple[Slice, ...]:
+    """How the bands share an order of `base`, after `volume` was sold in the period.
+
+    A band holds its beginning and not its end. Where orders are measured, or the band counts
+    for the whole period, the order lies in one band as a whole: that of the volume before it.
+    """
+    at = band_at(tiers, volume)
+    if not base or tiers.measure is Measure.ORDERS or tiers.apply is Apply.WHOLE_PERIOD:
+        return (Slice(at, _end(tiers, at), base),)
+    found, low, high = [], volume, volume + base.micros
+    for band in tiers.bands[tiers.bands.index(at) :]:
+        end = _end(tiers, band)
+        here = high if end is None else min(high, end)
+        if here > low:
+            found.append(Slice(band, end, Money(here - low, base.currency)))
+            low = here
+    return tuple(found)
+
+
+def band_at(tiers: Tiers, volume: int) -> Band:
+    """The band in which a volume lies; refunds may leave less than nothing: the first."""
+    return next((b for b in reversed(tiers.bands) if b.begins <= volume), tiers.bands[0])
+
+
+def _end(tiers: Tiers, band: Band) -> int | None:
+    return next((each.begins for each in tiers.bands if each.begins > band.begins), None)
+
+
+def told(tiers: Tiers, part: Slice, volume: int, currency: str) -> dict[str, Any]:
+    """What the trace says of a band."""
+    return {
+        "kind": "tier",
+        "measure": tiers.measure.value,
+        "period": tiers.period.value,
+        "volume": _measured(tiers, volume, currency),
+        "band_begins": _measured(tiers, part.band.begins, currency),
+        "band_ends": None if part.ends is None else _measured(tiers, part.ends, currency),
+    }
+
+
+def _measured(tiers: Tiers, volume: int, currency: str) -> str:
+    if tiers.measure is Measure.ORDERS:
+        return str(volume)
+    return Money(volume, currency).decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TierSale:
+    """An order of the period as the make-up sees it: what refunds have left of it."""
+
+    base: Money
+    """The base of its tier rate."""
+    earned: Money
+    """What its tier rate earned, without boosts and bonus."""
+    room: Money | None = None
+    """How much more level 1 may earn of it: zero where a cap or the net cut it already, None
+    where neither is near."""
+
+
+def make_up_reference(enrollment_id: int, period: str) -> str:
+    """How the make-up of an affiliate and period is named: `tier:5:2026-11`."""
+    return f"tier:{enrollment_id}:{period}"
+
+
+def tier_make_up(
+    tiers: Tiers,
+    *,
+    enrollment_id: int,
+    rule_version_id: int,
+    currency: str,
+    volume: int,
+    sales: Sequence[TierSale],
+    cap_room: Money | None = None,
+) -> Earned | NotEarned:
+    """What the orders of a period earn at its final band's rate, less what they earned.
+
+    `volume` is that of the whole period, less refunds. Never below zero: where refunds have
+    lowered the volume into a lower band, what was earned at the higher rate stays. `cap_room`
+    is what the cap per period leaves. Later refunds take the make-up back by `reversal` of
+    its own base.
+    """
+    band = band_at(tiers, volume)
+    zero = Money.zero(currency)
+    base = total((sale.base for sale in sales), currency)
+    due = total((_due(sale, band.rate_ppm) for sale in sales), currency)
+    earned = total((sale.earned for sale in sales), currency)
+    amount = max(due - earned, zero)
+    step = {
+        "step": "tier_make_up",
+        **told(tiers, Slice(band, _end(tiers, band), base), volume, currency),
+        "rate_ppm": band.rate_ppm,
+        "orders": len(sales),
+        "base": base.decimal,
+        "due": due.decimal,
+        "before": earned.decimal,
+        "amount": amount.decimal,
+    }
+    trace: tuple[dict[str, Any], ...] = (step,)
+    if cap_room is not None and amount > cap_room:
+        before, amount = amount, max(cap_room, zero)
+        cut = {
+            "step": "cap",
+            "per": "period",
+            "room": amount.decimal,
+            "before": before.decimal,
+            "cut": (before - amount).decimal,
+            "amount": amount.decimal,
+        }
+        trace = (step, cut)
+    found = Earned(
+        level=1,
+        enrollment_id=enrollment_id,
+        via_enrollment_id=None,
+        rule_version_id=rule_version_id,
+        base=base,
+        rate_ppm=band.rate_ppm,
+        amount=amount,
+        rule=RULE_TIERS,
+        trace=trace,
+    )
+    if amount:
+        return found
+    reason = Reason.CAP_REACHED if len(trace) > 1 else Reason.NOTHING_TO_MAKE_UP
+    return not_earned(found, reason)
+
+
+def _due(sale: TierSale, rate_ppm: int) -> Money:
+    """What the order earns at the final rate, as far as there is room for it."""
+    due = sale.base.share(rate_ppm)
+    return due if sale.room is None else min(due, sale.earned + sale.room)

@@ -1,0 +1,237 @@
+"""A plain new order, from the request's body to the commit in two round trips.
+
+A WSGI callable before Flask that takes over `POST /api/v1/orders` where all is as in nearly every
+order: a key that has just reported one, a right body, an id that nobody knows, nothing that waits
+for it. It asks, decides and writes by the same functions as `report_order`. Whatever else it
+meets, a refusal above all, it leaves to the view, which is asked from the beginning; nothing has
+been written by then.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+import structlog
+from flask import Flask
+from marshmallow import RAISE, ValidationError
+from werkzeug.sansio.utils import host_is_trusted
+
+from affiliate.core import clock, strict_json
+from affiliate.core.api import json_text
+from affiliate.core.config import Settings
+from affiliate.core.db import db
+from affiliate.core.errors import Refusal
+from affiliate.core.http import headers_for_machines
+from affiliate.core.straight import Connection
+from affiliate.people import api_keys
+from affiliate.people.api_keys import ApiKeyIdentity, SentKey
+from tracker.attribution.asking import ask, reach_of
+from tracker.attribution.decide import (
+    decision_values,
+    earning_by,
+    is_plain,
+    judge_known,
+    reference_of,
+)
+from tracker.orders.intake import NewOrder, check_report, reach_guess, subject_of_report
+from tracker.orders.keys import order_keys
+from tracker.orders.present import new_order_json
+from tracker.orders.records import evidence_of, plain_answer, plain_insert, plain_question
+from tracker.orders.rules import (
+    PLACED_BACK_MAX,
+    PLACED_EARLIEST,
+    OrderReportIn,
+    Source,
+    content_hash,
+    report_document,
+)
+from tracker.orders.schemas import OrderIn
+
+PATH: Final = "/api/v1/orders"
+SCOPE: Final = "orders:write"
+EXTENSION: Final = "kopeck.plain_orders"
+KEYS_REMEMBERED_MAX: Final = 1_024
+HOSTS_REMEMBERED_MAX: Final = 64
+_CREATED: Final = f"{HTTPStatus.CREATED.value} {HTTPStatus.CREATED.phrase}"
+_SLACK: Final = timedelta(minutes=1)
+"""How far from a limit of time an order has to lie to be plain."""
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+log = structlog.get_logger(__name__)
+_schema: Final = OrderIn()
+
+
+class PlainOrders:
+    """Wraps the Flask application; opens nothing before the first order."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._flask = app
+        self._inner: Callable[..., Any] = app.wsgi_app
+        self._settings = settings
+        self._keys = order_keys(settings)
+        self._programs: dict[bytes, int] = {}
+        self._hosts: set[str] = set()
+        self._headers = headers_for_machines(https=settings.https)
+        self._engine: sa.Engine | None = None
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == PATH and environ["REQUEST_METHOD"] == "POST":
+            text = self._taken(environ)
+            if text is not None:
+                headers = [
+                    ("Content-Type", "application/json"),
+                    ("Content-Length", str(len(text))),
+                    *self._headers,
+                    ("X-Request-Id", secrets.token_hex(8)),
+                ]
+                start_response(_CREATED, headers)
+                return (text,)
+        return self._inner(environ, start_response)  # type: ignore[no-any-return]
+
+    def remember(self, authorization: str, key: ApiKeyIdentity) -> None:
+        """The program of a key that the view has let in.
+
+        By the hash of the whole secret: the time of an answer tells nothing to whoever does
+        not have it. That the key still holds is read with each order.
+        """
+        sent = api_keys.sent_key(authorization)
+        if sent is not None:
+            if len(self._programs) >= KEYS_REMEMBERED_MAX:
+                self._programs.clear()
+            self._programs[sent.secret_hash] = key.program_id
+
+    def _taken(self, environ: Environ) -> bytes | None:
+        """The answer to a plain order that is written by now; None: it is the view's."""
+        sent = api_keys.sent_key(environ.get("HTTP_AUTHORIZATION", ""))
+        program_id = None if sent is None else self._programs.get(sent.secret_hash)
+        if program_id is None or sent is None or not self._is_plain(environ):
+            return None
+        length = int(environ["CONTENT_LENGTH"])
+        raw = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = BytesIO(raw)  # The view reads it again, where it has to.
+        try:
+            report: OrderReportIn = _schema.read(strict_json.loads(raw), RAISE)
+            if len(raw) < length or (report.customer and report.customer.id is None):
+                return None
+            with Connection(self._bind()) as connection:
+                return self._report(connection, sent, program_id, report)
+        except (Refusal, ValidationError, OverflowError):
+            # The view says what is wrong; what overflows is a window beyond the calendar.
+            return None
+        except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+            # If it was the commit whose answer was lost, the view finds the order as it was sent.
+            log.warning("orders.plain_failed", error=type(error).__name__)
+            return None
+
+    def _is_plain(self, environ: Environ) -> bool:
+        """Whether nothing of the request is out of the ordinary before its body is read."""
+        length = environ.get("CONTENT_LENGTH") or ""
+        return (
+            not environ.get("QUERY_STRING")
+            and environ.get("CONTENT_TYPE") == "application/json"
+            and length.isdecimal()
+            and 0 < int(length) <= self._settings.body_bytes_max
+            and "HTTP_TRANSFER_ENCODING" not in environ
+            and self._knows_host(environ)
+        )
+
+    def _knows_host(self, environ: Environ) -> bool:
+        host: str = environ.get("HTTP_HOST", "")
+        if self._settings.proxy_hops:
+            host = environ.get("HTTP_X_FORWARDED_HOST") or host
+        if host in self._hosts:
+            return True
+        if not host.isascii() or not host_is_trusted(host, list(self._settings.trusted_hosts)):
+            return False
+        if len(self._hosts) < HOSTS_REMEMBERED_MAX:
+            self._hosts.add(host)
+        return True
+
+    def _bind(self) -> sa.Engine:
+        if self._engine is None:
+            with self._flask.app_context():
+                self._engine = db.engine
+        return self._engine
+
+    def _report(
+        self, connection: Connection, sent: SentKey, program_id: int, report: OrderReportIn
+    ) -> bytes | None:
+        """Ask, decide, write: `intake.report_order` of a plain order."""
+        if report.placed_at < PLACED_EARLIEST:
+            return None
+        keys, production = self._keys, self._settings.production
+        evidence = {"server": evidence_of(report, keys)}
+        question = ask(
+            program_id=program_id,
+            placed_at=report.placed_at,
+            evidence=evidence,
+            reach=reach_guess(program_id),
+            keys=keys,
+        )
+        asked = plain_question(
+            question, prefix=sent.prefix, placed_at=report.placed_at, production=production
+        )
+        _, rows = connection.trip(*asked)
+        found = plain_answer(question, rows)
+        if found is None:
+            return None
+        real_now = clock.real_now()
+        key = api_keys.identity_of(sent, found.key, now=real_now)
+        now, version = real_now + found.ahead, found.version
+        if (
+            SCOPE not in key.scopes
+            or api_keys.use_is_news(key, now=real_now)
+            or reach_of(version.terms.attribution) != question.reach
+            or not is_plain(version)
+            or now - report.placed_at > PLACED_BACK_MAX - _SLACK
+        ):
+            return None
+        check_report(report, found.program, now=now, may_import=False)
+        judged = judge_known(
+            found.known,
+            evidence=evidence,
+            program_closed=found.program.closed_at(report.placed_at),
+            version=version,
+            keys=keys,
+            now=now,
+        )
+        decision = decision_values(judged, number=1, now=now)
+        order = subject_of_report(report, found.program, evidence, confirmed=True)
+        earning = earning_by(order=order, number=1, judged=judged, now=now)
+        document = report_document(report)
+        insert = plain_insert(
+            program_id=program_id,
+            report=report,
+            document=document,
+            source=Source.API,
+            reported_by=key.label,
+            evidence=evidence,
+            buyer=evidence["server"]["customer"],
+            decision=decision,
+            earning=earning,
+            content_hash=content_hash(document),
+            now=now,
+        )
+        _, written = connection.trip(*insert.statements)
+        if not written:
+            return None
+        [(id_, ids)] = written
+        earned = () if earning is None else earning.written(ids or (), reference=reference_of(id_))
+        new = NewOrder(id_, False, found.program, insert.order, version, decision, earned, {})
+        return json_text(new_order_json(new, now))
+
+
+def set_up(app: Flask, settings: Settings) -> None:
+    """Put it before the application."""
+    plain = PlainOrders(app, settings)
+    app.extensions[EXTENSION] = plain
+    app.wsgi_app = plain  # type: ignore[method-assign]

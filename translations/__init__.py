@@ -1,0 +1,1 @@
+"""The catalogues: every sentence that people read, by language; CONTRIBUTING.md, "Words"."""
