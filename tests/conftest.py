@@ -51,7 +51,10 @@ CHROMIUM_ARGS = [
 
 # A busy machine makes drawing slow; that says nothing about what is drawn.
 hypothesis_settings.register_profile(
-    "kopeck", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "kopeck",
+    hypothesis_settings(),  # in CI examples do not vary, and that stays
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("kopeck")
 
