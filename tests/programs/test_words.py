@@ -221,6 +221,7 @@ def test_the_public_page_shows_the_whole_version_with_its_examples(
     document = deepcopy(FULL)
     document["attribution"]["windows"] = []
     document["commission"]["rules"][0]["when"]["affiliates"] = []
+    document["commission"] |= {"per_lead": None, "per_click": None}
     make_program(session, now=NOW, terms_document=document)
     session.commit()
     page = app.test_client().get("/programs/lamps").text
