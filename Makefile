@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-links bench-orders bench-loader bench-peers bench-statistics performance faults-clicks demo-data screenshots translations clean
+.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-statistics performance faults-clicks demo-data screenshots translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ run: $(INSTALLED) ## start everything with a demo program; Ctrl-C stops it, the 
 
 test: $(INSTALLED) ## every test, real servers included; ARGS="tests/core -x" for some of them
 	@$(BIN)/pytest $(ARGS)
+
+hunt: $(INSTALLED) ## the tests of what always holds, with examples nobody has seen yet
+	@KOPECK_HUNT=1 $(BIN)/pytest $$(grep -rl --include='*.py' 'import.* given' tests) $(ARGS)
 
 lint: $(INSTALLED) ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -304,6 +304,21 @@ def test_a_stranger_named_in_the_text_is_refused_before_and_at_publishing(
         assert "(attribution.windows.0.affiliates.0)" in answer.text
 
 
+def test_the_largest_number_of_orders_goes_through_the_fields() -> None:
+    document = terms_document()
+    document["commission"]["tiers"] = {
+        "measure": "orders",
+        "period": "month",
+        "apply": "marginal",
+        "bands": [
+            {"from": 0, "rate_ppm": document["commission"]["level_1"]["rate_ppm"]},
+            {"from": 1_000_000_000, "rate_ppm": 1},
+        ],
+    }
+    stored = terms_of.dump(terms_of.load(document, "RUB"))
+    assert rules_document.with_fields(stored, rules_document.fields_of(stored)) == stored
+
+
 @settings(deadline=None)
 @given(DOCUMENTS)
 def test_a_document_goes_through_the_fields_unchanged(document: dict[str, Any]) -> None:

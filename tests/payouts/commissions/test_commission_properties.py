@@ -302,7 +302,11 @@ def test_boosts_never_take_anything_and_their_order_is_nothing_to_it(sold: Sale)
 
     as_they_are = total_of(commissions_of(with_boosts(lambda boosts: boosts)))
     assert total_of(commissions_of(with_boosts(lambda boosts: boosts[::-1]))) == as_they_are
-    assert total_of(commissions_of(with_boosts(lambda boosts: ()))) <= as_they_are
+    # Shares of one rate are rounded together, those of different rates each: a boost that sets
+    # them apart may cost a micro a share, and nothing where nobody shares.
+    sharers = len(sold.credits) if len(sold.credits) > 1 else 0
+    without = total_of(commissions_of(with_boosts(lambda boosts: ())))
+    assert without <= as_they_are + Money(sharers, "RUB")
 
 
 @settings(patient, max_examples=600)

@@ -13,6 +13,7 @@ from affiliate.programs.terms import (
     COUPON_SHARE_DEFAULT_PPM,
     EVIDENCE_DEFAULT,
     HALF_LIFE_DEFAULT,
+    ORDERS_MAX,
     Position,
 )
 from tracker.desks.manage.percentages import parts_per_million, percent_text
@@ -200,7 +201,7 @@ def _tiers(level_1: Values, values: Values) -> Values | None:
 def _begins(text: str, measure: str, row: int) -> int | str:
     if measure == "sales":
         return text
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(ORDERS_MAX))):
         message = str(_l("Write a whole number of orders."))
         raise Invalid.field(f"tier_from_{row}", "not_an_integer", message)
     return int(text)
