@@ -18,7 +18,7 @@ run: $(INSTALLED) ## start everything with a demo program; Ctrl-C stops it, the 
 	@$(BIN)/kopeck run $(ARGS)
 
 test: $(INSTALLED) ## every test, real servers included; ARGS="tests/core -x" for some of them
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 hunt: $(INSTALLED) ## the tests of what always holds, with examples nobody has seen yet
 	@KOPECK_HUNT=1 $(BIN)/pytest $$(grep -rl --include='*.py' 'import.* given' tests) $(ARGS)

@@ -17,9 +17,11 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 START_TIMEOUT_S = 60
 ANSWER_TIMEOUT_S = 30
@@ -86,7 +88,7 @@ def load(port: int, request: Request, *, connections: int, seconds: int) -> Meas
     """Ask for that long; SystemExit if anything but success was answered."""
     if shutil.which("wrk"):
         return _by_wrk(port, request, connections, seconds)
-    return asyncio.run(_by_ourselves(port, request, connections, seconds))
+    return _on_a_loop(_by_ourselves(port, request, connections, seconds))
 
 
 def paced(
@@ -97,7 +99,13 @@ def paced(
     A request's time counts from when it was due and not from when it left, so that a server
     which stalls is charged for all that waited. SystemExit if anything but success was answered.
     """
-    return asyncio.run(_at_pace(port, request, per_second, connections, seconds))
+    return _on_a_loop(_at_pace(port, request, per_second, connections, seconds))
+
+
+def _on_a_loop(work: Coroutine[Any, Any, Measured]) -> Measured:
+    """In a thread of its own, because a caller's may have a loop already (Playwright's has)."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def wait_for(port: int, request: Request) -> None:
