@@ -37,6 +37,7 @@ SET_UPS = (
     "payouts.batches.api",
     "payouts.audit.checks",
     "tracker.attribution.checks",
+    "tracker.replay.checks",
     "tracker.clicks.checks",
     "tracker.claims.checks",
     "tracker.pixel.web",
@@ -61,6 +62,7 @@ COMMANDS = (
     "payouts.batches.cli",
     "payouts.cli",
     "tracker.stats.cli",
+    "tracker.replay.cli",
     "tracker.cli",
 )
 """Modules with `commands`, a list of click commands."""
@@ -76,6 +78,8 @@ PERIODIC = (
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),
     ("tracker.attribution.jobs", "check_clicks", 15),
+    ("tracker.replay.jobs", "run_replays", 60),
+    ("tracker.replay.jobs", "ask_for_shadows", 600),
     ("tracker.stats.jobs", "add_up_orders", 10),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
     ("tracker.claims.jobs", "answer_claims", 60),

@@ -22,8 +22,11 @@ from affiliate.core.db import db, unit_of_work
 
 PAYOUTS = "payouts"
 GENERAL = "general"
-QUEUES = (PAYOUTS, GENERAL)
+HISTORY = "history"
+"""What may take minutes and that nothing waits for: it has a worker of its own."""
+QUEUES = (PAYOUTS, GENERAL, HISTORY)
 JOB_TIMEOUT_S = 600
+HISTORY_TIMEOUT_S = 6 * 3_600
 RESULT_TTL_S = 0
 FAILURE_TTL_S = 86_400
 WORKER_TTL_S = 30
@@ -88,7 +91,7 @@ class Job(Generic[P]):
             queue_on(_bell.redis, self.queue).enqueue(
                 self.path,
                 args=args,
-                job_timeout=JOB_TIMEOUT_S,
+                job_timeout=HISTORY_TIMEOUT_S if self.queue == HISTORY else JOB_TIMEOUT_S,
                 result_ttl=RESULT_TTL_S,
                 failure_ttl=FAILURE_TTL_S,
             )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,9 @@ from sqlalchemy.orm import Session
 EXTENSION = "kopeck.audit_checks"
 ROWS_MAX = 5
 """Rows shown of a broken check: enough to begin to look."""
+
+Finder = Callable[[Session, datetime], Iterator[dict[str, Any]]]
+"""What breaks an invariant, found one by one; given are the session and the machine's clock."""
 
 
 class Severity(StrEnum):
@@ -26,13 +30,15 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One invariant. The query may use `:real_now`, the machine's clock."""
+    """One invariant."""
 
     name: str
     severity: Severity
     says: str
     """What holds, as a sentence."""
-    query: str
+    query: str | Finder
+    """SQL, which may use `:real_now`, the machine's clock; or a function, where an invariant is
+    no matter of SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,20 @@ def run(session: Session, checks: Sequence[Check], *, real_now: datetime) -> lis
     """Every check that does not hold, in order. Reads alone."""
     found = []
     for check in checks:
-        query = sa.text(f"SELECT * FROM ({check.query}) AS broken LIMIT {ROWS_MAX}")  # noqa: S608
-        given = {"real_now": real_now} if ":real_now" in check.query else {}
-        rows = [dict(row) for row in session.execute(query, given).mappings()]
+        rows = _broken(session, check.query, real_now)
         if rows:
-            found.append(Finding(check, tuple(rows)))
+            found.append(Finding(check, rows))
     return found
+
+
+def _broken(
+    session: Session, query: str | Finder, real_now: datetime
+) -> tuple[dict[str, Any], ...]:
+    if not isinstance(query, str):
+        return tuple(islice(query(session, real_now), ROWS_MAX))
+    limited = sa.text(f"SELECT * FROM ({query}) AS broken LIMIT {ROWS_MAX}")  # noqa: S608
+    given = {"real_now": real_now} if ":real_now" in query else {}
+    return tuple(dict(row) for row in session.execute(limited, given).mappings())
 
 
 def register(app: Flask, checks: Sequence[Check]) -> None:

@@ -296,7 +296,7 @@ def earning_by(*, order: Subject, number: int, judged: Judged, now: datetime) ->
     if isinstance(judged.verdict, Unattributed):
         return None
     return earning_of(
-        _sale(order, number, judged, judged.verdict),
+        sale_of(order, number, judged, judged.verdict),
         waits_for=waits_for(
             confirmed=order.confirmed,
             click_check_due_at=judged.click_check_due_at,
@@ -498,7 +498,7 @@ def _version_of(judged: Judged, share: Share) -> RuleVersionInForce:
     return judged.versions.get(share.enrollment_id, judged.version)
 
 
-def _sale(order: Subject, number: int, judged: Judged, verdict: Attribution) -> Sale:
+def sale_of(order: Subject, number: int, judged: Judged, verdict: Attribution) -> Sale:
     gathered, read = judged.gathered, judged.read
     named = gathered.names_buyer
     versions = [_version_of(judged, share) for share in verdict.shares]

@@ -30,6 +30,7 @@ def own_programs(ports: Mapping[str, int]) -> list[Program]:
         Program("loader", kopeck_command("loader")),
         Program("payouts", kopeck_command("worker", "payouts")),
         Program("general", kopeck_command("worker", "general")),
+        Program("history", kopeck_command("worker", "history")),
         Program("scheduler", kopeck_command("scheduler")),
     ]
 
