@@ -209,7 +209,7 @@ def _past(row: Any, booked: tuple[Booked, ...], span: Span) -> PastOrder:
             net=Money(net, span.currency),
             confirmed=status == "confirmed",
             evidence={},
-            program_closed=document["order"]["program_closed"],
+            program_closed=False,  # Attribution reads it in the snapshot.
             refunded_net=Money(refunded_net, span.currency) if refunded_net else None,
             lines=orjson.loads(items) if items else (),
             subscription=orjson.loads(subscription) if subscription else None,
