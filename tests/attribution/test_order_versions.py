@@ -255,7 +255,8 @@ def test_the_audit_finds_a_commission_that_is_reckoned_by_a_version_of_nobodys(
         (right,) = shop.live(order)
         kept = right.rule_version_id
         _write_version(shop, right.id, wrong)
-        assert broken(app, shop.session, shop.world.now) == ["V1"]
+        # Replayed by a version that it was not reckoned by, it earns something else.
+        assert "V1" in broken(app, shop.session, shop.world.now)
         _write_version(shop, right.id, kept)
     assert broken(app, shop.session, shop.world.now) == []
 
