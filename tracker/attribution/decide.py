@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
+from affiliate.core.exchange import Conversion
 from affiliate.core.money import Money
 from affiliate.programs.commission_versions import commission_version
 from affiliate.programs.rule_versions import RuleVersionInForce, by_ids, in_force
@@ -104,6 +105,10 @@ class Subject:
     """Which payment of a subscription it is: `id` and `sequence`."""
     zone: str = "UTC"
     """The program's time zone: months of tiers and caps are counted in it."""
+    converted: Conversion | None = None
+    """How `net`, which is in the program's currency, came out of another."""
+    unconverted: Money | None = None
+    """The net in its own currency as long as its rate is not known; `net` is zero then."""
 
     @property
     def reference(self) -> str:
@@ -222,6 +227,9 @@ def decide(
 
 def with_standings(session: Session, judged: Judged, *, order: Subject) -> Judged:
     """Lock and read what the credited affiliates' terms ask for; mostly that is nothing."""
+    if order.converted is not None or order.unconverted is not None:
+        read = replace(judged.read, converted=order.converted, unconverted=order.unconverted)
+        judged = replace(judged, read=read)
     if isinstance(judged.verdict, Unattributed):
         return judged
     terms = {
@@ -242,7 +250,8 @@ def with_standings(session: Session, judged: Judged, *, order: Subject) -> Judge
         first_paid_at = _first_paid_at(session, order.program_id, order.subscription["id"])
     if not standings and first_paid_at is None:
         return judged
-    return replace(judged, read=Read(standings, first_paid_at=first_paid_at))
+    read = replace(judged.read, standings=standings, first_paid_at=first_paid_at)
+    return replace(judged, read=read)
 
 
 _FIRST_PAID: Final = """
@@ -527,4 +536,6 @@ def _sale(order: Subject, number: int, judged: Judged, verdict: Attribution) -> 
         items=items_of(order.lines, order.net) if by_item else (),
         subscription=subscription_of(order.subscription, order.placed_at, read.first_paid_at),
         first_of_customer=_first_of_customer(judged),
+        converted=order.converted,
+        unconverted=order.unconverted,
     )

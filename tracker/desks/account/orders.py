@@ -29,6 +29,7 @@ from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.language import gettext as _
 from tracker.desks.account.place import Place
+from tracker.desks.conversions import converted_of
 from tracker.orders.models import Order
 
 PREFIX = "ord"
@@ -176,7 +177,8 @@ def order(place: Place, public: str) -> Answer:
         raise NotFound
     return page(
         "order", place, order=found, told=told, events=_events(found, told),
-        net=Money(found.net_micros, found.currency), public=public,
+        net=Money(found.net_micros, found.currency), conversion=converted_of(session, found),
+        refunded_net=Money(found.refunded_net_micros, found.currency), public=public,
         offer=cases.offer_for_order(session, place=place, order=found),
     )  # fmt: skip
 
