@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from affiliate.core.db import db
 from affiliate.core.exchange import ExchangeRate, conversion
 from affiliate.core.money import Money
 from affiliate.rates.enter import enter_rate
+from affiliate.rates.rules import day_of
 from payouts.audit import run as audit
 from payouts.commissions.models import Commission
 from payouts.commissions.release import release_budgeted, release_due
@@ -69,11 +71,15 @@ class Shop(World):
         return made
 
 
+def today(world: Shop) -> date:
+    return day_of(world.now, world.program.time_zone)
+
+
 def enter(world: Shop, rate: str, *, ago: int = 0, currency: str = "EUR") -> None:
     """A rate that holds from so many days before today on."""
     enter_rate(
         world.session, program_id=world.program.id, currency=currency, rate=rate, by=None,
-        valid_from=world.now.date() - timedelta(days=ago), now=world.now,
+        valid_from=today(world) - timedelta(days=ago), now=world.now,
     )  # fmt: skip
     world.session.commit()
 
@@ -130,7 +136,7 @@ class TestConversion:
             "currency": "RUB",
             "net": rub("981.234568"),  # 981.234567891, to a micro
             "rate": "98.1234567891",
-            "rate_from": world.now.date().isoformat(),
+            "rate_from": today(world).isoformat(),
         }
         assert earned(made) == [
             (of(world.anna), 1, "98.123457", "pending", "hold_period"),  # 98.1234568
@@ -271,10 +277,10 @@ class TestWhichRate:
     def test_a_day_begins_at_midnight_of_the_programs_zone(self, world: Shop) -> None:
         world.program.time_zone = "Asia/Tokyo"  # UTC+9 all year
         world.session.commit()
-        at = datetime.combine(world.now.date() - 3 * DAY, datetime.min.time(), UTC)
+        tokyo = ZoneInfo("Asia/Tokyo")
+        begins = datetime.combine(today(world) - 3 * DAY, datetime.min.time(), tokyo)
         enter(world, "90", ago=4)
         enter(world, "91", ago=3)
-        begins = at - timedelta(hours=9)
         before = begins - timedelta(microseconds=1)
         first = sell(world, order_id="E-1", placed_at=before.isoformat(), clicks=[])
         second = sell(world, order_id="E-2", placed_at=begins.isoformat(), clicks=[])
@@ -528,7 +534,7 @@ class TestWaiting:
             (2, "not_earned", "awaits_exchange_rate"),
         ]
         [missing] = waiting_for_rates(held.session, program_id=held.program.id)
-        assert tuple(missing) == ("EUR", held.now.date(), 1)
+        assert tuple(missing) == ("EUR", today(held), 1)
         sound(held)
 
     def test_it_earns_as_soon_as_the_rate_is_entered(self, held: Shop) -> None:
@@ -723,11 +729,15 @@ class TestSums:
         sell(world)
         world.post(world.order(clicks=[world.token]))
         key = world.key("statistics:read")
-        day = world.now.date().isoformat()
+        day = today(world).isoformat()
         answer = world.client.get(f"/api/v1/statistics?from={day}&to={day}&by=day", headers=key)
         [row] = answer.get_json()["rows"]
         # 900.00 of the order in euros and 3,500.00 of the one in rubles, 10 % of each.
-        assert (row["orders"], row["value"], row["earned"]) == (2, "4400.00", "440.00")
+        assert (row["orders"], row["order_value"], row["earned"]) == (
+            2,
+            rub("4400.00"),
+            rub("440.00"),
+        )
 
     def test_the_export_has_both_amounts_and_the_rate(self, world: Shop) -> None:
         enter(world, "90.5")
