@@ -529,9 +529,11 @@ class TestWaiting:
         made = held.get("E-1")
         assert made["converted"] == {"currency": "RUB", "waits_for": "exchange_rate"}
         assert made["attribution"]["outcome"] == "attributed"
-        assert [(c["level"], c["status"], c["reason"]) for c in made["commissions"]] == [
-            (1, "not_earned", "awaits_exchange_rate"),
-            (2, "not_earned", "awaits_exchange_rate"),
+        assert [
+            (c["level"], c["status"], c["reason"], c["waits_for"]) for c in made["commissions"]
+        ] == [
+            (1, "not_earned", "awaits_exchange_rate", "exchange_rate"),
+            (2, "not_earned", "awaits_exchange_rate", "exchange_rate"),
         ]
         [missing] = waiting_for_rates(held.session, program_id=held.program.id)
         assert tuple(missing) == ("EUR", today(held), 1)
@@ -555,6 +557,10 @@ class TestWaiting:
         assert waiting_for_rates(held.session, program_id=held.program.id) == []
         sound(held)
 
+    def test_nothing_of_it_is_released_before(self, held: Shop) -> None:
+        assert release_due(held.session, now=held.now + HOLD) == 0
+        assert held.session.scalars(sa.select(Commission.released_at)).all() == [None, None]
+
     def test_a_rate_of_another_currency_or_a_later_day_does_not_help(self, held: Shop) -> None:
         enter(held, "70", currency="USD")
         enter(held, "90", ago=-1)
@@ -577,6 +583,15 @@ class TestWaiting:
         convert(held)
         assert {c["status"] for c in held.get("E-1")["commissions"]} == {"reversed"}
         sound(held)
+
+    def test_a_confirmation_meanwhile_leaves_it_waiting(self, world: Shop) -> None:
+        enter(world, "80", ago=40)
+        world.event({**body(), "clicks": [world.token]})
+        assert world.post({"total": euro("10.00")}, "/E-1/confirmation").status_code == 200
+        assert earned(world.get("E-1"))[0][4] == "exchange_rate"
+        enter(world, "90")
+        assert convert(world) == 1
+        assert earned(world.get("E-1"))[0][2:] == ("90.00", "pending", "hold_period")
 
     def test_a_cancelled_one_is_left_alone(self, held: Shop) -> None:
         assert held.post({}, "/E-1/cancellation").status_code == 200
@@ -655,6 +670,7 @@ class TestBrowser:
         enter(world, "80", ago=40)
         world.event({**body(), "clicks": [world.token]})
         enter(world, "90")
+        assert earned(world.get("E-1"))[0][2:] == ("0.00", "not_earned", "exchange_rate")
         assert convert(world) == 1
         assert earned(world.get("E-1"))[0][2:] == ("90.00", "pending", "confirmation")
         sound(world)

@@ -74,6 +74,7 @@ class WaitsFor(StrEnum):
     CONFIRMATION = "confirmation"
     CLICK_CHECK = "click_check"
     REVIEW = "review"
+    EXCHANGE_RATE = "exchange_rate"
 
 
 class ReviewOutcome(StrEnum):
@@ -310,6 +311,7 @@ def earning_by(*, order: Subject, number: int, judged: Judged, now: datetime) ->
             confirmed=order.confirmed,
             click_check_due_at=judged.click_check_due_at,
             to_review=judged.review_reason is not None and order.review_outcome is None,
+            unconverted=order.unconverted is not None,
         ),
         now=now,
     )
@@ -431,11 +433,16 @@ def void_decision(session: Session, *, order_row_id: int, reason: VoidReason, no
 def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: datetime) -> None:
     """Recompute from the order's facts what its commissions wait for."""
     live = session.execute(
-        sa.select(Decision.click_check_due_at, Decision.review_reason, Order.review_outcome)
+        sa.select(
+            Decision.click_check_due_at,
+            Decision.review_reason,
+            Order.review_outcome,
+            sa.and_(Order.converted_to.is_not(None), Order.rate_scaled.is_(None)),
+        )
         .join(Order, Order.id == Decision.order_id)
         .where(Decision.order_id == order_row_id, Decision.voided_at.is_(None))
     ).one_or_none()
-    due_at, review_reason, outcome = live or (None, None, None)
+    due_at, review_reason, outcome, unconverted = live or (None, None, None, False)
     wait_for(
         session,
         reference=reference_of(order_row_id),
@@ -443,15 +450,23 @@ def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: da
             confirmed=confirmed,
             click_check_due_at=due_at,
             to_review=review_reason is not None and outcome is None,
+            unconverted=unconverted,
         ),
         now=now,
     )
 
 
 def waits_for(
-    *, confirmed: bool, click_check_due_at: datetime | None, to_review: bool
+    *,
+    confirmed: bool,
+    click_check_due_at: datetime | None,
+    to_review: bool,
+    unconverted: bool,
 ) -> str | None:
-    """The one thing to name; the confirmation first, as it may never come."""
+    """The one thing to name; the rate first, as there is no amount before it, then the
+    confirmation, as it may never come."""
+    if unconverted:
+        return WaitsFor.EXCHANGE_RATE.value
     if not confirmed:
         return WaitsFor.CONFIRMATION.value
     if click_check_due_at is not None:

@@ -22,6 +22,7 @@ from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import RuleVersion
 from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.rows import CommissionRow, Status, as_row
+from payouts.commissions.rules import Reason
 from tracker.attribution.decide import reference_of
 from tracker.attribution.models import Decision
 from tracker.desks.account import cases, sentences
@@ -267,6 +268,8 @@ def status_word(row: CommissionRow) -> str:
     """The word under which the badge macro knows the commission's state."""
     if row.status is Status.REVERSED:
         return "refunded"
+    if row.reason is Reason.AWAITS_EXCHANGE_RATE and not row.voided_at:
+        return "waits"
     if row.status is Status.PENDING and row.reversed:
         return "partly_refunded"
     return row.status.value

@@ -312,6 +312,9 @@ WAITS = {
     WaitsFor.REVIEW.value: lambda at: _(
         "Waits for a review by the program; available from %(day)s at the earliest.", day=at
     ),
+    WaitsFor.EXCHANGE_RATE.value: lambda at: _(
+        "Waits for the exchange rate of its day; available from %(day)s at the earliest.", day=at
+    ),
 }
 
 FILTERED = {

@@ -176,6 +176,7 @@ def waits_for(code: str | None) -> str:
         "confirmation": _("the shop's confirmation of the order"),
         "click_check": _("the check of the click"),
         "review": _("a person's review"),
+        "exchange_rate": _("the exchange rate of its day"),
         "hold_period": _("the end of the hold period"),
         "budget": _("the program's budget"),
     }.get(code, code or "")
