@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.core.exchange import ExchangeRate
 from affiliate.core.money import Money
 from affiliate.people import ids
 
@@ -23,7 +24,8 @@ QUERIES: Final = {
     "orders": """
         SELECT o.order_id, o.placed_at, o.status, o.source, o.currency,
                o.total_micros, o.net_micros,
-               o.refunded_micros, o.coupon
+               o.refunded_micros, o.coupon, o.converted_to, o.rate_scaled,
+               o.converted_net_micros
           FROM orders o
          WHERE o.program_id = :program_id AND o.placed_at >= :since AND o.placed_at < :until
          ORDER BY o.placed_at, o.id
@@ -78,7 +80,7 @@ def export(
     )
     names = list(result.keys())
     writer = csv.writer(to, lineterminator="\r\n")
-    writer.writerow([name.removesuffix("_micros") for name in names])
+    writer.writerow([name.removesuffix("_micros").removesuffix("_scaled") for name in names])
     count = 0
     for row in result.mappings():
         writer.writerow([_cell(name, row[name], row) for name in names])
@@ -89,6 +91,10 @@ def export(
 def _cell(name: str, value: Any, row: Any) -> str:
     if value is None:
         return ""
+    if name == "rate_scaled":
+        return ExchangeRate(row["currency"], row["converted_to"], value).decimal
+    if name == "converted_net_micros":
+        return Money(value, row["converted_to"]).decimal
     if name.endswith("_micros"):
         return Money(value, row["currency"]).decimal
     if name in ("affiliate", "via"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
 from flask import Flask, g
 from flask_babel import get_locale, gettext
@@ -24,6 +24,7 @@ def set_up(app: Flask) -> None:
     app.jinja_env.filters["money"] = money
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["day"] = day
+    app.jinja_env.filters["calendar_day"] = calendar_day
     app.jinja_env.filters["duration"] = duration
     app.jinja_env.filters["percent"] = percent
     app.jinja_env.filters["say"] = say
@@ -87,6 +88,11 @@ def day(value: datetime | None) -> str:
     if value is None:
         return ""
     return format_datetime(value.astimezone(reader_zone()), "d MMM yyyy", locale=get_locale())
+
+
+def calendar_day(value: date) -> str:
+    """A date that is one already, whatever the zone."""
+    return str(format_date(value, "d MMM yyyy", locale=get_locale()))
 
 
 def duration(value: timedelta) -> str:

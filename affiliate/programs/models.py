@@ -23,6 +23,7 @@ class Program(Model):
         sa.CheckConstraint("payout_weekday BETWEEN 0 AND 6", name="weekday_known"),
         sa.CheckConstraint("payout_hour BETWEEN 0 AND 23", name="hour_known"),
         sa.CheckConstraint("notice_days BETWEEN 1 AND 90", name="notice_in_days"),
+        sa.CheckConstraint("rate_days_max BETWEEN 1 AND 366", name="rate_days_in_range"),
     )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -55,6 +56,8 @@ class Program(Model):
     """Where affiliates of the program write to."""
     notice_days: Mapped[int] = mapped_column(sa.SmallInteger, server_default="7")
     """How long new rules are announced before they take effect."""
+    rate_days_max: Mapped[int] = mapped_column(sa.SmallInteger, server_default="14")
+    """How many days after its own an exchange rate still holds, where none is later."""
     versions_differ: Mapped[bool] = mapped_column(server_default=sa.false())
     """True once somebody may be on another version than the one in force (a version let
     people keep theirs, somebody declined, a version was assigned); never false again. While

@@ -25,6 +25,10 @@ NOTICE_DAYS_MIN: Final = 7
 NOTICE_DAYS_DEFAULT: Final = 7
 """How long new rules are announced ahead; at least a day, at most 90."""
 RULES_NOTICE_DAYS: Final = range(1, 91)
+RATE_DAYS: Final = range(1, 367)
+"""For how many days an exchange rate may hold where none is later."""
+RATE_DAYS_DEFAULT: Final = 14
+"""Central banks pause for up to eleven days over New Year; a rate that is older is forgotten."""
 NAME_CHARS_MAX: Final = 80
 SUMMARY_CHARS_MAX: Final = 400
 SITES_MAX: Final = 50
@@ -41,6 +45,7 @@ CHANGEABLE: Final = frozenset(
         "time_zone",
         "contact_email",
         "notice_days",
+        "rate_days_max",
     )
 )
 """Currency and slug stay: balances are in the one, addresses of pages are built on the other."""
@@ -79,6 +84,7 @@ def create_program(
     summary: str = "",
     contact_email: str = "",
     notice_days: int = NOTICE_DAYS_DEFAULT,
+    rate_days_max: int = RATE_DAYS_DEFAULT,
     plain_loopback: bool = False,
 ) -> Program:
     """Create a program together with version 1 of its rules, in force from `now`.
@@ -99,6 +105,7 @@ def create_program(
         "time_zone": time_zone,
         "contact_email": contact_email,
         "notice_days": notice_days,
+        "rate_days_max": rate_days_max,
     }
     errors = [] if _SLUG.fullmatch(slug) else [_error("slug", "Small letters, digits, hyphens.")]
     try:
@@ -223,6 +230,8 @@ def _checked(
         errors.append(_error("payout_hour", "0 to 23."))
     if values["notice_days"] not in RULES_NOTICE_DAYS:
         errors.append(_error("notice_days", "1 to 90 days."))
+    if values["rate_days_max"] not in RATE_DAYS:
+        errors.append(_error("rate_days_max", "1 to 366 days."))
     if not _is_zone(values["time_zone"]):
         errors.append(_error("time_zone", "An IANA time zone such as Europe/Moscow."))
     if not _RAIL.fullmatch(values["rail"]):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from affiliate.core.exchange import RATE_SCALE
 from affiliate.core.money import PPM, Money, divide_half_even, total
 from affiliate.programs.terms import Boost, Fixed, Percent
 from payouts.commissions.planning import RULE_RECURRING, RULE_SEPARATOR, Part, Plan, plan_of
@@ -154,15 +155,18 @@ def _base_steps(sale: Sale, credit: Credit, base: Money) -> list[dict[str, Any]]
 
 def converted_step(sale: Sale) -> dict[str, Any]:
     """How the net came out of another currency."""
-    assert sale.converted is not None
-    return {
+    converted = sale.converted
+    assert converted is not None
+    step = {
         "step": "converted",
-        "original": sale.converted.original.decimal,
-        "original_currency": sale.converted.original.currency,
-        "rate": sale.converted.rate.decimal,
+        "original": converted.original.decimal,
+        "original_currency": converted.original.currency,
+        "rate": converted.rate.decimal,
         "net": sale.net.decimal,
-        "rounding": "half_even",
     }
+    if converted.original.micros * converted.rate.scaled % RATE_SCALE:
+        step["rounding"] = "half_even"
+    return step
 
 
 def base_step(net: Money, weight: Fraction, base: Money) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class VoidReason(StrEnum):
     CLICK_INVALID = "click_invalid"
     """The credited click did not pass the checks."""
     REVIEW_REJECTED = "review_rejected"
+    RATE_ENTERED = "rate_entered"
+    """The exchange rate that the sale waited for is known now."""
     DECIDED_BY_PERSON = "decided_by_person"
     """A person of the program looked at the sale and decided whose it is."""
 
@@ -62,8 +64,20 @@ def commissions_of(sale: Sale) -> tuple[Earned | NotEarned, ...]:
     bases = net.allocate([credit.weight for credit in sale.credits])
     first = level_1(sale, net, bases)
     second = _level_2(sale, first)
+    if sale.unconverted is not None:
+        return tuple(_awaits_rate(found, sale.unconverted) for found in (*first, *second))
     first, second = _cut_to_net(net, first, second)
     return tuple(_verdict(net, found, first) for found in (*first, *second))
+
+
+def _awaits_rate(found: Earned, unconverted: Money) -> NotEarned:
+    """Nothing yet; the order is decided again when its exchange rate is entered."""
+    step = {
+        "step": "unconverted",
+        "original": unconverted.decimal,
+        "original_currency": unconverted.currency,
+    }
+    return not_earned(replace(found, trace=(step,)), Reason.AWAITS_EXCHANGE_RATE)
 
 
 def reversal(*, frozen: Money, refunded_net: Money, net: Money, already: Money) -> Money:
@@ -173,7 +187,7 @@ def _verdict(net: Money, found: Earned, first: list[Earned]) -> Earned | NotEarn
 def _why_nothing(net: Money, found: Earned, first: list[Earned]) -> Reason:
     """The reason follows from the steps that led to nothing."""
     if not net:
-        return Reason.NOTHING_PAID
+        return Reason.BELOW_A_MICRO if _converted_away(found) else Reason.NOTHING_PAID
     if _refused(found):
         return Reason.RECURRING_OVER
     for step in reversed(found.trace):
@@ -185,6 +199,12 @@ def _why_nothing(net: Money, found: Earned, first: list[Earned]) -> Reason:
         return _why_nothing(net, below, first)
     given = any(_gives(step) for step in found.trace)
     return Reason.BELOW_A_MICRO if given else Reason.NO_RATE
+
+
+def _converted_away(found: Earned) -> bool:
+    """Whether something was paid, less than a millionth of the program's unit."""
+    first = found.trace[0]
+    return first["step"] == "converted" and bool(first["original"].strip("0."))
 
 
 def _gives(step: dict[str, Any]) -> bool:

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """A later payment of a subscription, after the months for which they earn."""
     CAP_REACHED = "cap_reached"
     """What the rules let one affiliate earn at the most was earned already."""
+    AWAITS_EXCHANGE_RATE = "awaits_exchange_rate"
+    """The order is in another currency, and no rate of its day is known yet."""
     NOTHING_TO_MAKE_UP = "nothing_to_make_up"
     """The orders of the period earned no less than the band reached at its end gives."""
 
@@ -98,6 +100,8 @@ class Sale:
     first_of_customer: bool = False
     converted: Conversion | None = None
     """How the net came out of another currency."""
+    unconverted: Money | None = None
+    """The net in its own currency as long as no rate for it is known; `net` is zero then."""
 
     def __post_init__(self) -> None:
         if sum((c.weight for c in self.credits), Fraction(0)) not in (0, 1):
@@ -108,6 +112,8 @@ class Sale:
             self._check_items()
         if self.converted is not None and self.converted.amount != self.net:
             raise ValueError("the net must be what the conversion gives")
+        if self.unconverted is not None and (self.net or self.converted is not None):
+            raise ValueError("what is not converted yet has no net in the program's currency")
 
     def available_at(self, found: Earned | NotEarned) -> datetime:
         """When the hold of a commission ends: that of the affiliate whose order it is."""

@@ -76,7 +76,16 @@ def found(terms: CommissionTerms, *, net: Money | None = None, **others: Any) ->
         Credit(n, Fraction(n, 3), terms, 1, 9, first_order=True, **on_credit) for n in (1, 2)
     )
     return commissions_of(
-        Sale(1, "order:1", 1, net or rub(1_000), credits, NOW, timedelta(1), **others)
+        Sale(
+            1,
+            "order:1",
+            1,
+            rub(1_000) if net is None else net,
+            credits,
+            NOW,
+            timedelta(1),
+            **others,
+        )
     )
 
 
@@ -129,6 +138,7 @@ CASES = {
     "cut": lambda: found(of(Fixed(rub(990)))),
     "rounded": lambda: found(of(), net=Money(15, "RUB")),
     "converted": lambda: found(of(), net=CONVERTED.amount, converted=CONVERTED),
+    "unconverted": lambda: found(of(), net=rub(0), unconverted=CONVERTED.original),
     "make-up": lambda: (tier_make_up(SALES, **MAKE_UP),),
     "capped make-up": lambda: (tier_make_up(SALES, **MAKE_UP, cap_room=rub(11)),),
     "nothing to make up": lambda: (

@@ -142,6 +142,7 @@ def test_a_page_tells_of_a_token_that_is_nobodys(world: World, manager: Staff, h
 def test_every_reason_has_its_sentence_on_every_desk(app: Flask) -> None:
     assert set(account_sentences.FILTERED) == set(DropReason)
     assert set(account_sentences.WHY_NOT) == set(Reason)
+    assert set(account_sentences.VOIDED) == set(VoidReason)
     with app.test_request_context():
         for reason in Reason:
             assert manage_sentences.reason(reason.value) != reason.value

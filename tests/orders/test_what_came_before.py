@@ -22,8 +22,10 @@ from payouts.commissions.models import Commission
 from payouts.commissions.periods import stretch_of
 from payouts.commissions.release import release_budgeted, release_due
 from tests.orders.shop_world import DAY, World, earned, email_sha256, of, rub
+from tracker.attribution.click_checks import check_clicks
 from tracker.attribution.models import CustomerBinding, Decision
 from tracker.clicks.models import Click
+from tracker.clicks.rules import DropReason
 
 PERCENT = {"kind": "percent", "rate_ppm": 100_000}
 
@@ -424,3 +426,28 @@ def test_a_stretch_begins_at_its_first_local_midnight(
     assert found.begins == datetime.fromisoformat(begins)
     assert found.ends == datetime.fromisoformat(ends)
     assert found.name == name
+
+
+def test_an_order_that_is_decided_again_still_has_its_items(make: Make) -> None:
+    """The verdict on a click made a decision that knew no lines, subscription or time zone."""
+    lamps = {
+        "name": "lamps", "when": {"categories": ["lighting"]},
+        "earns": {"kind": "percent", "rate_ppm": 200_000},
+    }  # fmt: skip
+    world = make(commission={"rules": [lamps]})
+    anna, boris = world.affiliate("anna"), world.affiliate("boris")
+    link = world.link(anna)
+    token = world.click(link, loaded=False)
+    world.coupon(boris, "BORIS")
+    items = [{"sku": "LAMP", "category": "lighting", "price": rub("100.00")}]
+    body = plain("A-1", "100.00", clicks=[token], coupon="BORIS", items=items)
+    assert amounts(world.post({**body, "placed_at": world.now.isoformat()}).get_json()) == ["20.00"]
+    world.load(token, link, reason=DropReason.BOT)
+    with world.app.app_context():
+        assert check_clicks(world.session, now=world.now) == 1
+        world.session.commit()
+    found = world.get("A-1")
+    assert [(c["affiliate"], c["amount"]["amount"]) for c in found["commissions"]] == [
+        (of(boris), "20.00")
+    ]
+    sound(world)

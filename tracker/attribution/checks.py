@@ -9,6 +9,12 @@ from payouts.audit.run import Check, Severity, register
 
 _INTEGRITY, _LIVENESS = Severity.INTEGRITY, Severity.LIVENESS
 
+_NET = (
+    "CASE WHEN o.converted_to IS NULL THEN o.net_micros "
+    "ELSE coalesce(o.converted_net_micros, 0) END"
+)
+"""The base of an order's commissions; nothing as long as it waits for its exchange rate."""
+
 CHECKS = (
     Check(
         "O1",
@@ -53,12 +59,14 @@ CHECKS = (
     Check(
         "C3",
         _INTEGRITY,
-        "a commission has its order's currency, program and decision",
+        "a commission has its order's program and decision, and the program's currency",
         """
         SELECT c.id AS commission_id, c.reference FROM commissions c
         LEFT JOIN orders o ON 'order:' || o.id = c.reference
+        LEFT JOIN programs p ON p.id = o.program_id
         WHERE c.reference LIKE 'order:%'
-          AND (o.id IS NULL OR o.currency <> c.currency OR o.program_id <> c.program_id
+          AND (o.id IS NULL OR p.currency <> c.currency OR o.program_id <> c.program_id
+               OR coalesce(o.converted_to, o.currency) <> c.currency
                OR NOT EXISTS (SELECT 1 FROM decisions d
                               WHERE d.order_id = o.id AND d.number = c.decision))
         """,
@@ -66,12 +74,61 @@ CHECKS = (
     Check(
         "C4",
         _INTEGRITY,
-        "live commissions of an order never exceed its net",
-        """
-        SELECT o.id AS order_number, o.net_micros AS net, sum(c.amount_micros) AS commissions
+        "live commissions of an order never exceed its net, in the program's currency",
+        f"""
+        SELECT o.id AS order_number, {_NET} AS net, sum(c.amount_micros) AS commissions
         FROM orders o JOIN commissions c ON c.reference = 'order:' || o.id
         WHERE c.voided_at IS NULL
-        GROUP BY o.id HAVING sum(c.amount_micros) > o.net_micros
+        GROUP BY o.id HAVING sum(c.amount_micros) > {_NET}
+        """,  # noqa: S608 -- a constant of ours
+    ),
+    Check(
+        "C12",
+        _INTEGRITY,
+        "level 1 of an order is reckoned of its whole net, in the program's currency",
+        f"""
+        SELECT o.id AS order_number, {_NET} AS net, sum(c.base_micros) AS bases
+        FROM orders o JOIN commissions c ON c.reference = 'order:' || o.id
+        WHERE c.voided_at IS NULL AND c.level = 1
+        GROUP BY o.id HAVING sum(c.base_micros) <> {_NET}
+        """,  # noqa: S608 -- as above
+    ),
+    Check(
+        "E1",
+        _INTEGRITY,
+        "an order in another currency is converted by a rate of its program and currency that is "
+        "no later than its day, to what that rate gives",
+        # Half to even: the whole micros below, and one more from above the half on, or from the
+        # half itself where the whole is odd. A program may have changed its zone since: no day
+        # is later than the one on Kiritimati.
+        """
+        SELECT o.id AS order_number, o.exchange_rate_id FROM orders o
+        JOIN programs p ON p.id = o.program_id
+        LEFT JOIN exchange_rates r ON r.id = o.exchange_rate_id
+        CROSS JOIN LATERAL (
+            SELECT CAST(o.net_micros AS numeric) * o.rate_scaled AS exact) AS product
+        CROSS JOIN LATERAL (
+            SELECT div(exact, 10000000000) AS whole, mod(exact, 10000000000) AS rest) AS divided
+        WHERE o.currency <> p.currency AND o.converted_to IS DISTINCT FROM p.currency
+           OR o.currency = p.currency AND o.converted_to IS NOT NULL
+           OR o.rate_scaled IS NOT NULL AND (
+                r.id IS NULL OR r.program_id <> o.program_id OR r.source <> o.currency
+                OR r.target <> p.currency OR r.rate_scaled <> o.rate_scaled
+                OR r.valid_from
+                    > CAST(o.placed_at AT TIME ZONE 'Pacific/Kiritimati' AS date)
+                OR o.converted_net_micros <> whole + CASE
+                    WHEN rest * 2 > 10000000000
+                      OR rest * 2 = 10000000000 AND mod(whole, 2) = 1 THEN 1 ELSE 0 END)
+        """,
+    ),
+    Check(
+        "E2",
+        _LIVENESS,
+        "no order waits for its exchange rate for more than two days",
+        """
+        SELECT id AS order_number, currency, placed_at FROM orders
+        WHERE converted_to IS NOT NULL AND rate_scaled IS NULL AND status <> 'cancelled'
+          AND received_at < CAST(:real_now AS timestamptz) - interval '2 days'
         """,
     ),
     Check(

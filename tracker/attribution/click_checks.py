@@ -17,14 +17,13 @@ import structlog
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy.orm import Session
 
-from affiliate.core.money import Money
-from affiliate.programs.models import Program
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import ReviewOutcome, Subject, decide_again, update_wait
+from tracker.attribution.decide import ReviewOutcome, decide_again, update_wait
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import CLOCK_SKEW_MAX
 from tracker.clicks.rules import DropReason, credits, needs_review
 from tracker.orders.models import Order
+from tracker.orders.records import program_facts, subject_of
 
 CHECK_ROWS_MAX: Final = 200
 LET_GO_ROWS_MAX: Final = 5_000
@@ -154,7 +153,10 @@ def _settle(session: Session, order: Order, decision_id: int, now: datetime) -> 
     if any(_bad(verdict, declined=declined) for verdict in verdicts):
         log.info("decision.click_invalid", order_id=order.order_id)
         decide_again(
-            session, order=_subject(session, order), reason=VoidReason.CLICK_INVALID, now=now
+            session,
+            order=subject_of(order, program_facts(session, order.program_id)),
+            reason=VoidReason.CLICK_INVALID,
+            now=now,
         )
         return True
     if due_at > now and not all(verdict.loaded for verdict in verdicts):
@@ -177,7 +179,10 @@ def _settle_visitor(session: Session, order: Order, now: datetime) -> bool:
     """Decide an order of nobody again, once, with what its visitor's clicks say by now."""
     log.info("decision.visitor_loaded", order_id=order.order_id)
     decide_again(
-        session, order=_subject(session, order), reason=VoidReason.DECISION_REPLACED, now=now
+        session,
+        order=subject_of(order, program_facts(session, order.program_id)),
+        reason=VoidReason.DECISION_REPLACED,
+        now=now,
     )
     session.execute(
         sa.update(Decision)
@@ -195,25 +200,3 @@ def _bad(verdict: Any, *, declined: bool) -> bool:
     if verdict.reason is None or credits(DropReason(verdict.reason)):
         return False
     return declined or not needs_review(DropReason(verdict.reason))
-
-
-def _subject(session: Session, order: Order) -> Subject:
-    program = session.execute(
-        sa.select(Program.status, Program.closes_at).where(Program.id == order.program_id)
-    ).one()
-    closed = (
-        order.placed_at >= program.closes_at
-        if program.closes_at is not None
-        else program.status == "closed"
-    )
-    return Subject(
-        id=order.id,
-        program_id=order.program_id,
-        placed_at=order.placed_at,
-        net=Money(order.net_micros, order.currency),
-        confirmed=order.status != "unconfirmed",
-        evidence=order.evidence,
-        program_closed=closed,
-        refunded_net=Money(order.refunded_net_micros, order.currency),
-        review_outcome=order.review_outcome,
-    )

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
+from affiliate.core.exchange import Conversion
 from affiliate.core.money import Money
 from affiliate.programs.commission_versions import commission_version
 from affiliate.programs.rule_versions import RuleVersionInForce, by_ids, in_force
@@ -73,6 +74,7 @@ class WaitsFor(StrEnum):
     CONFIRMATION = "confirmation"
     CLICK_CHECK = "click_check"
     REVIEW = "review"
+    EXCHANGE_RATE = "exchange_rate"
 
 
 class ReviewOutcome(StrEnum):
@@ -104,6 +106,10 @@ class Subject:
     """Which payment of a subscription it is: `id` and `sequence`."""
     zone: str = "UTC"
     """The program's time zone: months of tiers and caps are counted in it."""
+    converted: Conversion | None = None
+    """How `net`, which is in the program's currency, came out of another."""
+    unconverted: Money | None = None
+    """The net in its own currency as long as its rate is not known; `net` is zero then."""
 
     @property
     def reference(self) -> str:
@@ -222,6 +228,9 @@ def decide(
 
 def with_standings(session: Session, judged: Judged, *, order: Subject) -> Judged:
     """Lock and read what the credited affiliates' terms ask for; mostly that is nothing."""
+    if order.converted is not None or order.unconverted is not None:
+        read = replace(judged.read, converted=order.converted, unconverted=order.unconverted)
+        judged = replace(judged, read=read)
     if isinstance(judged.verdict, Unattributed):
         return judged
     terms = {
@@ -242,7 +251,8 @@ def with_standings(session: Session, judged: Judged, *, order: Subject) -> Judge
         first_paid_at = _first_paid_at(session, order.program_id, order.subscription["id"])
     if not standings and first_paid_at is None:
         return judged
-    return replace(judged, read=Read(standings, first_paid_at=first_paid_at))
+    read = replace(judged.read, standings=standings, first_paid_at=first_paid_at)
+    return replace(judged, read=read)
 
 
 _FIRST_PAID: Final = """
@@ -301,6 +311,7 @@ def earning_by(*, order: Subject, number: int, judged: Judged, now: datetime) ->
             confirmed=order.confirmed,
             click_check_due_at=judged.click_check_due_at,
             to_review=judged.review_reason is not None and order.review_outcome is None,
+            unconverted=order.unconverted is not None,
         ),
         now=now,
     )
@@ -422,11 +433,16 @@ def void_decision(session: Session, *, order_row_id: int, reason: VoidReason, no
 def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: datetime) -> None:
     """Recompute from the order's facts what its commissions wait for."""
     live = session.execute(
-        sa.select(Decision.click_check_due_at, Decision.review_reason, Order.review_outcome)
+        sa.select(
+            Decision.click_check_due_at,
+            Decision.review_reason,
+            Order.review_outcome,
+            sa.and_(Order.converted_to.is_not(None), Order.rate_scaled.is_(None)),
+        )
         .join(Order, Order.id == Decision.order_id)
         .where(Decision.order_id == order_row_id, Decision.voided_at.is_(None))
     ).one_or_none()
-    due_at, review_reason, outcome = live or (None, None, None)
+    due_at, review_reason, outcome, unconverted = live or (None, None, None, False)
     wait_for(
         session,
         reference=reference_of(order_row_id),
@@ -434,15 +450,23 @@ def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: da
             confirmed=confirmed,
             click_check_due_at=due_at,
             to_review=review_reason is not None and outcome is None,
+            unconverted=unconverted,
         ),
         now=now,
     )
 
 
 def waits_for(
-    *, confirmed: bool, click_check_due_at: datetime | None, to_review: bool
+    *,
+    confirmed: bool,
+    click_check_due_at: datetime | None,
+    to_review: bool,
+    unconverted: bool,
 ) -> str | None:
-    """The one thing to name; the confirmation first, as it may never come."""
+    """The one thing to name; the rate first, as there is no amount before it, then the
+    confirmation, as it may never come."""
+    if unconverted:
+        return WaitsFor.EXCHANGE_RATE.value
     if not confirmed:
         return WaitsFor.CONFIRMATION.value
     if click_check_due_at is not None:
@@ -527,4 +551,6 @@ def sale_of(order: Subject, number: int, judged: Judged, verdict: Attribution) -
         items=items_of(order.lines, order.net) if by_item else (),
         subscription=subscription_of(order.subscription, order.placed_at, read.first_paid_at),
         first_of_customer=_first_of_customer(judged),
+        converted=order.converted,
+        unconverted=order.unconverted,
     )

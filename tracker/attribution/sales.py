@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from affiliate.core.exchange import Conversion, ExchangeRate, conversion
 from affiliate.core.money import Money
 from affiliate.programs.terms import CommissionTerms, Customer, PerItem, Rate
 from payouts.commissions.sale import Item, Subscription
@@ -29,6 +30,10 @@ class Read:
     None: it is to be seen from the facts."""
     first_paid_at: datetime | None = None
     """placed_at of the first payment of the order's subscription; None: not asked or not known."""
+    converted: Conversion | None = None
+    """How the net came out of another currency, by the rate that the order keeps."""
+    unconverted: Money | None = None
+    """The net in its own currency, where no rate for it was known."""
 
 
 NOTHING_READ: Final = Read()
@@ -59,12 +64,20 @@ def read_document(read: Read) -> dict[str, Any]:
         }
     if read.first_paid_at is not None:
         document["first_paid_at"] = read.first_paid_at.isoformat()
+    if read.converted is not None:
+        document["converted"] = {
+            **_original(read.converted.original),
+            "rate_scaled": read.converted.rate.scaled,
+        }
+    if read.unconverted is not None:
+        document["unconverted"] = _original(read.unconverted)
     return document
 
 
 def read_from(document: Mapping[str, Any], currency: str) -> Read:
     """What `read_document` kept; `currency` is the program's."""
     first = document.get("first_paid_at")
+    converted, unconverted = document.get("converted"), document.get("unconverted")
     return Read(
         standings={
             int(who): Standing(
@@ -77,7 +90,19 @@ def read_from(document: Mapping[str, Any], currency: str) -> Read:
             for who, each in document.get("standings", {}).items()
         },
         first_paid_at=None if first is None else datetime.fromisoformat(first),
+        converted=converted and _conversion(converted, currency),
+        unconverted=unconverted and Money(unconverted["net"], unconverted["currency"]),
     )
+
+
+def _original(net: Money) -> dict[str, Any]:
+    return {"net": net.micros, "currency": net.currency}
+
+
+def _conversion(document: Mapping[str, Any], currency: str) -> Conversion:
+    source = document["currency"]
+    rate = ExchangeRate(source, currency, document["rate_scaled"])
+    return conversion(Money(document["net"], source), rate)
 
 
 def reads_items(terms: CommissionTerms) -> bool:

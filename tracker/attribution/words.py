@@ -147,4 +147,5 @@ _WAITS: Final = {
     WaitsFor.CONFIRMATION: lazy_gettext("the shop has not confirmed the order yet"),
     WaitsFor.CLICK_CHECK: lazy_gettext("the click behind the order is still being checked"),
     WaitsFor.REVIEW: lazy_gettext("a person looks at the order"),
+    WaitsFor.EXCHANGE_RATE: lazy_gettext("the exchange rate of its day is not known yet"),
 }

@@ -56,6 +56,15 @@ def _converted(step: Step, currency: str) -> str:
     )
 
 
+def _unconverted(step: Step, currency: str) -> str:
+    return _(
+        "The order was paid in another currency: %(original)s. No exchange rate into %(currency)s "
+        "is known for its day yet.",
+        original=amount(step, "original", step["original_currency"]),
+        currency=currency,
+    )
+
+
 def _recurring(step: Step, currency: str) -> str:  # noqa: ARG001 -- steps are told by one shape
     payment = _("Payment %(sequence)s of a subscription.", sequence=step["sequence"])
     if step["until"] is None:
@@ -226,6 +235,7 @@ PERIODS = {
 
 _TELL = {
     "converted": _converted,
+    "unconverted": _unconverted,
     "recurring": _recurring,
     "level_1": _level_1,
     "sum": _sum,
@@ -246,6 +256,10 @@ NOTHING = {
         "Later payments of a subscription earn for a limited time, and it is over."
     ),
     Reason.CAP_REACHED: lambda: _("What can be earned at the most was earned already."),
+    Reason.AWAITS_EXCHANGE_RATE: lambda: _(
+        "It waits for the exchange rate of its day, and is reckoned as soon as the program has "
+        "entered it."
+    ),
     Reason.NOTHING_TO_MAKE_UP: lambda: _(
         "The orders of the period earned no less than its final band gives."
     ),

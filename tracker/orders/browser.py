@@ -20,7 +20,9 @@ from payouts.commissions.rules import VoidReason
 from tracker.attribution.asking import TOKENS_MAX, effective
 from tracker.attribution.decide import decide_again, reference_of
 from tracker.orders import order_tokens
-from tracker.orders.intake import add_new, apply_parked, check_report, supersede
+from tracker.orders.accepting import check_report, exchange_of
+from tracker.orders.converting import Exchange
+from tracker.orders.intake import add_new, apply_parked, supersede
 from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order, OrderReport
 from tracker.orders.records import (
@@ -65,9 +67,12 @@ def report_from_browser(
     program = lock_order_id(session, program_id=program_id, order_id=report.order_id)
     if placed_at_fits(report.placed_at, now, may_import=False) is not None:
         report = replace(report, placed_at=now)
-    check_report(report, program, now=now, may_import=False)
+    exchange = exchange_of(session, report, program, now=now)
+    check_report(report, program, now=now, may_import=False, exchange=exchange)
     if token is not None:
         report = _believed(program_id, report, token, now)
+        # The rate is that of the instant which the shop has signed.
+        exchange = exchange_of(session, report, program, now=now)
     hashed = content_hash(report_document(report))
     confirmed_by = None if token is None else "token"
     made = add_new(
@@ -80,10 +85,11 @@ def report_from_browser(
         confirmed_by=confirmed_by,
         evidence={"browser": evidence_of(report)},
         hashed=hashed,
+        exchange=exchange,
         now=now,
     )
     if made is None:
-        return _known(session, program, report, hashed, confirmed_by, now)
+        return _known(session, program, report, hashed, confirmed_by, exchange, now)
     if made.has_parked:
         apply_parked(session, program=program, order_id=report.order_id, now=now)
     return Outcome.CREATED
@@ -102,6 +108,7 @@ def _known(
     report: OrderReportIn,
     hashed: bytes,
     confirmed_by: str | None,
+    exchange: Exchange | None,
     now: datetime,
 ) -> Outcome:
     order = find_order(session, program_id=program.id, order_id=report.order_id)
@@ -117,6 +124,7 @@ def _known(
             reported_by=REPORTER,
             confirmed_by=confirmed_by,
             hashed=hashed,
+            exchange=exchange,
             now=now,
         )
         return Outcome.SUPERSEDED_BROWSER

@@ -16,6 +16,7 @@ from payouts.commissions.void import take_back
 from tracker.attribution.asking import effective
 from tracker.attribution.bindings import bind_customer
 from tracker.attribution.decide import reference_of, update_wait, void_decision
+from tracker.orders import converting
 from tracker.orders.customers import remember_customer
 from tracker.orders.models import Order, Refund
 from tracker.orders.refusals import (
@@ -65,8 +66,8 @@ def apply_refund(session: Session, *, order: Order, refund: RefundIn, now: datet
         session,
         reference=reference_of(order.id),
         refund=f"refund:{refund_row_id}",
-        refunded_net=Money(order.refunded_net_micros, order.currency),
-        net=Money(order.net_micros, order.currency),
+        refunded_net=converting.refunded_net_of(order),
+        net=converting.sale_net_of(order).net,
         now=now,
     )
     return refund_row_id
@@ -121,7 +122,8 @@ def apply_cancellation(
 def recount(session: Session, *, order: Order) -> None:
     """Measure the refunds so far by the order's new amounts, after these were superseded.
 
-    Their parts were judged when they came, by the amounts that were known then.
+    Their parts were judged when they came, by the amounts that were known then. Raises
+    RefundedMore, and Invalid where they were in another currency than the order is now.
     """
     if not order.refunded_micros:
         return
@@ -131,6 +133,9 @@ def recount(session: Session, *, order: Order) -> None:
             amount, net = _measure(refundable(order), refund_from(row.body))
         except RefundExceedsOrder as refusal:
             raise RefundedMore from refusal
+        except Invalid as refusal:
+            message = "Refunds of this order were reported in another currency."
+            raise Invalid.field("total.currency", "currency_mismatch", message) from refusal
         row.amount_micros, row.net_micros = amount.micros, net.micros
         order.refunded_micros += amount.micros
         order.refunded_net_micros += net.micros
@@ -162,9 +167,9 @@ def refundable(order: Order) -> Refundable:
 
 
 def check_refund(refund: RefundIn, currency: str) -> None:
-    """Refuse amounts that no order of the program could give back."""
+    """Refuse amounts that an order in this currency could not give back."""
     errors = [
-        FieldError(path, "currency_mismatch", f"The program is in {currency}.")
+        FieldError(path, "currency_mismatch", f"The order is in {currency}.")
         for path, amount in refund.amounts
         if amount.currency != currency
     ]

@@ -14,7 +14,6 @@ from typing import Any, Final
 import structlog
 from sqlalchemy.orm import Session
 
-from affiliate.core.errors import FieldError, Invalid
 from affiliate.programs.rule_versions import RuleVersionInForce
 from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
@@ -28,6 +27,13 @@ from tracker.attribution.decide import (
     judge,
     let_earn,
     with_standings,
+)
+from tracker.orders.accepting import check_report, exchange_of
+from tracker.orders.converting import (
+    NOT_CONVERTED,
+    Exchange,
+    kept_exchange,
+    sale_net,
 )
 from tracker.orders.customers import forget_customer, remember_customer
 from tracker.orders.effects import recount
@@ -44,7 +50,6 @@ from tracker.orders.records import (
     order_values,
     subject_of,
 )
-from tracker.orders.refusals import TotalMismatch
 from tracker.orders.rules import (
     PLACED_AHEAD_MAX,
     PLACED_BACK_MAX,
@@ -53,13 +58,10 @@ from tracker.orders.rules import (
     Outcome,
     Source,
     content_hash,
-    expected_total,
     line_documents,
     net_of,
-    placed_at_fits,
     report_document,
     subscription_document,
-    total_matches,
 )
 from tracker.orders.waiting import apply_waiting
 
@@ -86,6 +88,8 @@ class NewOrder:
     earned: tuple[CommissionRow, ...]
     versions: Mapping[int, RuleVersionInForce]
     """By which commissions are reckoned, where they are others than `version`; by enrollment."""
+    exchange: Exchange | None = None
+    """How it was converted, where it is in another currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ def report_order(
     late = not may_import and now - report.placed_at > PLACED_BACK_MAX
     if late and _server_said(session, program_id, report.order_id):
         may_import = True  # Of an order that is known only the content is compared.
-    check_report(report, program, now=now, may_import=may_import)
+    exchange = exchange_of(session, report, program, now=now)
+    check_report(report, program, now=now, may_import=may_import, exchange=exchange)
     hashed = content_hash(report_document(report))
     made = add_new(
         session,
@@ -147,10 +152,11 @@ def report_order(
         evidence=evidence,
         hashed=hashed,
         known=known,
+        exchange=exchange,
         now=now,
     )
     if made is None:
-        return _known(session, program, report, hashed, source, reported_by, now)
+        return _known(session, program, report, hashed, source, reported_by, exchange, now)
     if made.has_parked:
         apply_parked(session, program=program, order_id=report.order_id, now=now)
         return Reported(made.id, Outcome.CREATED)
@@ -175,6 +181,7 @@ def add_new(
     hashed: bytes,
     now: datetime,
     known: Answer | None = None,
+    exchange: Exchange | None = None,
 ) -> NewOrder | None:
     """Decide, write and let earn an order that is not known yet; None when it is.
 
@@ -192,7 +199,7 @@ def add_new(
         known=known,
     )
     confirmed, customer = confirmed_by is not None, report.customer
-    order = subject_of_report(report, program, evidence, confirmed=confirmed)
+    order = subject_of_report(report, program, evidence, confirmed=confirmed, exchange=exchange)
     judged = with_standings(session, judged, order=order)
     decision = decision_values(judged, number=1, now=now)
     # A guest's row is taken before the ledger, as every buyer's row is: two orders then wait
@@ -206,6 +213,7 @@ def add_new(
         reported_by=reported_by,
         confirmed_by=confirmed_by,
         evidence=evidence,
+        exchange=exchange,
         decision=decision,
         earning=None if guest else earning_by(order=order, number=1, judged=judged, now=now),
         content_hash=hashed,
@@ -228,38 +236,9 @@ def add_new(
     if version.terms.attribution.binding is not None:
         bind_customer(session, order_row_id=made.id, now=now)
     return NewOrder(
-        made.id, made.has_parked, program, made.order, version, decision, earned, judged.versions
-    )
-
-
-def check_report(
-    report: OrderReportIn, program: ProgramFacts, *, now: datetime, may_import: bool
-) -> None:
-    """Refuse what the program cannot take: currency, time, a total that is not its parts."""
-    errors = [
-        FieldError(path, "currency_mismatch", f"The program is in {program.currency}.")
-        for path, amount in report.amounts
-        if amount.currency != program.currency
-    ]
-    wrong_time = placed_at_fits(report.placed_at, now, may_import=may_import)
-    if wrong_time is not None:
-        errors.append(FieldError("placed_at", wrong_time, _TIMES[wrong_time]))
-    if errors:
-        raise Invalid(errors=errors)
-    if not total_matches(report):
-        expected = expected_total(report)
-        raise TotalMismatch(
-            f"The parts sum to {expected}, the total says {report.total}.",
-            errors=[FieldError("total.amount", "total_mismatch", f"Expected {expected}.")],
-        )
-
-
-_TIMES = {
-    "in_the_future": "The time lies more than 5 minutes ahead of ours.",
-    "too_old": (
-        "More than 30 days back; a key with the scope orders:import may send it, from 2000 on."
-    ),
-}
+        made.id, made.has_parked, program, made.order, version, decision, earned, judged.versions,
+        exchange,
+    )  # fmt: skip
 
 
 def subject_of_report(
@@ -268,19 +247,23 @@ def subject_of_report(
     evidence: Mapping[str, Any],
     *,
     confirmed: bool,
+    exchange: Exchange | None = None,
 ) -> Subject:
     """An order as attribution reads it before its row is written."""
+    sale = sale_net(net_of(report), exchange)
     return Subject(
         id=0,
         program_id=program.id,
         placed_at=report.placed_at,
-        net=net_of(report),
+        net=sale.net,
         confirmed=confirmed,
         evidence=evidence,
         program_closed=program.closed_at(report.placed_at),
         lines=line_documents(report),
         subscription=subscription_document(report),
         zone=program.time_zone,
+        converted=sale.converted,
+        unconverted=sale.unconverted,
     )
 
 
@@ -294,14 +277,20 @@ def supersede(
     reported_by: str,
     confirmed_by: str,
     hashed: bytes,
+    exchange: Exchange | None,
     now: datetime,
 ) -> None:
     """Put a believed report in the place of a browser's: its amounts win, evidence is added.
 
     The browser's decision and commissions are voided and kept; the order is decided and
-    earns again. A cancelled order gets its true amounts and stays cancelled.
+    earns again. A cancelled order gets its true amounts and stays cancelled. A rate of exchange
+    stays, unless the order is of another instant or currency than the browser said.
     """
-    for name, value in order_values(report, report_document(report)).items():
+    if (order.currency, order.placed_at) == (report.currency, report.placed_at):
+        exchange = kept_exchange(session, order) or exchange
+    converted = NOT_CONVERTED if exchange is None else exchange.columns(net_of(report))
+    values = order_values(report, report_document(report))
+    for name, value in {**values, **converted}.items():
         setattr(order, name, value)
     order.source = source.value
     order.content_hash = hashed
@@ -363,6 +352,7 @@ def _known(
     hashed: bytes,
     source: Source,
     reported_by: str,
+    exchange: Exchange | None,
     now: datetime,
 ) -> Reported:
     order = find_order(session, program_id=program.id, order_id=report.order_id)
@@ -378,6 +368,7 @@ def _known(
             reported_by=reported_by,
             confirmed_by=source.value,
             hashed=hashed,
+            exchange=exchange,
             now=now,
         )
         return Reported(order.id, Outcome.SUPERSEDED_BROWSER)

@@ -31,6 +31,19 @@ class Order(Model):
         sa.CheckConstraint(
             "refunded_net_micros >= 0 AND refunded_net_micros <= net_micros", name="refund_in_net"
         ),
+        sa.CheckConstraint(
+            "num_nonnulls(exchange_rate_id, rate_scaled, converted_net_micros) IN (0, 3) "
+            "AND (converted_to IS NOT NULL OR rate_scaled IS NULL)",
+            name="converted_whole",
+        ),
+        sa.CheckConstraint(
+            "converted_net_micros BETWEEN 0 AND 1000000000000000000 AND converted_to <> currency",
+            name="converted_in_range",
+        ),
+        sa.Index(
+            "ix_orders_awaits_rate", "id",
+            postgresql_where=sa.text("converted_to IS NOT NULL AND rate_scaled IS NULL"),
+        ),
         sa.Index("ix_orders_program_placed", "program_id", "placed_at"),
         sa.Index("ix_orders_customer", "customer_id"),
         sa.Index(
@@ -67,6 +80,14 @@ class Order(Model):
     credits_micros: Mapped[int]
     net_micros: Mapped[int]
     """total − shipping − fees − tax, never below zero."""
+    converted_to: Mapped[str | None]
+    """The program's currency, where the order is in another. Its own amounts stay its own."""
+    exchange_rate_id: Mapped[int | None] = mapped_column(sa.ForeignKey("exchange_rates.id"))
+    """The rate that holds for it, for life; none as long as it waits for one."""
+    rate_scaled: Mapped[int | None]
+    """That rate, in units of 10^-10."""
+    converted_net_micros: Mapped[int | None]
+    """The net in the program's currency: net × rate, half to even to a micro."""
     refunded_micros: Mapped[int] = mapped_column(server_default="0")
     """Of the total, by all refunds so far; held at most total by the locked row."""
     refunded_net_micros: Mapped[int] = mapped_column(server_default="0")

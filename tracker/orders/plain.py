@@ -40,7 +40,8 @@ from tracker.attribution.decide import (
     judge_known,
     reference_of,
 )
-from tracker.orders.intake import NewOrder, check_report, reach_guess, subject_of_report
+from tracker.orders.accepting import check_report
+from tracker.orders.intake import NewOrder, reach_guess, subject_of_report
 from tracker.orders.keys import order_keys
 from tracker.orders.present import new_order_json
 from tracker.orders.records import evidence_of, plain_answer, plain_insert, plain_question
@@ -195,6 +196,7 @@ class PlainOrders:
             or now - report.placed_at > PLACED_BACK_MAX - _SLACK
         ):
             return None
+        # One in another currency is refused here, and left to the view, which knows the rates.
         check_report(report, found.program, now=now, may_import=False)
         judged = judge_known(
             found.known,

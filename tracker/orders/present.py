@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.errors import NotFound
+from affiliate.core.exchange import ExchangeRate
 from affiliate.core.fields import moment_json, money_json
 from affiliate.core.money import PPM, Money
 from affiliate.people.ids import public
 from affiliate.programs.models import Program, RuleVersion
+from affiliate.rates.models import DatedRate
 from payouts.commissions.rows import CommissionRow, commissions_for, when_available
 from tracker.attribution import words
 from tracker.attribution.decide import reference_of
@@ -43,16 +45,19 @@ _ORDER = (
         Decision.rule_version_id,
         RuleVersion.number.label("rule_version"),
         RuleVersion.terms["attribution"]["model"].astext.label("model"),
+        DatedRate.valid_from,
     )
     .join(Program, Program.id == Order.program_id)
     .join(Decision, Decision.id == _LAST_DECISION)
     .join(RuleVersion, RuleVersion.id == Decision.rule_version_id)
+    .outerjoin(DatedRate, DatedRate.id == Order.exchange_rate_id)
     .execution_options(populate_existing=True)
 )
 _AMOUNTS = ("total", "net", "refunded", "discount", "tax", "shipping", "fees", "credits")
 _COLUMNS = (
     *("order_id", "status", "source", "placed_at", "currency", "tax_included", "items", "coupon"),
     *("subscription", "details", *(f"{name}_micros" for name in _AMOUNTS)),
+    *("converted_to", "rate_scaled", "converted_net_micros"),
 )
 
 
@@ -72,6 +77,8 @@ class _Shown:
     numbers: Mapping[int, int]
     """Of the versions by which commissions are reckoned, where they are others; by row."""
     refunds: Sequence[Refund] = ()
+    rate_from: date | None = None
+    """The day of the rate by which it was converted."""
 
 
 def order_json(session: Session, *, order_row_id: int, now: datetime) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def new_order_json(new: NewOrder, now: datetime) -> dict[str, Any]:
         rule_version=new.version.number,
         earned=new.earned,
         numbers={version.id: version.number for version in new.versions.values()},
+        rate_from=new.exchange.known.valid_from if new.exchange and new.exchange.known else None,
     )
     return _document(shown, now, in_words=False)
 
@@ -138,6 +146,7 @@ def _read(session: Session, condition: sa.ColumnElement[bool]) -> _Shown:
         earned=earned,
         numbers=_numbers(session, earned, row.rule_version_id),
         refunds=refunds_of(session, order_row_id=order.id) if order.refunded_micros else (),
+        rate_from=row.valid_from,
     )
 
 
@@ -160,6 +169,7 @@ def _document(shown: _Shown, now: datetime, *, in_words: bool) -> dict[str, Any]
         "source": order["source"],
         "placed_at": moment_json(order["placed_at"]),
         **{name: money_json(Money(micros, currency)) for name, micros in amounts.items()},
+        **_converted(shown),
         "tax_included": order["tax_included"],
         "items": [_item(item, currency) for item in order["items"]],
         "coupon": order["coupon"],
@@ -172,6 +182,24 @@ def _document(shown: _Shown, now: datetime, *, in_words: bool) -> dict[str, Any]
             if found.decision == shown.decision["number"]
         ],
         "refunds": [refund_json(refund, order["order_id"], currency) for refund in shown.refunds],
+    }
+
+
+def _converted(shown: _Shown) -> dict[str, Any]:
+    """How the net became the commissions' base; nothing for an order in the program's currency."""
+    order = shown.order
+    target, scaled = order.get("converted_to"), order.get("rate_scaled")
+    if target is None:
+        return {}
+    if scaled is None or shown.rate_from is None:
+        return {"converted": {"currency": target, "waits_for": "exchange_rate"}}
+    return {
+        "converted": {
+            "currency": target,
+            "net": money_json(Money(order["converted_net_micros"], target)),
+            "rate": ExchangeRate(order["currency"], target, scaled).decimal,
+            "rate_from": shown.rate_from.isoformat(),
+        }
     }
 
 

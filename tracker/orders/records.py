@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
 from affiliate.core.errors import NotFound
-from affiliate.core.money import Money
 from affiliate.core.straight import PLANNED_ONCE, Statement
 from affiliate.core.strict_json import dumps
 from affiliate.people import api_keys
@@ -28,6 +27,7 @@ from payouts.commissions.rows import CommissionRow
 from payouts.ledger.posting import LINES
 from tracker.attribution.asking import Answer, Question, Row
 from tracker.attribution.decide import REFERENCE, Subject, reference_of
+from tracker.orders.converting import Exchange, refunded_net_of, sale_net_of
 from tracker.orders.customers import MERGED
 from tracker.orders.keys import Keys, order_keys
 from tracker.orders.models import Order, OrderReport
@@ -60,7 +60,8 @@ _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
     "shipping_micros", "fees_micros", "credits_micros", "net_micros", "items", "coupon",
-    "subscription", "details", "content_hash", "evidence",
+    "subscription", "details", "content_hash", "evidence", "converted_to", "exchange_rate_id",
+    "rate_scaled", "converted_net_micros",
 )  # fmt: skip
 _DECISION: Final = (
     "number", "rule_version_id", "outcome", "reason", "shares", "trace", "snapshot",
@@ -158,6 +159,14 @@ def lock_order_id(session: Session, *, program_id: int, order_id: str) -> Progra
     if not found:
         raise NotFound("There is no such program.")
     return ProgramFacts(program_id, *found[0][1:])
+
+
+def program_facts(session: Session, program_id: int) -> ProgramFacts:
+    """The same without a lock, for whoever holds the order's row."""
+    columns = "slug, currency, status, closes_at, time_zone"
+    statement = f"SELECT {columns} FROM programs WHERE id = CAST(%(id)s AS bigint)"  # noqa: S608
+    [found] = rows(session, statement, {"id": program_id})
+    return ProgramFacts(program_id, *found)
 
 
 def lock_for_report(
@@ -271,6 +280,7 @@ def insert_order(
     reported_by: str,
     confirmed_by: str | None,
     evidence: Mapping[str, Any],
+    exchange: Exchange | None,
     decision: Mapping[str, Any],
     earning: Earning | None,
     content_hash: bytes,
@@ -285,6 +295,8 @@ def insert_order(
     order = _order_row(
         report, document, program_id, source, confirmed_by, evidence, content_hash, now
     )
+    if exchange is not None:
+        order |= exchange.columns(net_of(report))
     buyer = customer_evidence(report)
     values = _values(order, document, buyer, decision, reported_by)
     if earning is None:
@@ -454,17 +466,20 @@ def evidence_of(report: OrderReportIn, keys: Keys | None = None) -> dict[str, An
 
 def subject_of(order: Order, program: ProgramFacts) -> Subject:
     """The order as attribution reads it."""
+    sale = sale_net_of(order)
     return Subject(
         id=order.id,
         program_id=order.program_id,
         placed_at=order.placed_at,
-        net=Money(order.net_micros, order.currency),
+        net=sale.net,
         confirmed=order.status != "unconfirmed",
         evidence=order.evidence,
         program_closed=program.closed_at(order.placed_at),
-        refunded_net=Money(order.refunded_net_micros, order.currency),
+        refunded_net=refunded_net_of(order),
         review_outcome=order.review_outcome,
         lines=order.items,
         subscription=order.subscription,
         zone=program.time_zone,
+        converted=sale.converted,
+        unconverted=sale.unconverted,
     )

@@ -8,10 +8,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.rates.lookup import takes_currency
 from tracker.orders import parked
 from tracker.orders.effects import apply_refund, check_refund
 from tracker.orders.models import Order, Refund
-from tracker.orders.records import find_order, lock_order_id
+from tracker.orders.records import ProgramFacts, find_order, lock_order_id
 from tracker.orders.refusals import RefundConflict
 from tracker.orders.rules import RefundIn, content_hash, refund_document
 
@@ -38,10 +39,11 @@ def refund_order(
     order = find_order(session, program_id=program_id, order_id=order_id)
     if order is None:
         program = lock_order_id(session, program_id=program_id, order_id=order_id)
-        check_refund(refund, program.currency)
+        currency = _currency(session, program, refund)
+        check_refund(refund, currency)
         order = find_order(session, program_id=program_id, order_id=order_id)
     if order is None or order.status == "unconfirmed":
-        check_refund(refund, order.currency if order else program.currency)
+        check_refund(refund, order.currency if order else currency)
         replayed = parked.park(
             session,
             program_id=program_id,
@@ -56,6 +58,17 @@ def refund_order(
     if known is not None:
         return Refunded(order.id, known, replayed=True)
     return Refunded(order.id, apply_refund(session, order=order, refund=refund, now=now), False)
+
+
+def _currency(session: Session, program: ProgramFacts, refund: RefundIn) -> str:
+    """That of an order which is not known yet: any that the program takes; the program's, if in
+    doubt."""
+    said = {amount.currency for _, amount in refund.amounts}
+    if len(said) == 1 and takes_currency(
+        session, program_id=program.id, currency=(currency := said.pop())
+    ):
+        return currency
+    return program.currency
 
 
 def _known(session: Session, order: Order, refund: RefundIn) -> int | None:

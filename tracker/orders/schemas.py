@@ -238,6 +238,18 @@ class RefundOut(Schema):
     received_at = MomentField()
 
 
+class ConvertedOut(Schema):
+    """Of an order in another currency than the program's; its own amounts stay its own."""
+
+    currency = fields.String(metadata={"description": "The program's"})
+    net = MoneyField(metadata={"description": "The base of its commissions"})
+    rate = fields.String(metadata={"description": 'For one unit: "98.1234"; kept for life'})
+    rate_from = fields.Date(metadata={"description": "The day of the rate"})
+    waits_for = fields.String(
+        metadata={"description": "`exchange_rate`: none of its day is entered yet"}
+    )
+
+
 class OrderOut(Schema):
     """The order as it stands."""
 
@@ -248,6 +260,7 @@ class OrderOut(Schema):
     placed_at = MomentField()
     total = MoneyField()
     net = MoneyField()
+    converted = fields.Nested(ConvertedOut)
     refunded = MoneyField()
     discount = MoneyField()
     tax = MoneyField()

@@ -94,6 +94,14 @@ PLANTED = [
     ("C10", "UPDATE orders SET status = 'cancelled'"),
     ("C10", "UPDATE decisions SET voided_at = now()"),
     ("C11", "UPDATE orders SET refunded_net_micros = net_micros"),
+    ("C12", "UPDATE commissions SET base_micros = base_micros + 1"),
+    ("E1", "UPDATE orders SET currency = 'USD'"),
+    ("E1", "UPDATE orders SET currency = 'USD', converted_to = 'RUB'"),
+    (
+        "E2",
+        "UPDATE orders SET currency = 'USD', converted_to = 'EUR',"
+        " received_at = now() - interval '49 hours'",
+    ),
     ("K1", "UPDATE clicks SET clicked_at = clicked_at + interval '2 hours'"),
     ("K1", "UPDATE links SET enrollment_id = enrollment_id - 1"),
     ("K2", "UPDATE commissions SET released_at = now(); UPDATE orders SET status = 'unconfirmed'"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ from commission_world import (
     tiers,
 )
 
-from affiliate.core.exchange import ExchangeRate, convert
-from affiliate.core.money import Money
 from affiliate.programs.terms import (
     Apply,
     Bonus,
@@ -236,17 +233,6 @@ def _clicks(lines: Lines) -> None:
     assert amount(found) == _earned(said["earns"])
 
 
-def _conversion(lines: Lines) -> None:
-    said = {key: value.split() for key, value in lines}
-    original, source = said["amount"]
-    rate, target = said["rate"]
-    found = convert(
-        Money(int(Fraction(original) * 10**6), source),
-        ExchangeRate.parse(rate, source=source, target=target),
-    )
-    assert [found.decimal, found.currency] == said["gives"]
-
-
 def _budget(lines: Lines) -> None:
     said = {key: [rub(each) for each in value.split(", ")] for key, value in lines}
     due = [Due(number, AT, each) for number, each in enumerate(said["due"])]
@@ -260,6 +246,5 @@ KINDS: dict[str, Callable[[Lines], None]] = {
     "make-up": _make_up,
     "lead": _lead,
     "clicks": _clicks,
-    "conversion": _conversion,
     "budget": _budget,
 }

@@ -46,7 +46,7 @@ from affiliate.programs.terms import (
 )
 from payouts.commissions.calendar import months_after
 from payouts.commissions.rules import Earned, NotEarned, commissions_of
-from payouts.commissions.sale import Item, Sale, Subscription
+from payouts.commissions.sale import Item, Reason, Sale, Subscription
 
 DAY = timedelta(days=1)
 LAMP = item("LAMP-1", "60", "lighting", 2)
@@ -663,6 +663,31 @@ def test_the_trace_says_at_which_rate_the_order_was_converted() -> None:
         }  # fmt: skip
 
 
+def test_an_exact_product_is_not_said_to_be_rounded() -> None:
+    rate = ExchangeRate.parse("98.2", source="EUR", target="RUB")
+    converted = conversion(Money(10_000_000, "EUR"), rate)
+    [found] = commissions_of(
+        Sale(1, "order:1", 1, converted.amount, (credit(terms()),), AT, DAY, converted=converted)
+    )
+    assert "rounding" not in found.trace[0]
+
+
+def test_what_is_not_converted_yet_earns_nothing_at_either_level_and_says_why() -> None:
+    sold = Sale(
+        1, "order:1", 1, rub("0"),
+        (credit(terms(fixed("5"), level_2=LevelTwo(Of.SALE, 20_000)), recruiter_id=9),),
+        AT, DAY, unconverted=Money(10_000_000, "EUR"),
+    )  # fmt: skip
+    first, second = commissions_of(sold)
+    for found in (first, second):
+        assert isinstance(found, NotEarned)
+        assert (found.reason, found.base) == (Reason.AWAITS_EXCHANGE_RATE, rub("0"))
+        assert found.trace == (
+            {"step": "unconverted", "original": "10.00", "original_currency": "EUR"},
+            {"step": "not_earned", "reason": "awaits_exchange_rate"},
+        )
+
+
 # What is no sale
 
 
@@ -680,6 +705,7 @@ def test_the_trace_says_at_which_rate_the_order_was_converted() -> None:
             },
             "conversion",
         ),
+        ({"unconverted": Money(1, "EUR")}, "not converted yet"),
     ],
 )
 def test_a_sale_that_does_not_add_up_is_a_mistake(others: dict[str, Any], message: str) -> None:

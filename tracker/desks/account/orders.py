@@ -22,6 +22,7 @@ from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import RuleVersion
 from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.rows import CommissionRow, Status, as_row
+from payouts.commissions.rules import Reason
 from tracker.attribution.decide import reference_of
 from tracker.attribution.models import Decision
 from tracker.desks.account import cases, sentences
@@ -29,6 +30,7 @@ from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.language import gettext as _
 from tracker.desks.account.place import Place
+from tracker.desks.conversions import converted_of
 from tracker.orders.models import Order
 
 PREFIX = "ord"
@@ -176,7 +178,8 @@ def order(place: Place, public: str) -> Answer:
         raise NotFound
     return page(
         "order", place, order=found, told=told, events=_events(found, told),
-        net=Money(found.net_micros, found.currency), public=public,
+        net=Money(found.net_micros, found.currency), conversion=converted_of(session, found),
+        refunded_net=Money(found.refunded_net_micros, found.currency), public=public,
         offer=cases.offer_for_order(session, place=place, order=found),
     )  # fmt: skip
 
@@ -265,6 +268,8 @@ def status_word(row: CommissionRow) -> str:
     """The word under which the badge macro knows the commission's state."""
     if row.status is Status.REVERSED:
         return "refunded"
+    if row.reason is Reason.AWAITS_EXCHANGE_RATE and not row.voided_at:
+        return "waits"
     if row.status is Status.PENDING and row.reversed:
         return "partly_refunded"
     return row.status.value

@@ -246,6 +246,8 @@ VOIDED = {
     VoidReason.DECISION_REPLACED: lambda: _("Later evidence led to another decision."),
     VoidReason.CLICK_INVALID: lambda: _("The click behind it did not pass the checks."),
     VoidReason.REVIEW_REJECTED: lambda: _("It was reviewed by the program and not accepted."),
+    VoidReason.RATE_ENTERED: lambda: _("The exchange rate of its day came, so it was reckoned."),
+    VoidReason.DECIDED_BY_PERSON: lambda: _("A person of the program decided it anew."),
 }
 
 
@@ -309,6 +311,9 @@ WAITS = {
     ),
     WaitsFor.REVIEW.value: lambda at: _(
         "Waits for a review by the program; available from %(day)s at the earliest.", day=at
+    ),
+    WaitsFor.EXCHANGE_RATE.value: lambda at: _(
+        "Waits for the exchange rate of its day; available from %(day)s at the earliest.", day=at
     ),
 }
 

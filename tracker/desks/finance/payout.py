@@ -18,6 +18,7 @@ from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, Pay
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 from tracker.desks.finance.blueprint import BATCH, ITEM
+from tracker.orders.converting import sale_net_of
 from tracker.orders.models import Order
 
 ORDERS_SHOWN_MAX = 500
@@ -63,8 +64,8 @@ class Line:
 
     @property
     def net(self) -> Money | None:
-        """The order's net."""
-        return None if self.order is None else Money(self.order.net_micros, self.order.currency)
+        """The order's net, in the program's currency."""
+        return None if self.order is None else sale_net_of(self.order).net
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _orders(session: Session, programs: dict[int, Program], text: str) -> list[F
             name,
             Money(
                 0 if c is None or c.voided_at else c.amount_micros - c.reversed_micros,
-                order.currency,
+                order.converted_to or order.currency,
             ),
             None if c is None else c.level,
             _commission_status(c, order),

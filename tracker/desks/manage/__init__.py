@@ -16,6 +16,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         health,
         orders,
         programs,
+        rates,
         rule_drafts,
         rule_people,
         rules,
@@ -25,7 +26,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
     views = (
         *(health, affiliates, orders, claims, rules, rule_drafts, rule_people),
-        *(programs, statistics, audit_log),
+        *(programs, rates, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)

@@ -26,6 +26,8 @@ from affiliate.programs.drafts import NOTE_CHARS_MAX
 from affiliate.programs.programs import (
     NAME_CHARS_MAX,
     NOTICE_DAYS_DEFAULT,
+    RATE_DAYS,
+    RATE_DAYS_DEFAULT,
     RULES_NOTICE_DAYS,
     SUMMARY_CHARS_MAX,
 )
@@ -183,6 +185,13 @@ class SettingsForm(Form):
         description=_l("New rules take effect no sooner, while anybody is enrolled."),
     )
 
+    rate_days_max = IntegerField(
+        _l("An exchange rate holds for (days)"),
+        [Optional(), NumberRange(RATE_DAYS.start, RATE_DAYS.stop - 1)],
+        default=RATE_DAYS_DEFAULT,
+        description=_l("After its own day, where no later one is entered."),
+    )
+
     def changes(self) -> dict[str, Any]:
         """The settings as the verbs take them."""
         return {
@@ -197,6 +206,7 @@ class SettingsForm(Form):
             "contact_email": (self.contact_email.data or "").strip(),
             "auto_approve": bool(self.auto_approve.data),
             **({"notice_days": self.notice_days.data} if self.notice_days.data else {}),
+            **({"rate_days_max": self.rate_days_max.data} if self.rate_days_max.data else {}),
         }
 
 

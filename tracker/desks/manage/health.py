@@ -8,6 +8,7 @@ from affiliate.core.money import Money
 from affiliate.people import ids as people_ids
 from tracker.desks.manage import numbers, sentences
 from tracker.desks.manage.blueprint import ORDER, manage, page, place, readers
+from tracker.orders.rates import waiting_for_rates
 
 
 @manage.get("/")
@@ -38,6 +39,7 @@ def overview_page() -> str:
         here,
         found=found,
         to_review=numbers.to_review(session, program=program),
+        awaiting_rate=sum(one.orders for one in waiting_for_rates(session, program_id=program.id)),
         waiting=waiting,
         top=[(people_ids.public(row_id), *rest) for row_id, *rest in found.top],
         words=sentences,

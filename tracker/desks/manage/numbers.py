@@ -15,6 +15,7 @@ from affiliate.programs.models import Program
 from payouts.commissions.models import Commission
 from tracker.attribution.models import Decision
 from tracker.clicks.models import LinkDay
+from tracker.orders.converting import NET_IN_PROGRAM
 from tracker.orders.models import Order, OrderReport, ParkedCall
 
 ACTIVE_DAYS = 30
@@ -140,14 +141,28 @@ def _affiliates(session: Session, program: Program, now: datetime) -> tuple[int,
     return int(row[0]), int(row[1]), int(row[2])
 
 
+_REFUNDED_IN_PROGRAM = sa.case(
+    (Order.converted_to.is_(None), Order.refunded_net_micros),
+    else_=sa.func.coalesce(
+        sa.func.round(
+            sa.cast(Order.refunded_net_micros, sa.Numeric)
+            * Order.converted_net_micros
+            / sa.func.nullif(Order.net_micros, 0)
+        ),
+        0,
+    ),
+)
+"""For a percentage alone: an order's part may be a micro beside what was taken back."""
+
+
 def _orders(session: Session, program: Program, starts: datetime) -> tuple[int, int, int, int]:
     of_month = (Order.program_id == program.id, Order.placed_at >= starts)
     live = Order.status != "cancelled"
     count, net, back = session.execute(
         sa.select(
             sa.func.count().filter(live),
-            sa.func.coalesce(sa.func.sum(Order.net_micros).filter(live), 0),
-            sa.func.coalesce(sa.func.sum(Order.refunded_net_micros).filter(live), 0),
+            sa.func.coalesce(sa.func.sum(NET_IN_PROGRAM).filter(live), 0),
+            sa.func.coalesce(sa.func.sum(_REFUNDED_IN_PROGRAM).filter(live), 0),
         ).where(*of_month)
     ).one()
     commission = session.scalar(

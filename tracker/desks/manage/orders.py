@@ -26,6 +26,7 @@ from tracker.attribution.assignment import assignment_in
 from tracker.attribution.decide import ReviewOutcome, reference_of
 from tracker.attribution.models import Decision
 from tracker.desks.acting import Answer, act
+from tracker.desks.conversions import converted_of
 from tracker.desks.manage import people, sentences
 from tracker.desks.manage.blueprint import (
     ORDER,
@@ -232,6 +233,7 @@ def order_page(row_id: int) -> str:
         public=ids.public_id(ORDER, found.id),
         order=found,
         amounts=_amounts(found),
+        conversion=converted_of(session, found),
         decisions=[_decision(decision, names) for decision in decisions],
         commissions=[
             _commission(session, row, names)
@@ -314,7 +316,8 @@ def _described(
                 for share in (decision.shares if decision else [])
             ],
             "commission": Money(
-                sum(row.left.micros for row in earned[reference_of(order.id)]), order.currency
+                sum(row.left.micros for row in earned[reference_of(order.id)]),
+                order.converted_to or order.currency,
             ),
         }
         for order, decision in rows

@@ -157,7 +157,7 @@ def _choices(form: SettingsForm) -> None:
 
 def _data(program: Program) -> dict[str, Any]:
     names = ("name", "summary", "landing_url", "payout_hour", "time_zone", "contact_email",
-             "auto_approve", "notice_days")  # fmt: skip
+             "auto_approve", "notice_days", "rate_days_max")  # fmt: skip
     return {
         **{name: getattr(program, name) for name in names},
         "allowed_sites": "\n".join(program.allowed_sites),

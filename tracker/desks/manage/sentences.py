@@ -176,6 +176,7 @@ def waits_for(code: str | None) -> str:
         "confirmation": _("the shop's confirmation of the order"),
         "click_check": _("the check of the click"),
         "review": _("a person's review"),
+        "exchange_rate": _("the exchange rate of its day"),
         "hold_period": _("the end of the hold period"),
         "budget": _("the program's budget"),
     }.get(code, code or "")
@@ -190,6 +191,7 @@ def void_reason(code: str | None) -> str:
         "decision_replaced": _("late evidence led to another decision"),
         "click_invalid": _("the credited click did not pass the checks"),
         "review_rejected": _("a review turned it down"),
+        "rate_entered": _("the exchange rate that it waited for was entered"),
         "decided_by_person": _("a person decided it anew"),
     }.get(code, code or "")
 
@@ -247,6 +249,7 @@ def action(code: str) -> str:
         "coupon.disable": _("switched a coupon off"),
         "link.disable": _("switched a link off"),
         "rules.publish": _("published rules"),
+        "rates.enter": _("entered exchange rates"),
         "program.create": _("created the program"),
         "program.update": _("changed settings"),
         "program.close": _("announced the closing"),
