@@ -39,6 +39,9 @@ class VoidReason(StrEnum):
     CLICK_INVALID = "click_invalid"
     """The credited click did not pass the checks."""
     REVIEW_REJECTED = "review_rejected"
+    LEAD_CANCELLED = "lead_cancelled"
+    CLICKS_RECOUNTED = "clicks_recounted"
+    """Fewer clicks of the link and day count than it was earned by."""
     DECIDED_BY_PERSON = "decided_by_person"
     """A person of the program looked at the sale and decided whose it is."""
 
