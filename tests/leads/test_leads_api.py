@@ -116,7 +116,7 @@ class TestRefusals:
             ({"lead_id": None}, "lead_id", "required"),
             ({"lead_id": "two words"}, "lead_id", "not_an_id"),
             ({"placed_at": None}, "placed_at", "required"),
-            ({"placed_at": "2026-11-21 10:15"}, "placed_at", "not_a_time"),
+            ({"placed_at": "2026-11-21 10:15"}, "placed_at", "not_a_moment"),
             ({"kind": "x" * 65}, "kind", "too_long"),
             ({"kind": 7}, "kind", "not_a_string"),
             ({"visitor": "x" * 65}, "visitor", "too_long"),
