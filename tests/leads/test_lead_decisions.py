@@ -40,9 +40,7 @@ def in_app(leads: Leads, verb: Callable[[], Any]) -> Any:
 
 
 def check(leads: Leads, after: timedelta = HOUR) -> int:
-    return int(
-        in_app(leads, lambda: check_clicks(leads.session, now=leads.now + after, of=LEADS))
-    )
+    return int(in_app(leads, lambda: check_clicks(leads.session, now=leads.now + after, of=LEADS)))
 
 
 def review(leads: Leads, outcome: ReviewOutcome) -> None:

@@ -134,9 +134,7 @@ class Paying:
     def paid_day(self, link: Link, day: date = YESTERDAY) -> PaidClickDay:
         self.tick()
         return self.session.scalars(
-            sa.select(PaidClickDay).where(
-                PaidClickDay.link_id == link.id, PaidClickDay.day == day
-            )
+            sa.select(PaidClickDay).where(PaidClickDay.link_id == link.id, PaidClickDay.day == day)
         ).one()
 
     def available(self, who: Enrollment) -> str:
@@ -148,7 +146,7 @@ class Paying:
         """A person has corrected rows of the one link, and the counters were made anew."""
         for counter in ("link_days", "program_days"):
             self.session.execute(
-                sa.text(f"UPDATE {counter} SET uniques = :uniques WHERE program_id = :program"),  # noqa: S608
+                sa.text(f"UPDATE {counter} SET uniques = :uniques WHERE program_id = :program"),
                 {"uniques": uniques, "program": link.program_id},
             )
         self.session.commit()

@@ -34,10 +34,17 @@ HOUR = timedelta(hours=1)
 def review(paying: Paying, link: Any, outcome: ReviewOutcome) -> None:
     row = paying.paid_day(link)
     paying.once(
-        lambda session: review_clicks(
-            session, paid_day_id=row.id, outcome=outcome, reason="looked at", by="user:1", now=NOW
-        )  # type: ignore[func-returns-value]
-        or 0
+        lambda session: (
+            review_clicks(
+                session,
+                paid_day_id=row.id,
+                outcome=outcome,
+                reason="looked at",
+                by="user:1",
+                now=NOW,
+            )  # type: ignore[func-returns-value]
+            or 0
+        )
     )
 
 
@@ -217,9 +224,7 @@ class TestLateClicks:
         assert paying.book() == 0
         assert paying.book(now=NOW + 21 * HOUR) == 1
 
-    def test_clicks_that_fronts_wrote_to_the_database_are_waited_for(
-        self, paying: Paying
-    ) -> None:
+    def test_clicks_that_fronts_wrote_to_the_database_are_waited_for(self, paying: Paying) -> None:
         link = paying.link(paying.affiliate("anna"))
         paying.clicks(link, 2)
         paying.session.execute(sa.text("INSERT INTO click_spill (record) VALUES ('x')"))
@@ -279,9 +284,7 @@ class TestRecounts:
 
 
 class TestFloods:
-    def test_a_flood_holds_what_the_day_earned_and_is_not_paid_itself(
-        self, paying: Paying
-    ) -> None:
+    def test_a_flood_holds_what_the_day_earned_and_is_not_paid_itself(self, paying: Paying) -> None:
         anna = paying.affiliate("anna")
         link = paying.link(anna)
         paying.clicks(link, 2)
@@ -297,9 +300,7 @@ class TestFloods:
             review(paying, link, ReviewOutcome.DECLINED)
         paying.sound()
 
-    def test_declined_nothing_of_the_day_is_paid_later_clicks_either(
-        self, paying: Paying
-    ) -> None:
+    def test_declined_nothing_of_the_day_is_paid_later_clicks_either(self, paying: Paying) -> None:
         link = paying.link(paying.affiliate("anna"))
         paying.clicks(link, 2)
         paying.clicks(link, 1, reason=DropReason.FLOOD)
@@ -310,9 +311,7 @@ class TestFloods:
         assert paying.earned(link) == [(1, "0.006000", "review_rejected")]
         paying.sound()
 
-    def test_a_flood_that_is_loaded_later_holds_what_was_not_released(
-        self, paying: Paying
-    ) -> None:
+    def test_a_flood_that_is_loaded_later_holds_what_was_not_released(self, paying: Paying) -> None:
         anna = paying.affiliate("anna")
         link = paying.link(anna)
         paying.clicks(link, 2)

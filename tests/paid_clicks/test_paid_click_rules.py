@@ -26,9 +26,7 @@ HOUR = timedelta(hours=1)
         ([NOW - HOUR, NOW - 300 * HOUR], NOW - 24 * HOUR),
     ],
 )
-def test_a_day_waits_for_its_nodes_and_not_for_ever(
-    nodes: list[datetime], until: datetime
-) -> None:
+def test_a_day_waits_for_its_nodes_and_not_for_ever(nodes: list[datetime], until: datetime) -> None:
     assert settled_until(NOW, nodes) == until
 
 

@@ -246,6 +246,9 @@ VOIDED = {
     VoidReason.DECISION_REPLACED: lambda: _("Later evidence led to another decision."),
     VoidReason.CLICK_INVALID: lambda: _("The click behind it did not pass the checks."),
     VoidReason.REVIEW_REJECTED: lambda: _("It was reviewed by the program and not accepted."),
+    VoidReason.DECIDED_BY_PERSON: lambda: _("A manager of the program decided it anew."),
+    VoidReason.LEAD_CANCELLED: lambda: _("The lead was cancelled, so what it earned went back."),
+    VoidReason.CLICKS_RECOUNTED: lambda: _("The clicks of the day were counted anew."),
 }
 
 

@@ -14,7 +14,9 @@ def set_up(app: Flask, _settings: Settings) -> None:
         audit_log,
         claims,
         health,
+        leads,
         orders,
+        paid_clicks,
         programs,
         rule_drafts,
         rule_people,
@@ -24,7 +26,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage.blueprint import manage
 
     views = (
-        *(health, affiliates, orders, claims, rules, rule_drafts, rule_people),
+        *(health, affiliates, orders, leads, paid_clicks, claims),
+        *(rules, rule_drafts, rule_people),
         *(programs, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)

@@ -38,6 +38,8 @@ def overview_page() -> str:
         here,
         found=found,
         to_review=numbers.to_review(session, program=program),
+        leads_to_review=numbers.leads_to_review(session, program=program),
+        clicks_to_review=numbers.clicks_to_review(session, program=program),
         waiting=waiting,
         top=[(people_ids.public(row_id), *rest) for row_id, *rest in found.top],
         words=sentences,
