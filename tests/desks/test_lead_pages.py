@@ -96,7 +96,7 @@ def clicks(world: World, count: int, *, days_ago: int = 2, flooded: int = 0) -> 
 
 
 def account_url(found: Lead) -> str:
-    return f"/account/leads/{ids.public_id('led', found.id)}"
+    return f"/account/orders/leads/{ids.public_id('led', found.id)}"
 
 
 def manage_url(found: Lead) -> str:
@@ -108,18 +108,18 @@ class TestAffiliate:
         lead(world)
         clicks(world, 3)
         client = world.people["Anna"].client
-        assert "/account/leads" in client.get("/account/orders").text
-        page = client.get("/account/leads").text
+        assert "/account/orders/leads" in client.get("/account/orders").text
+        page = client.get("/account/orders/leads").text
         assert "L-1" in page
         assert "your click, 2 hours before the lead" in page
         assert "when the hold period is over" in page
         assert "3 unique clicks at 0.003" in page
         assert "40.00" in page
         assert "0.009" in page
-        only = client.get("/account/leads?show=clicks").text
+        only = client.get("/account/orders/leads?show=clicks").text
         assert "L-1" not in only
         assert "3 unique clicks" in only
-        assert "3 unique clicks" not in client.get("/account/leads?show=leads").text
+        assert "3 unique clicks" not in client.get("/account/orders/leads?show=leads").text
 
     def test_a_lead_is_told_in_full_and_to_nobody_else(self, world: World) -> None:
         found = lead(world)
@@ -129,12 +129,12 @@ class TestAffiliate:
         assert "inquiry" in page
         world.affiliate("Boris")
         assert world.people["Boris"].client.get(account_url(found)).status_code == 404
-        assert world.people["Anna"].client.get("/account/leads/led_zzzzz").status_code == 404
+        assert world.people["Anna"].client.get("/account/orders/leads/led_zzzzz").status_code == 404
 
     def test_the_same_as_a_file(self, world: World) -> None:
         lead(world)
         clicks(world, 2)
-        answer = world.people["Anna"].client.get("/account/leads.csv")
+        answer = world.people["Anna"].client.get("/account/orders/leads.csv")
         rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
         assert [row[0] for row in rows] == ["kind", "clicks", "lead"]
         assert [row[4] for row in rows[1:]] == ["0.006", "40.00"]
@@ -142,7 +142,7 @@ class TestAffiliate:
     def test_a_cancelled_lead_says_so(self, world: World, manager: Staff) -> None:
         found = lead(world)
         manager.client.post(f"{manage_url(found)}/cancellation", data={"reason": "a test"})
-        page = world.people["Anna"].client.get("/account/leads").text
+        page = world.people["Anna"].client.get("/account/orders/leads").text
         assert "The lead was cancelled" in page
 
     def test_the_statement_names_them(self, world: World) -> None:
@@ -157,7 +157,7 @@ class TestAffiliate:
             assert "Clicks of" in text
 
     def test_without_any_the_page_says_where_to_look(self, world: World) -> None:
-        assert "Nothing yet" in world.people["Anna"].client.get("/account/leads").text
+        assert "Nothing yet" in world.people["Anna"].client.get("/account/orders/leads").text
 
 
 class TestManager:
@@ -226,7 +226,7 @@ class TestManager:
             f"{url}/refusal", data={"reason": "a script"}, follow_redirects=True
         ).text
         assert "what they earned is taken back" in page
-        assert "declined" in manager.client.get("/manage/leads/clicks?show=declined").text
+        assert "not accepted" in manager.client.get("/manage/leads/clicks?show=declined").text
         assert manager.client.post(f"{url}/release", data={"reason": "x"}).status_code == 409
         world.session.rollback()
         world.session.expire_all()

@@ -52,7 +52,7 @@ class Line:
     when: str
 
 
-@account.get("/leads")
+@account.get("/orders/leads")
 @affiliates
 @in_program
 def leads(place: Place) -> Answer:
@@ -74,7 +74,7 @@ def leads(place: Place) -> Answer:
     return page("leads", place, lines=lines, shown=shown, older=older, newest=newest)
 
 
-@account.get("/leads.csv")
+@account.get("/orders/leads.csv")
 @affiliates
 @in_program
 def leads_csv(place: Place) -> Answer:
@@ -99,7 +99,7 @@ def leads_csv(place: Place) -> Answer:
     )
 
 
-@account.get("/leads/<public>")
+@account.get("/orders/leads/<public>")
 @affiliates
 @in_program
 def lead(place: Place, public: str) -> Answer:
