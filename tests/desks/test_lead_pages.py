@@ -20,9 +20,12 @@ from affiliate.core.config import Settings
 from affiliate.programs.announcements import announce
 from payouts.batches.models import PayoutItem
 from payouts.commissions.models import Commission
+from payouts.commissions.rules import VoidReason
 from tests.builders import terms_document
 from tracker.attribution.decide import ReviewOutcome
 from tracker.clicks.rules import DropReason
+from tracker.desks.account import sentences as account_sentences
+from tracker.desks.manage import sentences as manage_sentences
 from tracker.desks.sources import sources
 from tracker.leads.intake import report_lead
 from tracker.leads.models import Lead
@@ -258,6 +261,26 @@ def test_finance_sees_what_a_payout_pays_for(world: World) -> None:
     page = hire(world, "finance").client.get(url_of_item(item)).text
     assert "L-1" in page
     assert "Clicks of" in page
+
+
+def test_every_void_has_words_for_both_sides(world: World) -> None:
+    with world.app.test_request_context():
+        assert set(account_sentences.VOIDED) == set(VoidReason)
+        for reason in VoidReason:
+            assert account_sentences.VOIDED[reason]()
+            assert manage_sentences.void_reason(reason.value) != reason.value
+
+
+def test_an_order_that_was_given_away_still_has_its_page(world: World, manager: Staff) -> None:
+    """The reason that a person decided had no words in the account."""
+    order = world.sale("Anna", "100.00", days_ago=1)
+    boris = world.affiliate("Boris")
+    public = ids.public_id("ord", order.id)
+    data = {"affiliate": ids.public_id("aff", boris.enrollment.id), "reason": "his"}
+    manager.client.post(f"/manage/orders/{public}/assignment", data=data)
+    answer = world.people["Anna"].client.get(f"/account/orders/{public}")
+    assert answer.status_code == 200
+    assert "decided it anew" in answer.text
 
 
 def test_every_reference_has_words(world: World) -> None:
