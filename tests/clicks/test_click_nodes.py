@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,19 +19,18 @@ from tracker.clicks.recording import ClickRecorder
 NODES = "SELECT node, loaded_until, reported_at FROM click_nodes ORDER BY reported_at"
 
 
-def record(settings: Settings, shop: Shop) -> ClickRecorder:
-    recorder = ClickRecorder(settings)
-    recorder.click(
-        link_id=shop.link_id, clicked_at=datetime.now(UTC), address="203.0.113.9", agent=CHROME,
-        visitor_id=None, visitor_known=False,
-    )  # fmt: skip
-    return recorder
+@pytest.fixture(autouse=True)
+def recorded(settings: Settings, shop: Shop) -> Iterator[None]:
+    """One click in the journal, whose writer goes on."""
+    with ClickRecorder(settings) as recorder:
+        recorder.click(
+            link_id=shop.link_id, clicked_at=datetime.now(UTC), address="203.0.113.9",
+            agent=CHROME, visitor_id=None, visitor_known=False,
+        )  # fmt: skip
+        yield
 
 
-def test_a_round_that_loaded_everything_says_how_far(
-    session: Session, settings: Settings, shop: Shop
-) -> None:
-    recorder = record(settings, shop)
+def test_a_round_that_loaded_everything_says_how_far(session: Session, settings: Settings) -> None:
     loader = Loader(settings)
     before = clock.real_now()
     assert loader.round() == 1
@@ -46,13 +46,11 @@ def test_a_round_that_loaded_everything_says_how_far(
     [(_, later, _)] = rows(session, NODES)
     assert later > until
     loader.close()
-    recorder.close()
 
 
 def test_while_a_segment_cannot_be_read_nothing_is_said(
-    session: Session, settings: Settings, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    session: Session, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = record(settings, shop)
     loader = Loader(settings)
 
     def broken(_connection: object, _path: Path) -> int:
@@ -65,10 +63,9 @@ def test_while_a_segment_cannot_be_read_nothing_is_said(
     loader.round()
     assert len(rows(session, NODES)) == 1
     loader.close()
-    recorder.close()
 
 
-def test_a_node_that_is_gone_is_forgotten(session: Session, settings: Settings, shop: Shop) -> None:
+def test_a_node_that_is_gone_is_forgotten(session: Session, settings: Settings) -> None:
     now = clock.real_now()
     for days in (7, 9):
         at = now - timedelta(days=days)
@@ -77,11 +74,9 @@ def test_a_node_that_is_gone_is_forgotten(session: Session, settings: Settings, 
             {"node": f"silent for {days}", "at": at},
         )
     session.commit()
-    recorder = record(settings, shop)
     loader = Loader(settings)
     loader.round()
     names = [name for name, *_rest in rows(session, NODES)]
     assert names[0] == "silent for 7"
     assert len(names) == 2
     loader.close()
-    recorder.close()
