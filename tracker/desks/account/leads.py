@@ -99,13 +99,13 @@ def leads_csv(place: Place) -> Answer:
     )
 
 
-@account.get("/orders/leads/<public>")
+@account.get("/orders/leads/<lead>")
 @affiliates
 @in_program
-def lead(place: Place, public: str) -> Answer:
+def lead(place: Place, lead: str) -> Answer:
     """One lead: why it is the reader's and what it earned. NotFound for anybody else's."""
     session = db.session()
-    found = session.get(Lead, row_id(sources.LEAD, public))
+    found = session.get(Lead, row_id(sources.LEAD, lead))
     told = [] if found is None else _tell(session, place, found)
     if found is None or not told:
         raise NotFound
