@@ -22,6 +22,8 @@ MODELS = (
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",
+    "tracker.leads.models",
+    "tracker.paid_clicks.models",
 )
 LOCK_TIMEOUT = "5s"
 ADVISORY_LOCK = 0x6B6F7065636B

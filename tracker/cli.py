@@ -134,7 +134,7 @@ def demo_data_command(
 def export_command(
     kind: str, slug: str, since: datetime | None, until: datetime | None, to: TextIO
 ) -> None:
-    """Write orders, commissions, clicks by day or the ledger's journal of a program as CSV."""
+    """Write orders, leads, commissions, clicks by day or the ledger's journal as CSV."""
     try:
         with unit_of_work() as session:
             count = export(

@@ -1,4 +1,4 @@
-"""`kopeck export …`: orders, commissions, clicks by day and the ledger's journal as CSV.
+"""`kopeck export …`: orders, leads, commissions, clicks by day and the ledger's journal as CSV.
 
 One statement a kind, read through a server-side cursor, so that a year fits into any
 memory. Texts that a spreadsheet would run as formulas get a quote in front (A31).
@@ -29,6 +29,12 @@ QUERIES: Final = {
           FROM orders o
          WHERE o.program_id = :program_id AND o.placed_at >= :since AND o.placed_at < :until
          ORDER BY o.placed_at, o.id
+    """,
+    "leads": """
+        SELECT l.lead_id, l.kind, l.placed_at, l.status, l.cancelled_at, l.cancel_reason
+          FROM leads l
+         WHERE l.program_id = :program_id AND l.placed_at >= :since AND l.placed_at < :until
+         ORDER BY l.placed_at, l.id
     """,
     "commissions": """
         SELECT c.reference, c.level, c.enrollment_id AS affiliate,

@@ -54,6 +54,7 @@ DESKS = (
             Entry(_l("Affiliates"), "/manage/affiliates", "users"),
             Entry(_l("Statistics"), "/manage/statistics", "chart-bar"),
             Entry(_l("Orders"), "/manage/orders", "shopping-cart"),
+            Entry(_l("Leads"), "/manage/leads", "target"),
             Entry(_l("Claims"), "/manage/claims", "message-circle"),
             Entry(_l("Rules"), "/manage/rules", "scale"),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),

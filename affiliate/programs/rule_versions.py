@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.db import rows
-from affiliate.core.errors import FieldError, Invalid, NotFound
+from affiliate.core.errors import NotFound
 from affiliate.programs import terms_document as terms_of
 from affiliate.programs.models import Program, RuleVersion
 from affiliate.programs.named_affiliates import refuse_strangers
@@ -163,7 +163,6 @@ def add_version(
     """
     read = terms_of.load(document, program.currency)
     refuse_strangers(session, program_id=program.id, document=document)
-    _refuse_promises(read)
     highest = sa.select(sa.func.max(RuleVersion.number)).where(RuleVersion.program_id == program.id)
     version = RuleVersion(
         program_id=program.id,
@@ -217,18 +216,6 @@ def note_that_versions_differ(session: Session, *, program_id: int) -> None:
 def terms_in(version: RuleVersion, currency: str) -> Terms:
     """The terms of a version's row."""
     return terms_of.load(version.terms, currency)
-
-
-def _refuse_promises(terms: Terms) -> None:
-    """No version may promise what nothing books yet: leads and clicks."""
-    promised = {"per_lead": terms.commission.per_lead, "per_click": terms.commission.per_click}
-    errors = [
-        FieldError(f"commission.{name}", "not_booked_yet", "This cannot be paid yet; leave it out.")
-        for name, amount in promised.items()
-        if amount is not None
-    ]
-    if errors:
-        raise Invalid("The rules cannot be accepted.", errors=errors)
 
 
 @lru_cache(maxsize=256)

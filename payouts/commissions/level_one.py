@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from affiliate.core.exchange import RATE_SCALE
 from affiliate.core.money import PPM, Money, divide_half_even, total
-from affiliate.programs.terms import Boost, Fixed, Percent
+from affiliate.programs.terms import Boost, Fixed, Percent, PeriodCap
 from payouts.commissions.planning import RULE_RECURRING, RULE_SEPARATOR, Part, Plan, plan_of
 from payouts.commissions.sale import Credit, Earned, Sale
 
@@ -222,18 +222,26 @@ def _capped(credit: Credit, trace: list[dict[str, Any]], amount: Money) -> Money
     if caps.per_order is not None and amount > caps.per_order:
         told = {"per": "order", "limit": caps.per_order.decimal}
         amount = _cut(trace, told, amount, caps.per_order)
-    if caps.per_period is not None:
-        limit = caps.per_period.amount
-        earned = credit.earned_in_period or Money.zero(limit.currency)
-        room = max(limit - earned, Money.zero(limit.currency))
-        if amount > room:
-            told = {
-                "per": caps.per_period.period.value,
-                "limit": limit.decimal,
-                "earned_before": earned.decimal,
-            }
-            amount = _cut(trace, told, amount, room)
-    return amount
+    return within_period(caps.per_period, credit.earned_in_period, trace, amount)
+
+
+def within_period(
+    cap: PeriodCap | None, earned: Money | None, trace: list[dict[str, Any]], amount: Money
+) -> Money:
+    """What the cap of the period leaves of an amount, after what was earned in it before."""
+    if cap is None:
+        return amount
+    limit, zero = cap.amount, Money.zero(cap.amount.currency)
+    earned = earned or zero
+    room = max(limit - earned, zero)
+    if amount <= room:
+        return amount
+    told = {
+        "per": cap.period.value,
+        "limit": limit.decimal,
+        "earned_before": earned.decimal,
+    }
+    return _cut(trace, told, amount, room)
 
 
 def _cut(trace: list[dict[str, Any]], told: dict[str, Any], before: Money, to: Money) -> Money:

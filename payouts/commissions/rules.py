@@ -41,6 +41,9 @@ class VoidReason(StrEnum):
     REVIEW_REJECTED = "review_rejected"
     RATE_ENTERED = "rate_entered"
     """The exchange rate that the sale waited for is known now."""
+    LEAD_CANCELLED = "lead_cancelled"
+    CLICKS_RECOUNTED = "clicks_recounted"
+    """Fewer clicks of the link and day count than it was earned by."""
     DECIDED_BY_PERSON = "decided_by_person"
     """A person of the program looked at the sale and decided whose it is."""
 

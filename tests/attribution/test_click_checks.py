@@ -94,6 +94,28 @@ class TestCheck:
         ).all()
         assert [tuple(row) for row in voided] == [(1, "click_invalid"), (2, None)]
 
+    def test_what_is_decided_anew_still_knows_the_items(
+        self, app: Flask, settings: Settings, client: FlaskClient, session: Session
+    ) -> None:
+        """A rule of a product counts for whoever is credited after the verdict too."""
+        rule = {
+            "name": "Lamps", "when": {"products": ["LAMP-1"]},
+            "earns": {"kind": "percent", "rate_ppm": 500_000},
+        }  # fmt: skip
+        level_1 = {"kind": "percent", "rate_ppm": 100_000}
+        world = World.build(
+            app, settings, client, session,
+            commission={"level_1": level_1, "level_2": None, "rules": [rule]},
+        )  # fmt: skip
+        anna, boris = world.affiliate("anna"), world.affiliate("boris")
+        older = world.click(world.link(boris), ago=2 * DAY, visitor=b"b" * 16)
+        link = world.link(anna)
+        token = world.click(link, loaded=False)
+        world.post(world.order(clicks=[older, token]))
+        world.load(token, link, reason=DropReason.BOT)
+        assert check(world) == 1
+        assert earned(world.get())[0][:3] == (of(boris), 1, "1750.00")
+
     def test_a_bad_verdict_of_the_only_click_leaves_nobody(
         self,
         world: World,

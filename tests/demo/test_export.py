@@ -17,6 +17,8 @@ from affiliate.links.coupons import create_coupon
 from affiliate.people import ids
 from tracker.cli import export_command
 from tracker.export import QUERIES, export, guarded
+from tracker.leads.intake import report_lead
+from tracker.leads.rules import LeadReportIn
 from tracker.orders.intake import report_order
 from tracker.orders.rules import OrderReportIn, Source
 
@@ -45,12 +47,21 @@ def test_each_kind_is_written_with_a_head_line(app: Flask, session: Session, kin
             reported_by="test",
             now=NOW,
         )
+        report_lead(
+            session,
+            program_id=program.id,
+            report=LeadReportIn(lead_id="L-1", placed_at=NOW, kind="=inquiry"),
+            reported_by="test",
+            now=NOW,
+        )
     out = io.StringIO()
     count = export(session, kind=kind, program_id=program.id, to=out, **ALWAYS)
     rows = list(csv.DictReader(io.StringIO(out.getvalue())))
     assert len(rows) == count
     if kind == "orders":
         assert (rows[0]["order_id"], rows[0]["total"]) == ("A-1", "3500.00")
+    if kind == "leads":
+        assert (rows[0]["lead_id"], rows[0]["kind"]) == ("L-1", "'=inquiry")
     if kind == "commissions":
         assert (rows[0]["affiliate"], rows[0]["amount"]) == (ids.public(anna.id), "350.00")
     if kind == "ledger":

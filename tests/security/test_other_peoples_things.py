@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -29,7 +30,11 @@ from payouts.batches.models import PayoutBatch, PayoutItem
 from tests.desks.staff import STAFF, hire
 from tracker.claims.models import Claim
 from tracker.clicks.models import Click
+from tracker.leads.intake import report_lead
+from tracker.leads.models import Lead
+from tracker.leads.rules import LeadReportIn
 from tracker.orders.models import Order
+from tracker.paid_clicks.models import PaidClickDay
 
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
@@ -65,6 +70,9 @@ class Things:
             "grant_id": lambda: first(Grant),
             "draft_id": lambda: first(RuleDraft),
             "assignment_id": lambda: first(RuleAssignment),
+            "lead": lambda: ids.public_id("led", first(Lead)),
+            "lead_id": lambda: session.scalars(sa.select(Lead.lead_id)).first(),
+            "paid_day": lambda: ids.public_id("pcd", first(PaidClickDay)),
             "claim": lambda: ids.public_id("clm", first(Claim)),
             "user_id": lambda: anna.user_id,
             "session_id": lambda: session.scalars(
@@ -101,8 +109,31 @@ def things(installation: Installation) -> Things:
         reason="agreed by letter",
         **called,
     )
+    _lead_and_clicks(world)
     world.session.commit()
     return Things(world)
+
+
+def _lead_and_clicks(world: World) -> None:
+    """A lead of Anna's, and a day of her link on which clicks of a flood came."""
+    anna = world.people["Anna"]
+    assert anna.link is not None
+    report = LeadReportIn(
+        lead_id="L-1",
+        placed_at=world.now,
+        clicks=(world.click(anna.link, at=world.now - timedelta(hours=1)),),
+    )
+    with world.app.app_context():
+        report_lead(
+            world.session, program_id=world.program.id, report=report, reported_by="key:kpk_test",
+            now=world.now,
+        )  # fmt: skip
+    world.session.add(
+        PaidClickDay(
+            program_id=world.program.id, enrollment_id=anna.enrollment.id, link_id=anna.link.id,
+            day=world.now.date(), clicks=1, bookings=1, flooded=True,
+        )
+    )  # fmt: skip
 
 
 def probe(

@@ -1,4 +1,4 @@
-"""Table of attribution decisions: at most one of an order is live."""
+"""Tables of attribution decisions: at most one of an order is live."""
 
 from __future__ import annotations
 
@@ -39,29 +39,9 @@ class CustomerBinding(Model):
     """When its order lost the credit, or a later order bound the buyer anew after its end."""
 
 
-class Decision(Model):
-    """Whose order it is and why, with everything that was read to decide it."""
+class Decided:
+    """Columns of a decision, of whatever it is: who is credited and why, and what was read."""
 
-    __tablename__ = "decisions"
-    __table_args__ = (
-        sa.UniqueConstraint("order_id", "number"),
-        sa.Index(
-            "uq_decisions_live", "order_id", unique=True,
-            postgresql_where=sa.text("voided_at IS NULL"),
-        ),
-        sa.Index(
-            "ix_decisions_click_check", "decided_at",
-            postgresql_where=sa.text("click_check_due_at IS NOT NULL AND voided_at IS NULL"),
-        ),
-        sa.Index(
-            "ix_decisions_review", "order_id",
-            postgresql_where=sa.text("review_reason IS NOT NULL AND voided_at IS NULL"),
-        ),
-        sa.CheckConstraint("outcome IN ('attributed', 'unattributed')", name="outcome_known"),
-    )  # fmt: skip
-
-    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
-    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"))
     number: Mapped[int] = mapped_column(sa.Integer)
     """1 for the first decision; a later one voids the one before."""
     rule_version_id: Mapped[int] = mapped_column(sa.ForeignKey("rule_versions.id"))
@@ -84,3 +64,28 @@ class Decision(Model):
     they said stands in the order."""
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]
+
+
+class Decision(Decided, Model):
+    """Whose order it is and why, with everything that was read to decide it."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        sa.UniqueConstraint("order_id", "number"),
+        sa.Index(
+            "uq_decisions_live", "order_id", unique=True,
+            postgresql_where=sa.text("voided_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_decisions_click_check", "decided_at",
+            postgresql_where=sa.text("click_check_due_at IS NOT NULL AND voided_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_decisions_review", "order_id",
+            postgresql_where=sa.text("review_reason IS NOT NULL AND voided_at IS NULL"),
+        ),
+        sa.CheckConstraint("outcome IN ('attributed', 'unattributed')", name="outcome_known"),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"))

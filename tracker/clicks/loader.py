@@ -46,6 +46,11 @@ CHUNK_BYTES: Final = 8 * 1024 * 1024
 RETENTION_DAYS: Final = 7
 """A database restored from a backup of this age finds its clicks in the journal again."""
 UPKEEP_INTERVAL_S, UPKEEP_RETRY_S = 600, 60
+REPORT_INTERVAL_S: Final = 10
+RECORDED_WITHIN: Final = timedelta(minutes=1)
+"""From the instant that a click carries to its record in the journal, at the most."""
+NODE_FORGOTTEN_DAYS: Final = 8
+"""A node that has not reported for longer is gone: its journals would not be kept either."""
 FACTS_SECONDS: Final = 10
 SPILL: Final = "spill"
 
@@ -61,6 +66,12 @@ ADVANCE = """
     UPDATE click_segments SET loaded_offset = %s, clicks = clicks + %s, node = %s, seen_at = %s
      WHERE segment = %s
 """
+REPORT = """
+    INSERT INTO click_nodes (node, loaded_until, reported_at) VALUES (%s, %s, %s)
+    ON CONFLICT (node) DO UPDATE
+       SET loaded_until = excluded.loaded_until, reported_at = excluded.reported_at
+"""
+FORGET = "DELETE FROM click_nodes WHERE reported_at < %s"
 FINISH = "UPDATE click_segments SET finished_at = %s WHERE segment = %s"
 TAKE_SPILL = """
     DELETE FROM click_spill WHERE id IN (
@@ -87,6 +98,8 @@ class Loader:
         self._facts_read = 0.0
         self._upkeep_due = 0.0
         self._passed_over: set[str] = set()
+        self._left_over = False
+        self._report_due = 0.0
         self._rows_max = BATCH_ROWS_MAX
         self._away = False
         self._watch: Watch | None = None
@@ -115,14 +128,32 @@ class Loader:
         connection = self._connected()
         if time.monotonic() >= self._upkeep_due:
             self._keep_up_or_later()
+        began, self._left_over = clock.real_now(), False
         loaded = sum(self._load_or_pass_over(connection, path) for path in self._segments())
-        return loaded + self._load_spill(connection)
+        loaded += self._load_spill(connection)
+        self._report(connection, began)
+        return loaded
 
     def close(self) -> None:
         """Hang up; what was not committed is loaded the next time."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _report(self, connection: psycopg.Connection, began: datetime) -> None:
+        """Say how far this node is loaded; nothing while a segment could not be read.
+
+        Whoever pays for the clicks of a day waits for it. What the journal had when the round
+        began is in the table now.
+        """
+        if self._left_over or time.monotonic() < self._report_due:
+            return
+        ahead = timedelta(milliseconds=self._ahead_ms)
+        node = f"{self._node}:{self._folder.resolve()}"
+        with connection.transaction():
+            connection.execute(REPORT, (node, began + ahead - RECORDED_WITHIN, began))
+            connection.execute(FORGET, (began - timedelta(days=NODE_FORGOTTEN_DAYS),))
+        self._report_due = time.monotonic() + REPORT_INTERVAL_S
 
     def _round_or_wait(self) -> float:
         try:
@@ -177,6 +208,7 @@ class Loader:
             if path.name not in self._passed_over:
                 log.error("a segment is passed over", segment=path.stem, error=str(error))
             self._passed_over.add(path.name)
+            self._left_over = True
             return 0
 
     def _load_segment(self, connection: psycopg.Connection, path: Path) -> int:

@@ -102,6 +102,19 @@ class ClickSegment(Model):
     """Real time at which all of it was loaded and no writer was left."""
 
 
+class ClickNode(Model):
+    """How far a node's journal has been loaded, as its loader said last."""
+
+    __tablename__ = "click_nodes"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    """Host name and data folder."""
+    loaded_until: Mapped[datetime]
+    """Business time: every click that the node recorded before it is in the table."""
+    reported_at: Mapped[datetime]
+    """Real time."""
+
+
 class ClickSpill(Model):
     """Records that the front could not append to its journal; the loader takes them out."""
 

@@ -210,17 +210,32 @@ def _tier_make_up(step: Step, currency: str) -> str:
 
 
 def _per_lead(step: Step, currency: str) -> str:
-    return _("A lead earns %(amount)s.", amount=amount(step, "amount", currency))
+    if "weight" not in step:
+        return _("A lead earns %(amount)s.", amount=amount(step, "amount", currency))
+    return _(
+        "A lead earns %(each)s; the share %(weight)s of it is %(amount)s.",
+        each=amount(step, "each", currency),
+        weight=step["weight"],
+        amount=amount(step, "amount", currency),
+    )
 
 
 def _per_click(step: Step, currency: str) -> str:
-    return ngettext(
+    earned = ngettext(
         "%(num)s unique click at %(each)s is %(amount)s.",
         "%(num)s unique clicks at %(each)s are %(amount)s.",
         step["count"],
         each=amount(step, "each", currency),
         amount=amount(step, "amount", currency),
     )
+    if not step.get("before"):
+        return earned
+    beside = ngettext(
+        "Counted later, beside %(num)s that was booked before.",
+        "Counted later, beside %(num)s that were booked before.",
+        step["before"],
+    )
+    return f"{earned} {beside}"
 
 
 def _names(names: Sequence[str]) -> str:

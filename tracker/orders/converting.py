@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -51,6 +51,21 @@ class Exchange:
             "rate_scaled": self.known.rate.scaled,
             "converted_net_micros": convert(net, self.known.rate).micros,
         }
+
+
+class KeepsRate(Protocol):
+    """Of an order's row what says how it is converted."""
+
+    @property
+    def currency(self) -> str: ...
+    @property
+    def net_micros(self) -> int: ...
+    @property
+    def refunded_net_micros(self) -> int: ...
+    @property
+    def converted_to(self) -> str | None: ...
+    @property
+    def rate_scaled(self) -> int | None: ...
 
 
 class SaleNet(NamedTuple):
@@ -105,7 +120,7 @@ def sale_net(net: Money, exchange: Exchange | None) -> SaleNet:
     return _sale_net(net, exchange.target, rate)
 
 
-def sale_net_of(order: Order) -> SaleNet:
+def sale_net_of(order: KeepsRate) -> SaleNet:
     """Of an order's row."""
     net = Money(order.net_micros, order.currency)
     if order.converted_to is None:
@@ -113,16 +128,21 @@ def sale_net_of(order: Order) -> SaleNet:
     return _sale_net(net, order.converted_to, _rate_of(order))
 
 
-def refunded_net_of(order: Order) -> Money:
+def refunded_net_of(order: KeepsRate) -> Money:
     """What of the net has come back so far, in the program's currency.
 
     The sum is converted, not each refund: parts that sum to the net convert to all of it.
     """
-    refunded = Money(order.refunded_net_micros, order.currency)
+    return in_program(order, order.refunded_net_micros)
+
+
+def in_program(order: KeepsRate, net_micros: int) -> Money:
+    """So much of an order's net, in the program's currency; nothing as long as it has no rate."""
+    part = Money(net_micros, order.currency)
     if order.converted_to is None:
-        return refunded
+        return part
     rate = _rate_of(order)
-    return Money.zero(order.converted_to) if rate is None else convert(refunded, rate)
+    return Money.zero(order.converted_to) if rate is None else convert(part, rate)
 
 
 NET_IN_PROGRAM: Final = sa.case(
@@ -139,7 +159,7 @@ def _sale_net(net: Money, target: str, rate: ExchangeRate | None) -> SaleNet:
     return SaleNet(converted.amount, converted=converted)
 
 
-def _rate_of(order: Order) -> ExchangeRate | None:
+def _rate_of(order: KeepsRate) -> ExchangeRate | None:
     if order.converted_to is None or order.rate_scaled is None:
         return None
     return ExchangeRate(order.currency, order.converted_to, order.rate_scaled)

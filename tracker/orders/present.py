@@ -144,13 +144,16 @@ def _read(session: Session, condition: sa.ColumnElement[bool]) -> _Shown:
         model=row.model,
         rule_version=row.rule_version,
         earned=earned,
-        numbers=_numbers(session, earned, row.rule_version_id),
+        numbers=version_numbers(session, earned, row.rule_version_id),
         refunds=refunds_of(session, order_row_id=order.id) if order.refunded_micros else (),
         rate_from=row.valid_from,
     )
 
 
-def _numbers(session: Session, earned: Sequence[CommissionRow], decided_by: int) -> dict[int, int]:
+def version_numbers(
+    session: Session, earned: Sequence[CommissionRow], decided_by: int
+) -> dict[int, int]:
+    """Numbers of the versions by which commissions are reckoned, where they are others."""
     others = {found.rule_version_id for found in earned} - {decided_by}
     if not others:
         return {}
@@ -175,9 +178,13 @@ def _document(shown: _Shown, now: datetime, *, in_words: bool) -> dict[str, Any]
         "coupon": order["coupon"],
         "subscription": order["subscription"],
         "metadata": order["details"],
-        "attribution": _attribution(shown, in_words=in_words),
+        "attribution": attribution_json(
+            shown.decision, model=shown.model, rule_version=shown.rule_version, in_words=in_words
+        ),
         "commissions": [
-            _commission(found, shown.numbers.get(found.rule_version_id, shown.rule_version), now)
+            commission_json(
+                found, shown.numbers.get(found.rule_version_id, shown.rule_version), now
+            )
             for found in shown.earned
             if found.decision == shown.decision["number"]
         ],
@@ -208,14 +215,17 @@ def _item(item: Mapping[str, Any], currency: str) -> dict[str, Any]:
     return {**named, "price": money_json(Money(item["price_micros"], currency))}
 
 
-def _attribution(shown: _Shown, *, in_words: bool) -> dict[str, Any]:
+def attribution_json(
+    decision: Mapping[str, Any], *, model: str, rule_version: int, in_words: bool
+) -> dict[str, Any]:
+    """A decision's row as the API answers it, with the number of the version that decided."""
     found = {
-        "outcome": shown.decision["outcome"],
-        "reason": shown.decision["reason"],
-        "model": shown.model,
-        "rule_version": shown.rule_version,
-        "shares": [_share(share) for share in shown.decision["shares"]],
-        "trace": _trace(shown.decision["trace"], in_words=in_words),
+        "outcome": decision["outcome"],
+        "reason": decision["reason"],
+        "model": model,
+        "rule_version": rule_version,
+        "shares": [_share(share) for share in decision["shares"]],
+        "trace": _trace(decision["trace"], in_words=in_words),
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -242,8 +252,8 @@ def _trace(trace: Sequence[Mapping[str, Any]], *, in_words: bool) -> list[dict[s
     return result
 
 
-def _commission(found: CommissionRow, rule_version: int, now: datetime) -> dict[str, Any]:
-    """Optional members are left out where they say nothing."""
+def commission_json(found: CommissionRow, rule_version: int, now: datetime) -> dict[str, Any]:
+    """A commission; optional members are left out where they say nothing."""
     when = when_available(found, now)
     shown: dict[str, Any] = {
         "affiliate": public(found.enrollment_id),

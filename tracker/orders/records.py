@@ -31,7 +31,7 @@ from tracker.orders.converting import Exchange, refunded_net_of, sale_net_of
 from tracker.orders.customers import MERGED
 from tracker.orders.keys import Keys, order_keys
 from tracker.orders.models import Order, OrderReport
-from tracker.orders.rules import OrderReportIn, Outcome, Source, net_of, report_document
+from tracker.orders.rules import Brings, OrderReportIn, Outcome, Source, net_of, report_document
 
 # The lock is taken before the order's row exists, so it cannot be a row lock: without it a
 # refund that finds no order and an order that finds no refund could pass each other.
@@ -441,7 +441,7 @@ def add_report(
     )
 
 
-def customer_evidence(report: OrderReportIn, keys: Keys | None = None) -> dict[str, Any] | None:
+def customer_evidence(report: Brings, keys: Keys | None = None) -> dict[str, Any] | None:
     """The buyer as evidence keeps them."""
     customer = report.customer
     if customer is None:
@@ -454,7 +454,7 @@ def customer_evidence(report: OrderReportIn, keys: Keys | None = None) -> dict[s
     }
 
 
-def evidence_of(report: OrderReportIn, keys: Keys | None = None) -> dict[str, Any]:
+def evidence_of(report: Brings, keys: Keys | None = None) -> dict[str, Any]:
     """What one report brings for attribution; `keys` are those of the application around us."""
     return {
         "clicks": list(report.clicks),

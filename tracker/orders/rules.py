@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from affiliate.core.money import Money, minor_unit_micros, total
 
@@ -61,6 +61,19 @@ class CustomerIn:
     """Hexadecimal SHA-256 of the trimmed, lower-case address; the address itself never comes."""
     is_new: bool | None = None
     """The shop's word; our own record of an earlier order goes before it."""
+
+
+class Brings(Protocol):
+    """What a report brings for attribution, of an order or of a lead."""
+
+    @property
+    def clicks(self) -> tuple[str, ...]: ...
+    @property
+    def visitor(self) -> str | None: ...
+    @property
+    def coupon(self) -> str | None: ...
+    @property
+    def customer(self) -> CustomerIn | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,16 +260,13 @@ def refunded_net_of(order: Refundable, refund: RefundIn) -> Money:
 
 def report_document(report: OrderReportIn) -> dict[str, Any]:
     """The report as plain JSON values, every default filled in: what "same content" means."""
-    # A customer of whom nothing is said is the same as none.
-    customer = None if report.customer == CustomerIn() else report.customer
     return {
         "order_id": report.order_id,
         "placed_at": report.placed_at.isoformat(),
         "currency": report.currency,
         "tax_included": report.tax_included,
         "items": line_documents(report),
-        "customer": customer
-        and {"id": customer.id, "email": customer.email_sha256, "is_new": customer.is_new},
+        "customer": customer_document(report.customer),
         "subscription": subscription_document(report),
         "clicks": list(report.clicks),
         "visitor": report.visitor,
@@ -267,6 +277,13 @@ def report_document(report: OrderReportIn) -> dict[str, Any]:
             for name in ("total", "discount", "tax", "shipping", "fees", "credits")
         },
     }
+
+
+def customer_document(customer: CustomerIn | None) -> dict[str, Any] | None:
+    """The buyer as the report says; one of whom nothing is said is the same as none."""
+    if customer is None or customer == CustomerIn():
+        return None
+    return {"id": customer.id, "email": customer.email_sha256, "is_new": customer.is_new}
 
 
 def line_documents(report: OrderReportIn) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from itertools import accumulate, pairwise
+from typing import Any, Final, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from affiliate.core.db import rows
 from affiliate.core.money import Money
 from tracker.attribution.decide import REFERENCE, Subject
+from tracker.orders.converting import in_program, refunded_net_of, sale_net_of
 
 BATCH: Final = 1_000
 STATEMENT_TIMEOUT_S: Final = 300
@@ -40,8 +42,8 @@ _LATEST: Final = """
 """
 _ORDERS: Final = """
     SELECT d.id, d.number, d.rule_version_id, d.decided_at, d.snapshot::text, d.shares::text,
-           d.trace::text, o.id, o.order_id, o.placed_at, o.net_micros, o.refunded_net_micros,
-           o.status, o.cancelled_at, nullif(o.items, '[]')::text, o.subscription::text,
+           d.trace::text, o.id, o.order_id, o.placed_at, o.currency, o.net_micros,
+           o.refunded_net_micros, o.converted_to, o.rate_scaled, o.status, o.cancelled_at, nullif(o.items, '[]')::text, o.subscription::text,
            CASE WHEN o.subscription IS NOT NULL THEN (
                SELECT min(f.placed_at) FROM orders f
                WHERE f.program_id = o.program_id AND f.status <> 'cancelled'
@@ -106,7 +108,7 @@ class PastOrder:
     first_paid_at: datetime | None
     """placed_at of the first payment of its subscription that is known by now."""
     refunds: tuple[tuple[datetime, int], ...]
-    """When each was received, and how many micros of the net it gave back."""
+    """When each was received, and how many micros of the net it gave back (program's currency)."""
     cancelled_at: datetime | None
     booked: tuple[Booked, ...]
 
@@ -194,36 +196,57 @@ def _read(session: Session, ids: Sequence[int], span: Span) -> list[PastOrder]:
     ]
 
 
+class _Amounts(NamedTuple):
+    """As the order's row has them."""
+
+    currency: str
+    net_micros: int
+    refunded_net_micros: int
+    converted_to: str | None
+    rate_scaled: int | None
+
+
 def _past(row: Any, booked: tuple[Booked, ...], span: Span) -> PastOrder:
     (
         _, number, version_id, decided_at, snapshot, shares, trace, row_id, order_id, placed_at,
-        net, refunded_net, status, cancelled_at, items, subscription, first_paid_at,
-        refunded_at, refunds,
+        *amounts, status, cancelled_at, items, subscription, first_paid_at, refunded_at, refunds,
     ) = row  # fmt: skip
-    document = orjson.loads(snapshot)
+    order = _Amounts(*amounts)
+    sale = sale_net_of(order)
     return PastOrder(
         subject=Subject(
             id=row_id,
             program_id=span.program_id,
             placed_at=placed_at.astimezone(UTC),
-            net=Money(net, span.currency),
+            net=sale.net,
             confirmed=status == "confirmed",
             evidence={},
             program_closed=False,  # Attribution reads it in the snapshot.
-            refunded_net=Money(refunded_net, span.currency) if refunded_net else None,
+            refunded_net=refunded_net_of(order) if order.refunded_net_micros else None,
             lines=orjson.loads(items) if items else (),
             subscription=orjson.loads(subscription) if subscription else None,
             zone=span.zone,
+            converted=sale.converted,
+            unconverted=sale.unconverted,
         ),
         order_id=order_id,
         number=number,
         rule_version_id=version_id,
         decided_at=decided_at.astimezone(UTC),
-        snapshot=document,
+        snapshot=orjson.loads(snapshot),
         shares=orjson.loads(shares),
         trace_text=trace,
         first_paid_at=first_paid_at and first_paid_at.astimezone(UTC),
-        refunds=tuple(zip(refunded_at, refunds, strict=True)) if refunds else (),
+        refunds=_refunds(order, refunded_at or (), refunds or ()),
         cancelled_at=cancelled_at,
         booked=booked,
     )
+
+
+def _refunds(
+    order: _Amounts, refunded_at: Sequence[datetime], nets: Sequence[int]
+) -> tuple[tuple[datetime, int], ...]:
+    """Each in the program's currency, so that all so far are what their sum converts to."""
+    sums = [in_program(order, net).micros for net in (0, *accumulate(nets))]
+    parts = [after - before for before, after in pairwise(sums)]
+    return tuple(zip(refunded_at, parts, strict=True))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from commission_world import (
     tiers,
 )
 
+from affiliate.core.money import Money
 from affiliate.programs.terms import (
     Apply,
     Bonus,
@@ -45,7 +47,7 @@ from affiliate.programs.terms import (
     Who,
 )
 from payouts.commissions.budgets import Due, within_budget
-from payouts.commissions.counted import clicks_commission, lead_commission
+from payouts.commissions.counted import clicks_commission, lead_commissions
 from payouts.commissions.rules import commissions_of
 from payouts.commissions.sale import Subscription
 from payouts.commissions.tiers import TierSale, tier_make_up
@@ -224,13 +226,33 @@ def _make_up(lines: Lines) -> None:
 
 def _lead(lines: Lines) -> None:
     said = dict(lines)
-    assert amount(lead_commission(rub(said["each"]), **PAID)) == _earned(said["earns"])
+    credits = [
+        credit(
+            replace(terms(), per_lead=rub(said["each"]), caps=_caps(said)), number, share,
+            earned_in_period=_before(said),
+        )
+        for number, share in enumerate(said.get("shares", "1").split(", "), 1)
+    ]  # fmt: skip
+    found = lead_commissions(credits, currency="RUB")
+    assert [amount(one) for one in found] == [_earned(one) for one in said["earns"].split(", ")]
 
 
 def _clicks(lines: Lines) -> None:
     said = dict(lines)
-    found = clicks_commission(rub(said["each"]), unique_clicks=int(said["clicks"]), **PAID)
+    found = clicks_commission(
+        rub(said["each"]), unique_clicks=int(said["clicks"]),
+        before=int(said.get("booked before", 0)), cap=_caps(said).per_period,
+        earned_in_period=_before(said), **PAID,
+    )  # fmt: skip
     assert amount(found) == _earned(said["earns"])
+
+
+def _caps(said: dict[str, str]) -> Caps:
+    return _term("cap", said["cap"], {"caps": Caps()})["caps"] if "cap" in said else Caps()
+
+
+def _before(said: dict[str, str]) -> Money | None:
+    return rub(said["earned before"]) if "earned before" in said else None
 
 
 def _budget(lines: Lines) -> None:

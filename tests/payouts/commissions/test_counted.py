@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from fractions import Fraction
 
 import pytest
 from commission_world import amount, rub, sum_of
@@ -10,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affiliate.core.money import Money
+from affiliate.programs.terms import Period, PeriodCap
 from payouts.commissions.counted import (
     clicks_commission,
     clicks_reference,
     lead_commission,
     lead_reference,
 )
-from payouts.commissions.rules import Earned
+from payouts.commissions.rules import Earned, NotEarned, Reason
 
 PAID = {"enrollment_id": 5, "rule_version_id": 1, "currency": "RUB"}
 
@@ -63,6 +65,41 @@ def test_they_are_level_1_alone_with_references_of_their_own() -> None:
     assert clicks.trace == ({"step": "per_click", "count": 7, "each": "0.003", "amount": "0.021"},)
     assert lead_reference(7) == "lead:7"
     assert clicks_reference(3, date(2026, 11, 21)) == "clicks:3:2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("earned", "expected"),
+    [
+        (None, "150.00"),
+        ("50", "150.00"),  # exactly what the cap leaves
+        ("50.000001", "149.999999"),
+        ("200", "cap_reached"),
+        ("300", "cap_reached"),
+    ],
+)
+def test_a_lead_earns_what_the_cap_of_the_period_leaves(earned: str | None, expected: str) -> None:
+    cap = PeriodCap(rub("200"), Period.MONTH)
+    before = None if earned is None else rub(earned)
+    found = lead_commission(rub("150"), **PAID, cap=cap, earned_in_period=before)
+    assert amount(found) == expected
+
+
+def test_what_was_booked_of_the_day_before_is_told() -> None:
+    found = clicks_commission(rub("0.003"), unique_clicks=5, before=7, **PAID)
+    assert amount(found) == "0.015"
+    assert found.trace[0]["before"] == 7
+
+
+@given(st.integers(1, 10**9), st.lists(st.integers(1, 50), min_size=1, max_size=12))
+def test_shares_of_a_lead_sum_to_all_of_it(per_lead: int, weights: list[int]) -> None:
+    parts = [Fraction(weight, sum(weights)) for weight in weights]
+    found = [
+        lead_commission(Money(per_lead, "RUB"), **PAID, weights=parts, place=place)
+        for place in range(len(parts))
+    ]
+    earned = [one.amount for one in found if isinstance(one, Earned)]
+    assert sum_of(earned) == Money(per_lead, "RUB")
+    assert all(one.reason is Reason.BELOW_A_MICRO for one in found if isinstance(one, NotEarned))
 
 
 @given(st.integers(1, 10**9), st.lists(st.integers(1, 10**6), min_size=1, max_size=30))

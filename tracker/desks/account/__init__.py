@@ -18,6 +18,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         clicks,
         filters,
         home,
+        leads,
         links,
         money,
         orders,
@@ -28,7 +29,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, claims, money, statements, statistics, team, terms)
+    views = (home, links, clicks, orders, leads, claims, money, statements, statistics, team, terms)
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     app.register_blueprint(account)

@@ -20,6 +20,8 @@ from affiliate.core.pages import money
 from affiliate.people.access import affiliates
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import RuleVersion
+from affiliate.programs.rule_versions import in_force
+from payouts.commissions.counted import CLICKS, LEAD
 from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.rows import CommissionRow, Status, as_row
 from payouts.commissions.rules import Reason
@@ -124,6 +126,7 @@ def orders(place: Place) -> Answer:
     return page(
         "orders", place, lines=lines, shown=shown, older=older, newest=newest, all=Shown,
         open_cases=cases.open_cases(db.session(), place=place),
+        counted=pays_besides(db.session(), place),
     )  # fmt: skip
 
 
@@ -151,6 +154,18 @@ def orders_csv(place: Place) -> Answer:
             for line in lines
         ),
     )
+
+
+def pays_besides(session: Session, place: Place) -> bool:
+    """Whether the program pays for leads or clicks, or has ever paid the reader for some."""
+    terms = in_force(session, program_id=place.program.id, at=place.now).terms.commission
+    if terms.per_lead is not None or terms.per_click is not None:
+        return True
+    earned = sa.select(Commission.id).where(
+        Commission.enrollment_id == place.enrollment.id,
+        sa.or_(Commission.reference.startswith(LEAD), Commission.reference.startswith(CLICKS)),
+    )
+    return session.scalar(earned.limit(1)) is not None
 
 
 def _all_lines(place: Place, shown: Shown) -> Iterator[OrderLine]:

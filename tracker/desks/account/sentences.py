@@ -248,6 +248,8 @@ VOIDED = {
     VoidReason.REVIEW_REJECTED: lambda: _("It was reviewed by the program and not accepted."),
     VoidReason.RATE_ENTERED: lambda: _("The exchange rate of its day came, so it was reckoned."),
     VoidReason.DECIDED_BY_PERSON: lambda: _("A person of the program decided it anew."),
+    VoidReason.LEAD_CANCELLED: lambda: _("The lead was cancelled, so what it earned went back."),
+    VoidReason.CLICKS_RECOUNTED: lambda: _("The clicks of the day were counted anew."),
 }
 
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import sqlalchemy as sa
 from flask import g
 from sqlalchemy.orm import Session
 
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
-from affiliate.core.ids import public_id
 from affiliate.core.money import Money
 from affiliate.people.access import affiliates
 from payouts.batches import statements
@@ -22,14 +20,12 @@ from payouts.ledger.posting import Kind
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.language import gettext as _
-from tracker.desks.account.orders import PREFIX as ORDER_PREFIX
 from tracker.desks.account.place import Place
-from tracker.orders.models import Order
+from tracker.desks.sources import Source, sources
 from tracker.stats.questions import today
 
 YEAR_MIN = 2000
 _MONTH = re.compile(r"(?a:[0-9]{4})-(?a:0[1-9]|1[0-2])")
-_ORDER = "order:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +34,8 @@ class Line:
 
     at: datetime
     what: str
-    order: str | None
-    """The shop's id of the order."""
-    order_page: str | None
+    source: Source | None
+    """What a commission comes from; none of a payout."""
     moved: Standing
 
 
@@ -84,8 +79,8 @@ def statement_csv(place: Place, month: str) -> Answer:
         return (at, what, order, *(amount.decimal for amount in amounts), place.currency)
 
     rows = [row(found.first.isoformat(), "opening", "", found.opening)]
-    rows += [row(line.at.isoformat(), line.what, line.order or "", line.moved)
-             for line in found.lines]  # fmt: skip
+    rows += [row(line.at.isoformat(), line.what, line.source.text if line.source else "",
+                 line.moved) for line in found.lines]  # fmt: skip
     rows.append(row(found.last.isoformat(), "closing", "", found.closing))
     return csv_answer(f"statement-{place.program.slug}-{month}.csv", head, rows)
 
@@ -126,24 +121,13 @@ def read_statement(session: Session, place: Place, month: str) -> Statement:
 
 
 def _lines(session: Session, lines: Sequence[StatementLine]) -> tuple[Line, ...]:
-    """Each transaction in words, with the order behind it."""
-    numbers = {
-        line.about: int(line.about.removeprefix(_ORDER))
-        for line in lines
-        if line.about.startswith(_ORDER)
-    }
-    texts: dict[int, str] = {}
-    if numbers:
-        query = sa.select(Order.id, Order.order_id).where(Order.id.in_(set(numbers.values())))
-        texts = dict(session.execute(query).all())
+    """Each transaction in words, with the order, lead or clicks behind it."""
+    found = sources(session, [line.about for line in lines if line.level is not None])
     return tuple(
         Line(
             at=line.at,
             what=KINDS[line.kind](),
-            order=texts[numbers[line.about]] if line.about in numbers else None,
-            order_page=(
-                public_id(ORDER_PREFIX, numbers[line.about]) if line.about in numbers else None
-            ),
+            source=found.get(line.about),
             moved=line.moved,
         )
         for line in lines

@@ -18,6 +18,7 @@ from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, Pay
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 from tracker.desks.finance.blueprint import BATCH, ITEM
+from tracker.desks.sources import Source, sources
 from tracker.orders.converting import sale_net_of
 from tracker.orders.models import Order
 
@@ -55,7 +56,7 @@ class Line:
     """A commission that became available since the payout before."""
 
     order: Order | None
-    reference: str
+    source: Source
     level: int
     via: str | None
     earned: Money
@@ -137,17 +138,19 @@ def lines_behind(session: Session, *, found: Payout, since: datetime | None) -> 
     )
     if since is not None:
         query = query.where(Commission.released_at > since)
+    behind = session.execute(query).all()
+    named = sources(session, [commission.reference for commission, _order, _name in behind])
     return [
         Line(
             order=order,
-            reference=commission.reference,
+            source=named[commission.reference],
             level=commission.level,
             via=name,
             earned=Money(commission.amount_micros, commission.currency),
             left=Money(commission.amount_micros - commission.reversed_micros, commission.currency),
             released_at=commission.released_at or commission.earned_at,
         )
-        for commission, order, name in session.execute(query)
+        for commission, order, name in behind
     ]
 
 

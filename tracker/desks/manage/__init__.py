@@ -14,7 +14,9 @@ def set_up(app: Flask, _settings: Settings) -> None:
         audit_log,
         claims,
         health,
+        leads,
         orders,
+        paid_clicks,
         programs,
         rates,
         rule_drafts,
@@ -25,7 +27,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage.blueprint import manage
 
     views = (
-        *(health, affiliates, orders, claims, rules, rule_drafts, rule_people),
+        *(health, affiliates, orders, leads, paid_clicks, claims),
+        *(rules, rule_drafts, rule_people),
         *(programs, rates, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)

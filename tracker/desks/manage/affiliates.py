@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from flask import request, url_for
 from sqlalchemy.orm import Session
 
-from affiliate.core import ids
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.links import coupons as coupon_verbs
@@ -26,7 +25,6 @@ from tracker.clicks.models import LinkDay
 from tracker.desks.acting import Answer, act
 from tracker.desks.manage import people
 from tracker.desks.manage.blueprint import (
-    ORDER,
     actors,
     manage,
     page,
@@ -272,11 +270,7 @@ def affiliate_page(public: str) -> str:
         links=links,
         coupons=coupons,
         orders=[
-            (
-                ids.public_id(ORDER, found["order"].id) if found["order"] else None,
-                found["order"],
-                as_row(found["commission"]),
-            )
+            (found["source"], as_row(found["commission"]))
             for found in people.orders_of(
                 session, enrollment_id=enrollment.id, rows_max=ORDERS_SHOWN_MAX
             )

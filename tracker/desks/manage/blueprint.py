@@ -17,6 +17,8 @@ from affiliate.programs.models import Program
 READERS = (Role.MANAGER, Role.CURATOR, Role.ANALYST, Role.OWNER)
 ACTORS = (Role.MANAGER, Role.OWNER)
 ORDER = "ord"
+LEAD = "led"
+PAID_DAY = "pcd"
 _COOKIE = "manage_program"
 
 manage = Blueprint("manage", __name__, url_prefix="/manage")

@@ -40,6 +40,8 @@ def overview_page() -> str:
         found=found,
         to_review=numbers.to_review(session, program=program),
         awaiting_rate=sum(one.orders for one in waiting_for_rates(session, program_id=program.id)),
+        leads_to_review=numbers.leads_to_review(session, program=program),
+        clicks_to_review=numbers.clicks_to_review(session, program=program),
         waiting=waiting,
         top=[(people_ids.public(row_id), *rest) for row_id, *rest in found.top],
         words=sentences,

@@ -15,8 +15,10 @@ from affiliate.programs.models import Program
 from payouts.commissions.models import Commission
 from tracker.attribution.models import Decision
 from tracker.clicks.models import LinkDay
+from tracker.leads.models import Lead, LeadDecision
 from tracker.orders.converting import NET_IN_PROGRAM
 from tracker.orders.models import Order, OrderReport, ParkedCall
+from tracker.paid_clicks.models import PaidClickDay
 
 ACTIVE_DAYS = 30
 """An affiliate is active who had a click or an order in this many days."""
@@ -100,6 +102,33 @@ def unconfirmed(session: Session, *, program: Program) -> list[Order]:
             .limit(UNCONFIRMED_SHOWN_MAX)
         )
     )
+
+
+def leads_to_review(session: Session, *, program: Program) -> int:
+    """How many leads wait for a person's word about a suspicious click."""
+    waiting = (
+        sa.select(sa.func.count())
+        .select_from(LeadDecision)
+        .join(Lead, Lead.id == LeadDecision.lead_id)
+        .where(
+            Lead.program_id == program.id,
+            Lead.review_outcome.is_(None),
+            LeadDecision.review_reason.is_not(None),
+            LeadDecision.voided_at.is_(None),
+        )
+    )
+    return session.scalar(waiting) or 0
+
+
+def clicks_to_review(session: Session, *, program: Program) -> int:
+    """Of how many links and days the clicks that are paid for wait for a person's word."""
+    waiting = sa.select(sa.func.count(PaidClickDay.id)).where(
+        PaidClickDay.program_id == program.id,
+        PaidClickDay.flooded,
+        PaidClickDay.review_outcome.is_(None),
+        PaidClickDay.bookings > 0,
+    )
+    return session.scalar(waiting) or 0
 
 
 def to_review(session: Session, *, program: Program) -> int:

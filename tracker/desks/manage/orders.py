@@ -24,7 +24,7 @@ from payouts.commissions.rows import (
 )
 from tracker.attribution.assignment import assignment_in
 from tracker.attribution.decide import ReviewOutcome, reference_of
-from tracker.attribution.models import Decision
+from tracker.attribution.models import Decided, Decision
 from tracker.desks.acting import Answer, act
 from tracker.desks.conversions import converted_of
 from tracker.desks.manage import people, sentences
@@ -186,7 +186,7 @@ def cancel(order: str) -> Answer:
             session,
             program_id=found.program_id,
             order_id=found.order_id,
-            reason=_reason(),
+            reason=reason_said(),
             by=access.actor().label,
             now=now,
         ),
@@ -204,7 +204,7 @@ def _review(order: str, outcome: ReviewOutcome, done: str) -> Answer:
             program_id=found.program_id,
             order_id=found.order_id,
             outcome=outcome,
-            reason=_reason(),
+            reason=reason_said(),
             by=access.actor().label,
             now=now,
         ),
@@ -226,7 +226,7 @@ def order_page(row_id: int) -> str:
         sa.select(Decision).where(Decision.order_id == found.id).order_by(Decision.number.desc())
     ).all()
     earned = commissions_for(session, reference=reference)
-    names = people.names_of(session, _everybody(decisions, earned))
+    names = people.names_of(session, everybody(decisions, earned))
     return page(
         "order",
         here,
@@ -234,9 +234,9 @@ def order_page(row_id: int) -> str:
         order=found,
         amounts=_amounts(found),
         conversion=converted_of(session, found),
-        decisions=[_decision(decision, names) for decision in decisions],
+        decisions=[decision_told(decision, names) for decision in decisions],
         commissions=[
-            _commission(session, row, names)
+            commission_told(session, row, names)
             for row in sorted(earned, key=lambda row: (-row.decision, row.level, row.id))
         ],
         reversals=reversals_of(session, reference=reference),
@@ -262,8 +262,8 @@ def order_page(row_id: int) -> str:
             .order_by(ParkedCall.id.desc())
         ).all(),
         assignment=_assignment(session, found),
-        confirmed_by=_person(session, found.confirmed_by),
-        reviewed_by=_person(session, found.reviewed_by),
+        confirmed_by=person(session, found.confirmed_by),
+        reviewed_by=person(session, found.reviewed_by),
         to_review=found.review_outcome is None
         and any(one.review_reason and one.voided_at is None for one in decisions),
         words=sentences,
@@ -324,7 +324,8 @@ def _described(
     ]
 
 
-def _everybody(decisions: Sequence[Decision], earned: Sequence[CommissionRow]) -> set[int]:
+def everybody(decisions: Sequence[Decided], earned: Sequence[CommissionRow]) -> set[int]:
+    """Whom the page names: enrollments of decisions and commissions."""
     found = {share["enrollment_id"] for decision in decisions for share in decision.shares}
     # A line of a forged token or of another program's click names nobody.
     found |= {who for d in decisions for line in d.trace if (who := line.get("enrollment_id"))}
@@ -332,7 +333,8 @@ def _everybody(decisions: Sequence[Decision], earned: Sequence[CommissionRow]) -
     return found | {row.via_enrollment_id for row in earned if row.via_enrollment_id}
 
 
-def _decision(decision: Decision, names: dict[int, str]) -> dict[str, Any]:
+def decision_told(decision: Decided, names: dict[int, str]) -> dict[str, Any]:
+    """A decision as the page tells it, of an order or of a lead."""
     return {
         "row": decision,
         "live": decision.voided_at is None,
@@ -350,7 +352,8 @@ def _decision(decision: Decision, names: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def _commission(session: Session, row: CommissionRow, names: dict[int, str]) -> dict[str, Any]:
+def commission_told(session: Session, row: CommissionRow, names: dict[int, str]) -> dict[str, Any]:
+    """A commission as the page tells it."""
     when = when_available(row, clock.now(session))
     return {
         "row": row,
@@ -372,7 +375,8 @@ def _amounts(order: Order) -> dict[str, Money]:
     return {name: Money(getattr(order, f"{name}_micros"), order.currency) for name in names}
 
 
-def _person(session: Session, actor: str | None) -> str | None:
+def person(session: Session, actor: str | None) -> str | None:
+    """Who did it, by the actor of the audit log."""
     return None if actor is None else people.user_names(session, {actor}).get(actor, actor)
 
 
@@ -381,7 +385,7 @@ def _assignment(session: Session, order: Order) -> dict[str, Any] | None:
     word = assignment_in(order.evidence)
     if word is None:
         return None
-    return {"row": word, "by": _person(session, word.by)}
+    return {"row": word, "by": person(session, word.by)}
 
 
 def _named_affiliate(text: str) -> int:
@@ -402,7 +406,8 @@ def _mine(order: str) -> Order:
     return found
 
 
-def _reason() -> str:
+def reason_said() -> str:
+    """The form's reason, which is kept."""
     text = " ".join(request.form.get("reason", "").split())
     if not 1 <= len(text) <= REASON_CHARS_MAX:
         raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))

@@ -17,11 +17,12 @@ from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from payouts.batches.models import PayoutItem
 from payouts.commissions.models import Commission
+from tracker.attribution.decide import REFERENCE
 from tracker.clicks.models import LinkDay
 from tracker.desks.finance.search import like
 from tracker.desks.manage.sentences import action
+from tracker.desks.sources import sources
 from tracker.desks.words import _
-from tracker.orders.models import Order
 
 ROWS_MAX = 50
 EVENTS_MAX = 40
@@ -192,7 +193,9 @@ def _decision(entry: AuditEntry, names: dict[str, str]) -> dict[str, Any]:
 
 def _firsts(session: Session, enrollment_id: int) -> list[dict[str, Any]]:
     commissions = sa.select(sa.func.min(Commission.earned_at)).where(
-        Commission.enrollment_id == enrollment_id, Commission.level == 1
+        Commission.enrollment_id == enrollment_id,
+        Commission.level == 1,
+        Commission.reference.startswith(REFERENCE),
     )
     paid = (
         sa.select(sa.func.min(PayoutItem.paid_at))
@@ -212,12 +215,14 @@ def _firsts(session: Session, enrollment_id: int) -> list[dict[str, Any]]:
 
 
 def orders_of(session: Session, *, enrollment_id: int, rows_max: int) -> list[dict[str, Any]]:
-    """The affiliate's last commissions with their orders."""
-    found = session.execute(
-        sa.select(Commission, Order)
-        .outerjoin(Order, sa.func.concat("order:", Order.id) == Commission.reference)
+    """The affiliate's last commissions with what they come from."""
+    found = session.scalars(
+        sa.select(Commission)
         .where(Commission.enrollment_id == enrollment_id)
         .order_by(Commission.id.desc())
         .limit(rows_max)
-    )
-    return [{"commission": commission, "order": order} for commission, order in found]
+    ).all()
+    named = sources(session, [commission.reference for commission in found])
+    return [
+        {"commission": commission, "source": named[commission.reference]} for commission in found
+    ]

@@ -193,6 +193,8 @@ def void_reason(code: str | None) -> str:
         "review_rejected": _("a review turned it down"),
         "rate_entered": _("the exchange rate that it waited for was entered"),
         "decided_by_person": _("a person decided it anew"),
+        "lead_cancelled": _("the lead was cancelled"),
+        "clicks_recounted": _("the clicks of the day were counted anew"),
     }.get(code, code or "")
 
 
@@ -275,6 +277,11 @@ def action(code: str) -> str:
         "claim.declined": _("declined a case"),
         "order.assign": _("gave an order to an affiliate"),
         "order.unassign": _("let the rules decide an order again"),
+        "lead.cancel": _("cancelled a lead"),
+        "lead.review_released": _("released a lead after a review"),
+        "lead.review_declined": _("declined a lead's click after a review"),
+        "clicks.review_released": _("released the clicks of a day after a review"),
+        "clicks.review_declined": _("declined the clicks of a day after a review"),
         "order.conflict": _("contradicted a report and was refused"),
         "email.change": _("changed their address"),
         "invitation.send": _("invited somebody"),

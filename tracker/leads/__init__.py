@@ -1,0 +1,1 @@
+"""Leads: what a shop reports besides orders, whose they are and what they earn."""
