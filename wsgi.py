@@ -76,6 +76,7 @@ PERIODIC = (
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),
     ("tracker.attribution.jobs", "check_clicks", 15),
+    ("tracker.attribution.jobs", "forget_sightings", 3_600),
     ("tracker.stats.jobs", "add_up_orders", 10),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
     ("tracker.claims.jobs", "answer_claims", 60),

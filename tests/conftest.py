@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,14 +60,33 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("kopeck")
 
+_FOLDERS = "kpk-tests-"
+_ROOM_BYTES = 2 << 30
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """One PostgreSQL and one Valkey for the whole run, in a folder that goes with it."""
-    with running(Path(tempfile.mkdtemp(prefix="kpk-")), durable=False, keep=False) as started:
-        yield started
+    """One PostgreSQL and one Valkey for the whole run, in a folder that goes with it.
+
+    In memory where there is room: a database for each test is a thousand small files.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{_FOLDERS}{os.getpid()}-", dir=_memory()) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # The servers' user passes through it.
+        with running(folder / "data", durable=False, keep=False, base=folder) as started:
+            yield started
+
+
+def _memory() -> Path | None:
+    """Where files cost no disk, after what killed runs have left there; None: nowhere."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < _ROOM_BYTES:
+        return None
+    for left in memory.glob(f"{_FOLDERS}*"):
+        if not Path("/proc", left.name.removeprefix(_FOLDERS).partition("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return memory
 
 
 @pytest.fixture(scope="session")
@@ -184,16 +203,28 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs everything at once comes last, so that nothing else runs beside it.
+    """A file stays in one process; all that needs everything at once is one group, and comes last.
 
     At the very end all pages are looked at, when the stories have filled them.
     """
-    items.sort(
-        key=lambda item: (
-            "stack" in getattr(item, "fixturenames", ()),
-            item.path.stem == "test_pages",
-        )
-    )
+
+    def needs_everything(item: pytest.Item) -> bool:
+        return "stack" in getattr(item, "fixturenames", ())
+
+    items.sort(key=lambda item: (needs_everything(item), item.path.stem == "test_pages"))
+    for item in items:
+        group = "stack" if needs_everything(item) else str(item.path.relative_to(ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Half a surrogate that a test had logged could not be sent to the process that reports."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")

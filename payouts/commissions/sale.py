@@ -30,6 +30,8 @@ class Reason(StrEnum):
     """What the rules let one affiliate earn at the most was earned already."""
     NOTHING_TO_MAKE_UP = "nothing_to_make_up"
     """The orders of the period earned no less than the band reached at its end gives."""
+    SELF_PURCHASE = "self_purchase"
+    """The recruiter is the buyer, and the rules refuse own purchases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Credit:
     terms: CommissionTerms
     rule_version_id: int
     recruiter_id: int | None
+    recruiter_buys_by: str | None = None
+    """By what the recruiter is known to be the buyer, where that earns them nothing."""
     group: str | None = None
     customer: Customer | None = None
     """Whether the buyer had bought before the credited click; None: not known, and then no

@@ -246,6 +246,7 @@ NOTHING = {
         "Later payments of a subscription earn for a limited time, and it is over."
     ),
     Reason.CAP_REACHED: lambda: _("What can be earned at the most was earned already."),
+    Reason.SELF_PURCHASE: lambda: _("Own purchases earn nothing in this program."),
     Reason.NOTHING_TO_MAKE_UP: lambda: _(
         "The orders of the period earned no less than its final band gives."
     ),

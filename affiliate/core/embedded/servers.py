@@ -97,6 +97,8 @@ class Layout:
             "fsync": "on" if self.durable else "off",
             "full_page_writes": "on" if self.durable else "off",
             "synchronous_commit": "on" if self.durable else "off",
+            # Data that is thrown away may lie in memory: its log should not fill it.
+            "max_wal_size": "1GB" if self.durable else "128MB",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [
@@ -132,6 +134,7 @@ def running(
     durable: bool = True,
     keep: bool = True,
     log_dir: Path | None = None,
+    base: Path | None = None,
 ) -> Iterator[Servers]:
     """Start both servers on the data folder and stop them at the end, whatever happens.
 
@@ -140,6 +143,8 @@ def running(
     :param keep: False: the servers' data and logs are removed at the end, and the data
         folder with them if it holds nothing else.
     :param log_dir: where postgres.log and valkey.log are written; the data folder by default.
+    :param base: as root: the folder in which the servers' data lies, instead of that of
+        KOPECK_SERVER_HOME; the servers' user must be able to pass through it.
 
     Start it from the main thread: on Linux the servers end when the *thread* that started
     them does, also by kill -9 (prctl(2), PR_SET_PDEATHSIG).
@@ -147,7 +152,7 @@ def running(
     """
     data_dir = make_private(data_dir)
     with claim(data_dir), contextlib.ExitStack() as stack:
-        layout = prepare(data_dir, durable=durable, keep=keep)
+        layout = prepare(data_dir, durable=durable, keep=keep, base=base)
         logs = make_private(log_dir or data_dir)
         if not keep:
             stack.callback(discard, layout, logs)
@@ -184,10 +189,12 @@ def claim(data_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def prepare(data_dir: Path, *, durable: bool = True, keep: bool = True) -> Layout:
+def prepare(
+    data_dir: Path, *, durable: bool = True, keep: bool = True, base: Path | None = None
+) -> Layout:
     """Make the servers' folders and the database cluster where they are missing."""
     user = os.environ.get("KOPECK_SERVER_USER", "nobody") if os.geteuid() == 0 else None
-    home = _home_of(data_dir, keep=keep) if user else data_dir / "servers"
+    home = _home_of(data_dir, base, keep=keep) if user else data_dir / "servers"
     socket_dir = short_folder(home / "sockets", data_dir, base=home_as_root() if user else None)
     layout = Layout(data_dir, home, socket_dir, user, find_binaries(copied=bool(user)), durable)
     for folder in (home, home / "valkey", socket_dir):
@@ -217,7 +224,7 @@ def discard_data(data_dir: Path) -> None:
     shutil.rmtree(data_dir, ignore_errors=True)
 
 
-def _home_of(data_dir: Path, *, keep: bool) -> Path:
+def _home_of(data_dir: Path, base: Path | None, *, keep: bool) -> Path:
     """The servers' folder outside a root-owned data folder, remembered inside it.
 
     Remembered, not computed from the name: a data folder that is moved finds its database,
@@ -229,8 +236,9 @@ def _home_of(data_dir: Path, *, keep: bool) -> Path:
     remembered = data_dir / "servers.path"
     if remembered.exists():
         return Path(remembered.read_text().strip())
-    _remove_forgotten(home_as_root())
-    home = home_as_root() / f"{'' if keep else THROWN_AWAY}{secrets.token_hex(6)}"
+    base = base or home_as_root()
+    _remove_forgotten(base)
+    home = base / f"{'' if keep else THROWN_AWAY}{secrets.token_hex(6)}"
     write_private(remembered, f"{home}\n")
     return home
 
@@ -334,7 +342,7 @@ def create_database(database_url: str, name: str, *, template: str | None = None
     """CREATE DATABASE on that server, copied from `template` if given; return its address."""
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
-        statement += sql.SQL(" TEMPLATE {} STRATEGY WAL_LOG").format(sql.Identifier(template))
+        statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
     with psycopg.connect(_libpq(database_url, "postgres"), autocommit=True) as conn:
         conn.execute(statement)
     url = make_url(database_url).set(database=name)
