@@ -86,6 +86,7 @@ PERIODIC = (
     ("tracker.replay.jobs", "ask_for_shadows", 600),
     ("tracker.leads.jobs", "check_lead_clicks", 15),
     ("tracker.paid_clicks.jobs", "book_clicks", 900),
+    ("tracker.attribution.jobs", "forget_sightings", 3_600),
     ("tracker.stats.jobs", "add_up_orders", 10),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
     ("tracker.orders.jobs", "convert_waiting_orders", 60),

@@ -146,6 +146,9 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]
     def post(self, rule: str, **options: Any) -> Callable[[View], View]:
         return self._typed(super().post(rule, **options))
 
+    def put(self, rule: str, **options: Any) -> Callable[[View], View]:
+        return self._typed(super().put(rule, **options))
+
     def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
         return self._typed(super().delete(rule, **options))
 

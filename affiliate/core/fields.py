@@ -5,9 +5,11 @@ Each refusal has a stable code beside its sentence (docs/api.md, "Errors").
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from marshmallow import Schema, ValidationError, fields
@@ -160,6 +162,16 @@ class Sha256(fields.Field[str]):
         return value.lower()
 
 
+class IpAddress(fields.Field[str]):
+    """An IPv4 or IPv6 address without port or zone, given back in its short spelling."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, str) and "%" not in value:
+            with contextlib.suppress(ValueError):
+                return str(ip_address(value))
+        refuse("not_an_address", "Write an IPv4 or IPv6 address: 203.0.113.7 or 2001:db8::7.")
+
+
 class Flag(fields.Field[bool]):
     """JSON true or false; marshmallow's own also takes "yes" and 1."""
 
@@ -167,6 +179,11 @@ class Flag(fields.Field[bool]):
         if not isinstance(value, bool):
             refuse("not_a_boolean", "Write true or false.")
         return value
+
+
+def is_shop_id(text: str) -> bool:
+    """Whether a text could be an id given by the shop."""
+    return _SHOP_ID.fullmatch(text) is not None
 
 
 def shop_id(text: str, field: str) -> str:

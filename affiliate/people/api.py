@@ -13,7 +13,7 @@ from affiliate.core import api, clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
-from affiliate.core.fields import Text, moment_json
+from affiliate.core.fields import ShopId, Text, moment_json
 from affiliate.people import access, enrollments, ids, recruiters, users
 from affiliate.people.access import api_scope
 from affiliate.people.applications import Answers, Audience, Channel
@@ -34,6 +34,13 @@ class AffiliateIn(ma.Schema):
     website = Text(load_default="", chars_max=300)
     how = Text(load_default="Enrolled by the shop itself.", chars_max=2_000)
     recruiter = Text(load_default=None, chars_max=40)
+    customer_id = ShopId(load_default=None)
+
+
+class ShopCustomerIn(ma.Schema):
+    """Under which id of yours the affiliate buys; null: under none that you know."""
+
+    customer_id = ShopId(required=True, allow_none=True)
 
 
 class ListQuery(ma.Schema):
@@ -55,6 +62,7 @@ class AffiliateOut(ma.Schema):
     reason = ma.fields.String(allow_none=True)
     group = ma.fields.String(allow_none=True)
     recruiter = ma.fields.String(allow_none=True)
+    customer_id = ma.fields.String(allow_none=True)
     applied_at = ma.fields.String(metadata={"format": "date-time"})
     decided_at = ma.fields.String(allow_none=True, metadata={"format": "date-time"})
 
@@ -123,6 +131,14 @@ def enroll(values: dict[str, Any]) -> Response:
         by=key.label,
         now=now,
     )
+    if values["customer_id"] is not None:
+        enrollments.set_shop_customer(
+            session,
+            enrollment_id=enrollment.id,
+            customer_id=values["customer_id"],
+            by=key.label,
+            now=now,
+        )
     session.commit()
     return _answer(session, key.program_id, enrollment.id, 201)
 
@@ -133,6 +149,27 @@ def enroll(values: dict[str, Any]) -> Response:
 def one(affiliate: str) -> Response:
     """An affiliate of the key's program; another program's is not found."""
     return _answer(db.session(), access.api_key().program_id, ids.enrollment_of(affiliate), 200)
+
+
+@blueprint.put("/<affiliate>/customer")
+@api_scope("affiliates:write")
+@blueprint.arguments(ShopCustomerIn)
+@blueprint.response(200, AffiliateOut)
+def customer(values: dict[str, Any], affiliate: str) -> Response:
+    """Say which customer of the shop an affiliate is: their orders are own purchases."""
+    session, key = db.session(), access.api_key()
+    enrollment = enrollments.in_program(
+        session, program_id=key.program_id, enrollment_id=ids.enrollment_of(affiliate)
+    )
+    enrollments.set_shop_customer(
+        session,
+        enrollment_id=enrollment.id,
+        customer_id=values["customer_id"],
+        by=key.label,
+        now=clock.now(session),
+    )
+    session.commit()
+    return _answer(session, key.program_id, enrollment.id, 200)
 
 
 def _answer(session: Session, program_id: int, enrollment_id: int, status: int) -> Response:
@@ -163,6 +200,7 @@ def _out(enrollment: Enrollment, name: str, group: str | None) -> dict[str, Any]
         "reason": enrollment.decision_reason,
         "group": group,
         "recruiter": None if recruiter is None else ids.public(recruiter),
+        "customer_id": enrollment.shop_customer_id,
         "applied_at": moment_json(enrollment.applied_at),
         "decided_at": None if decided is None else moment_json(decided),
     }

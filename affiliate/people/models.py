@@ -161,6 +161,13 @@ class Enrollment(Model):
             "closes_at",
             postgresql_where=sa.text("closes_at IS NOT NULL AND status <> 'closed'"),
         ),
+        sa.Index(
+            "uq_enrollments_shop_customer",
+            "program_id",
+            "shop_customer_id",
+            unique=True,
+            postgresql_where=sa.text("shop_customer_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -183,6 +190,9 @@ class Enrollment(Model):
     to them; later ones are announced."""
     closes_at: Mapped[datetime | None]
     """Set by declining new rules: an order placed then or later is not credited to them."""
+    shop_customer_id: Mapped[str | None]
+    """Under which id they are a customer of the program's shop, as a manager or the shop said:
+    orders of this customer are their own purchases."""
 
 
 class ApiKey(Model):

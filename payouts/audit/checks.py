@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Flask
 
 from affiliate.core.config import Settings
+from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.run import Check, Severity, register
 from payouts.batches.claims import KEY_LIFE_H
 
@@ -391,6 +392,12 @@ PAYOUTS = (
         WHERE b.status IN ('approved', 'paying') AND i.status IN ('sending', 'unknown')
           AND i.next_try_at < CAST(:real_now AS timestamptz) - interval '1 hour'
         """,
+    ),
+    Check(
+        "P16",
+        _INTEGRITY,
+        "the hash of a batch is that of every payment in it",
+        wrong_hashes,
     ),
 )
 

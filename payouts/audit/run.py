@@ -1,4 +1,4 @@
-"""Run checks: each is a query that returns no row while its invariant holds."""
+"""Run checks: each is a question that has no row for an answer while its invariant holds."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 During the period each order earns the rate of the band that was reached before it. When the
 period is over, and the hold period of its last order too, all of its orders are due the rate of
-the band that was reached at the end. Rule: docs/rules.md, "Volume tiers".
+the band that was reached at the end. What comes back after that: `make_up_refunds`.
+Rule: docs/rules.md, "Volume tiers".
 """
 
 from __future__ import annotations
@@ -109,18 +110,13 @@ def _make_up(
         zone=program.time_zone,
         currency=program.currency,
     ).get(enrollment_id, NOWHERE)
-    period = {"begins": stretch.begins, "ends": stretch.ends}
     found = tier_make_up(
         tiers,
         enrollment_id=enrollment_id,
         rule_version_id=version.id,
         currency=program.currency,
         volume=standing.volume,
-        sales=[
-            sale
-            for row in rows(session, _SOLD, {"enrollment_id": enrollment_id, **period})
-            for sale in _tier_sales(*row, currency=program.currency)
-        ],
+        sales=tier_sales_of(session, enrollment_id, stretch, program.currency),
         cap_room=_cap_room(commission, standing),
     )
     sale = Sale(
@@ -133,6 +129,18 @@ def _make_up(
         hold=timedelta(0),
     )
     earn_decided(session, earning=Earning(sale, (found,), None, now))
+
+
+def tier_sales_of(
+    session: Session, enrollment_id: int, stretch: Stretch, currency: str
+) -> list[TierSale]:
+    """What the affiliate's orders of a period earned by the tiers, less what came back."""
+    values = {"enrollment_id": enrollment_id, "begins": stretch.begins, "ends": stretch.ends}
+    return [
+        sale
+        for row in rows(session, _SOLD, values)
+        for sale in _tier_sales(*row, currency=currency)
+    ]
 
 
 def _cap_room(terms: CommissionTerms, standing: Standing) -> Money | None:

@@ -25,6 +25,8 @@ __all__ = [
 # The values stand in `sale`, for the rules below this one need them as well; callers know one door.
 
 RULE_RECRUITER = "recruiter"
+RECRUITER_BUYS = "recruiter_buys"
+"""The step of a trace that says by what the recruiter is known to be the buyer."""
 _CUTS = {"cut_to_net": Reason.CUT_TO_NET, "cap": Reason.CAP_REACHED}
 
 
@@ -113,7 +115,10 @@ def _recruiters(
     if sale.converted is not None:
         trace.insert(0, converted_step(sale))
     base = below.base if terms.of is Of.SALE else below.amount
-    if _refused(below):
+    if credit.recruiter_buys_by is not None:
+        amount = Money.zero(base.currency)
+        trace.append({"step": RECRUITER_BUYS, "by": credit.recruiter_buys_by})
+    elif _refused(below):
         amount = Money.zero(base.currency)
         trace.append(below.trace[-1])
     else:
@@ -191,6 +196,8 @@ def _why_nothing(net: Money, found: Earned, first: list[Earned]) -> Reason:
     """The reason follows from the steps that led to nothing."""
     if not net:
         return Reason.BELOW_A_MICRO if _converted_away(found) else Reason.NOTHING_PAID
+    if any(step["step"] == RECRUITER_BUYS for step in found.trace):
+        return Reason.SELF_PURCHASE
     if _refused(found):
         return Reason.RECURRING_OVER
     for step in reversed(found.trace):

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """The order is in another currency, and no rate of its day is known yet."""
     NOTHING_TO_MAKE_UP = "nothing_to_make_up"
     """The orders of the period earned no less than the band reached at its end gives."""
+    SELF_PURCHASE = "self_purchase"
+    """The recruiter is the buyer, and the rules refuse own purchases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Credit:
     terms: CommissionTerms
     rule_version_id: int
     recruiter_id: int | None
+    recruiter_buys_by: str | None = None
+    """By what the recruiter is known to be the buyer, where that earns them nothing."""
     group: str | None = None
     customer: Customer | None = None
     """Whether the buyer had bought before the credited click; None: not known, and then no

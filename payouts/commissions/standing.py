@@ -7,7 +7,7 @@ enrollments are locked first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -94,7 +94,7 @@ def standing_before(
     asked = {who: each for who, each in terms.items() if asks_for_standing(each)}
     if not asked:
         return {}
-    rows(session, _LOCK, {"ids": sorted(asked)})
+    lock_standings(session, asked)
     found = rows(
         session,
         _READ,
@@ -111,6 +111,11 @@ def standing_before(
         )
         for who, sold, orders, earned, first in found
     }
+
+
+def lock_standings(session: Session, enrollment_ids: Iterable[int]) -> None:
+    """Let nobody else change what these affiliates sold, as far as it is read or made up for."""
+    rows(session, _LOCK, {"ids": sorted(enrollment_ids)})
 
 
 def _counts_orders(terms: CommissionTerms) -> bool:

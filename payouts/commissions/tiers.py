@@ -104,14 +104,12 @@ def tier_make_up(
 
     `volume` is that of the whole period, less refunds. Never below zero: where refunds have
     lowered the volume into a lower band, what was earned at the higher rate stays. `cap_room`
-    is what the cap per period leaves. Later refunds take the make-up back by `reversal` of
-    its own base.
+    is what the cap per period leaves. What comes back later: `make_up_reversal`.
     """
     band = band_at(tiers, volume)
     zero = Money.zero(currency)
     base = total((sale.base for sale in sales), currency)
-    due = total((_due(sale, band.rate_ppm) for sale in sales), currency)
-    earned = total((sale.earned for sale in sales), currency)
+    due, earned = due_and_earned(sales, band.rate_ppm, currency)
     amount = max(due - earned, zero)
     step = {
         "step": "tier_make_up",
@@ -150,6 +148,28 @@ def tier_make_up(
         return found
     reason = Reason.CAP_REACHED if len(trace) > 1 else Reason.NOTHING_TO_MAKE_UP
     return not_earned(found, reason)
+
+
+def make_up_reversal(
+    *, frozen: Money, rate_ppm: int, sales: Sequence[TierSale], already: Money
+) -> Money:
+    """What a refund or void takes back of a make-up that was booked, on top of what others took.
+
+    `frozen` is the make-up as it was booked, `rate_ppm` its final band's, which stays although
+    the volume is less by now; `sales` are the orders of the period with what is left of them.
+    The make-up of what is left is made anew: so each order takes its own part along, and all of
+    them take the whole. Never below zero, and never more than is left of it.
+    """
+    zero = Money.zero(frozen.currency)
+    due, earned = due_and_earned(sales, rate_ppm, frozen.currency)
+    stays = min(max(due - earned, zero), frozen)
+    return max(frozen - stays - already, zero)
+
+
+def due_and_earned(sales: Sequence[TierSale], rate_ppm: int, currency: str) -> tuple[Money, Money]:
+    """What orders are due at one rate, each rounded by itself, and what the tiers gave them."""
+    due = total((_due(sale, rate_ppm) for sale in sales), currency)
+    return due, total((sale.earned for sale in sales), currency)
 
 
 def _due(sale: TierSale, rate_ppm: int) -> Money:

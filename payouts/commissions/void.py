@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.money import Money
 from payouts.commissions import booking
 from payouts.commissions.earn import lock_live
+from payouts.commissions.make_up_refunds import take_back_make_ups
 from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason, reversal
@@ -39,6 +40,13 @@ def void(
         .where(Commission.id.in_([row.id for row in rows]))
         .values(voided_at=now, void_reason=reason.value)
         .execution_options(synchronize_session=False)
+    )
+    take_back_make_ups(
+        session,
+        taken=rows,
+        cause=f"void:{reference}:decision:{decision}",
+        reason=reason.value,
+        now=now,
     )
     return len(rows)
 
@@ -79,6 +87,7 @@ def take_back(
             reference_ = f"take_back:{refund}:commission:{row.id}"
             postings.append(booking.taken_back(row, amount, reference=reference_, reason="refund"))
     post_many(session, postings=postings, now=now)
+    take_back_make_ups(session, taken=rows, cause=refund, reason="refund", now=now)
 
 
 def _take_back_bases(

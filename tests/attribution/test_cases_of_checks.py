@@ -276,6 +276,7 @@ BUYERS: dict[str, Case] = {
         f"own purchase: refused by {by.value}": case(
             [click(DAY, buyer_by=by)], Reason.SELF_PURCHASE)
         for by in BuyerBy
+        if by is not BuyerBy.ADDRESS
     },
     **{
         f"own purchase: paid by {by.value}": case(
@@ -286,8 +287,24 @@ BUYERS: dict[str, Case] = {
     "own purchase: of the affiliate they are bound to": case(
         [bound(DAY, buyer_by=BuyerBy.CUSTOMER_ID)], Reason.SELF_PURCHASE),
     "own purchase: leaves another's older click": case(
-        [click(DAY, 1), click(HOUR, 2, buyer_by=BuyerBy.ADDRESS)], {1: "1"},
+        [click(DAY, 1), click(HOUR, 2, buyer_by=BuyerBy.DEVICE)], {1: "1"},
         why={2: Reason.SELF_PURCHASE}),
+    "own purchase: of a shared network a person has the word": case(
+        [click(DAY, 1), click(HOUR, 2, buyer_by=BuyerBy.ADDRESS)], {2: "1"},
+        held={2: ReviewReason.PERHAPS_OWN}, why={2: Reason.PERHAPS_OWN}),
+    "own purchase: of a shared network by coupon": case(
+        [coupon(1, buyer_by=BuyerBy.ADDRESS)], {1: "1"}, held={1: ReviewReason.PERHAPS_OWN}),
+    "own purchase: of a shared network, only the share that it is part of": case(
+        [click(DAY, 1), click(HOUR, 2, buyer_by=BuyerBy.ADDRESS)], {1: "1/2", 2: "1/2"},
+        terms=LINEAR, held={2: ReviewReason.PERHAPS_OWN}),
+    "own purchase: of a shared network, one that does not win holds nothing": case(
+        [click(DAY, 1, buyer_by=BuyerBy.ADDRESS), click(HOUR, 2)], {2: "1"}),
+    "own purchase: of a shared network beside a flood": case(
+        [click(DAY, 1, buyer_by=BuyerBy.ADDRESS, drop=DropReason.FLOOD)], {1: "1"},
+        held={1: ReviewReason.FLOOD}),
+    "own purchase: of a shared network, declined": case(
+        [click(DAY, 1), click(HOUR, 2, buyer_by=BuyerBy.ADDRESS)], {1: "1"},
+        order={"review_declined": True}, why={2: Reason.REVIEW_DECLINED}),
     "own purchase: is told before an existing customer": case(
         [click(DAY, buyer_by=BuyerBy.EMAIL)], Reason.SELF_PURCHASE, terms=NEW_ONLY, order=BEFORE),
 }  # fmt: skip

@@ -29,6 +29,7 @@ from tracker.attribution.rules import (
     Candidate,
     OrderFacts,
     Reason,
+    ReviewReason,
     Step,
     Unattributed,
     attribute,
@@ -124,7 +125,7 @@ def test_amounts_of_split_credit_lose_nothing() -> None:
 
 
 @pytest.mark.abuse("A20")
-@pytest.mark.parametrize("by", BuyerBy)
+@pytest.mark.parametrize("by", [by for by in BuyerBy if by.is_sure])
 def test_a_self_referral_is_refused_by_rule_however_it_is_known(by: BuyerBy) -> None:
     """Refused where the rules refuse it, never silently paid: also by coupon and in a split,
     where the others take what would have been theirs."""
@@ -137,6 +138,19 @@ def test_a_self_referral_is_refused_by_rule_however_it_is_known(by: BuyerBy) -> 
         beside = attribute(ORDER, [*own, click(2 * DAY, 2)], terms)
         assert isinstance(beside, Attribution)
         assert {s.enrollment_id: s.weight for s in beside.shares} == {2: 1}
+
+
+@pytest.mark.abuse("A20")
+def test_a_buyer_out_of_the_affiliates_network_is_held_and_never_silently_paid() -> None:
+    """A household or a thousand telephones: a person has the word, in whichever way it wins."""
+    own = [click(DAY, 1, buyer_by=BuyerBy.ADDRESS), coupon(1, buyer_by=BuyerBy.ADDRESS)]
+    for terms in (TERMS, replace(TERMS, **WINS), replace(TERMS, **SHARES, **LINEAR)):
+        held = attribute(ORDER, own, terms)
+        assert isinstance(held, Attribution)
+        assert {share.review_reason for share in held.shares} == {ReviewReason.PERHAPS_OWN}
+        declined = attribute(replace(ORDER, review_declined=True), own, terms)
+        assert isinstance(declined, Unattributed)
+        assert declined.reason is Reason.REVIEW_DECLINED
 
 
 @pytest.mark.abuse("A22")

@@ -139,9 +139,9 @@ def test_a_share_names_its_latest_click_and_keeps_the_others() -> None:
 
 
 def test_a_line_keeps_the_weight_and_by_what_a_buyer_was_known() -> None:
-    known = [click(DAY, 1), click(HOUR, 2), coupon(3, buyer_by=BuyerBy.ADDRESS)]
+    known = [click(DAY, 1), click(HOUR, 2), coupon(3, buyer_by=BuyerBy.DEVICE)]
     found = attribute(ORDER, known, replace(TERMS, **LINEAR))
     lines = [trace_document(line) for line in found.trace]
     assert [Fraction(line["weight"]) for line in lines if "weight" in line] == [Fraction(1, 2)] * 2
     [own] = [line for line in lines if line.get("reason") == "self_purchase"]
-    assert own["buyer_by"] == "address"
+    assert own["buyer_by"] == "device"

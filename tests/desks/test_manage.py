@@ -443,3 +443,24 @@ def test_what_changed_names_both_sides() -> None:
     assert changes({"a": 1, "b": None}, {"a": 2, "c": [1, 2]}) == [
         ("a", "1", "2"), ("b", "—", None), ("c", None, "1, 2"),
     ]  # fmt: skip
+
+
+def test_a_manager_says_which_customer_of_the_shop_an_affiliate_is(
+    world: World, manager: Staff
+) -> None:
+    world.affiliate("Anna")
+    world.affiliate("Boris")
+    url = f"{url_of(world, 'Anna')}/customer"
+    done = manager.client.post(url, data={"customer_id": " c-881 "}, follow_redirects=True)
+    assert "own purchases of Anna" in done.text
+    assert "c-881" in done.text
+    other = manager.client.post(f"{url_of(world, 'Boris')}/customer", data={"customer_id": "c-881"})
+    assert other.status_code == 409
+    assert "is this customer of the shop already" in other.text
+    wrong = manager.client.post(url, data={"customer_id": "two words"})
+    assert wrong.status_code == 422
+    assert "255 characters" in wrong.text
+    world.session.expire_all()
+    assert world.people["Anna"].enrollment.shop_customer_id == "c-881"
+    none = manager.client.post(url, data={"customer_id": ""}, follow_redirects=True)
+    assert "No customer of the shop is known to be Anna" in none.text

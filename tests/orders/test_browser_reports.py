@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -313,3 +314,164 @@ def test_with_the_database_away_the_page_is_told_to_send_again(settings: Setting
     answer = client.post("/v1/events", data=body)
     assert answer.status_code == 503
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+class TestReplays:
+    """A token that somebody read out of a page, sent again (A14). The order's id is its nonce."""
+
+    def stands(self, world: World) -> dict[str, Any]:
+        world.tick()
+        body = world.get()
+        counts = {
+            model.__tablename__: world.session.scalar(sa.select(sa.func.count()).select_from(model))
+            for model in (Order, OrderReport, Decision, Commission)
+        }
+        return {**body, "counts": counts}
+
+    @pytest.mark.abuse("A13", "A14")
+    def test_the_same_again_has_the_same_answer_and_no_effect(self, world: World) -> None:
+        page = claim(token=signed(world))
+        clicks = [world.click(world.link(world.affiliate("anna")))]
+        first = world.event(page, clicks=clicks)
+        before = self.stands(world)
+        for _ in range(3):
+            again = world.event(page, clicks=clicks)
+            assert (again.status_code, again.data) == (first.status_code, first.data)
+        assert self.stands(world) == before
+
+    @pytest.mark.abuse("A13", "A14")
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"tax": rub("0.00"), "shipping": rub("0.00")},
+            {"items": [{"sku": "GOLD", "price": rub("4490.00")}]},
+            {"coupon": "BORIS"},
+            {"customer": {"id": "somebody-else"}},
+            {"subscription": {"id": "s-1", "sequence": 1}},
+            {"metadata": {"channel": "mine"}},
+        ],
+        ids=lambda changes: next(iter(changes)),
+    )
+    def test_around_other_content_it_changes_nothing(
+        self, world: World, changes: dict[str, Any]
+    ) -> None:
+        """Amounts edited in the page, another's coupon: the order is what it was confirmed as."""
+        anna, boris = world.affiliate("anna"), world.affiliate("boris")
+        world.coupon(boris, "BORIS")
+        token = signed(world)
+        world.event(claim(token=token), clicks=[world.click(world.link(anna))])
+        before = self.stands(world)
+        assert before["net"] == rub("3500.00")
+        mine = world.click(world.link(boris), visitor=bytes([9]) * 16)
+        world.event(claim(token=token, **changes), clicks=[mine])
+        after = self.stands(world)
+        assert after == before
+        assert affiliates_of(after) == [of(anna)]
+
+    @pytest.mark.abuse("A14")
+    def test_after_a_refund_or_cancellation_it_brings_nothing_back(self, world: World) -> None:
+        page = claim(token=signed(world))
+        clicks = [world.click(world.link(world.affiliate("anna")))]
+        world.event(page, clicks=clicks)
+        assert world.post({"refund_id": "R-1", "amount": rub("1000.00")}, "/A-10042/refunds")
+        before = self.stands(world)
+        world.event(page, clicks=clicks)
+        assert self.stands(world) == before
+        world.post({}, "/A-10042/cancellation")
+        before = self.stands(world)
+        world.event(page, clicks=clicks)
+        assert self.stands(world) == before
+        assert before["status"] == "cancelled"
+
+    @pytest.mark.abuse("A14")
+    def test_after_the_servers_own_report_it_changes_nothing(self, world: World) -> None:
+        token = signed(world, net="4490.00")
+        assert world.post(world.order()).status_code == 201
+        before = self.stands(world)
+        world.event(claim(token=token))
+        after = self.stands(world)
+        assert (after["net"], after["counts"]["decisions"]) == (rub("3500.00"), 1)
+        assert after["commissions"] == before["commissions"]
+
+    @pytest.mark.abuse("A14")
+    def test_it_signs_no_other_program(self, world: World) -> None:
+        from tests.builders import make_program
+
+        other = make_program(world.session, now=world.now - 80 * DAY, slug="other")
+        world.session.commit()
+        body = {"program": other.slug, "type": "order", "order": claim(token=signed(world))}
+        assert world.client.post("/v1/events", json=body).status_code == 204
+        world.tick()
+        assert world.session.scalar(sa.select(sa.func.count()).select_from(Order)) == 0
+
+    @pytest.mark.abuse("A14")
+    def test_twenty_at_once_make_one_order(self, world: World) -> None:
+        page = claim(token=signed(world))
+        clicks = [world.click(world.link(world.affiliate("anna")))]
+        body = json.dumps(
+            {"program": world.program.slug, "type": "order", "order": page, "clicks": clicks}
+        )
+
+        def send(_: int) -> int:
+            client = world.app.test_client()
+            return client.post("/v1/events", data=body, content_type="text/plain").status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(send, range(20))) == {204}
+        stands = self.stands(world)
+        assert stands["counts"] == {
+            "orders": 1, "order_reports": 1, "decisions": 1, "commissions": 1,
+        }  # fmt: skip
+        assert stands["status"] == "confirmed"
+
+
+class TestGuessedCoupons:
+    """A page can name any code (A22): it learns nothing by it, and not for long."""
+
+    def coupon_of(self, world: World, order_id: str) -> Any:
+        return world.get(order_id)["coupon"]
+
+    @pytest.mark.abuse("A22")
+    def test_a_right_code_is_answered_like_a_wrong_one(self, world: World) -> None:
+        world.coupon(world.affiliate("anna"), "ANNA10")
+        right = world.event(claim(coupon="ANNA10"))
+        wrong = world.event(claim(order_id="A-2", coupon="ANNA11"))
+        assert (right.status_code, right.data) == (wrong.status_code, wrong.data) == (204, b"")
+        volatile = {"X-Request-Id", "Date"}
+        assert [h for h in right.headers if h[0] not in volatile] == [
+            h for h in wrong.headers if h[0] not in volatile
+        ]
+
+    @pytest.mark.abuse("A22")
+    def test_after_twenty_wrong_codes_a_right_one_counts_as_little(self, world: World) -> None:
+        anna = world.affiliate("anna")
+        world.coupon(anna, "ANNA10")
+        for number in range(1, 21):
+            world.event(claim(order_id=f"G-{number}", coupon=f"CODE{number}"))
+        assert self.coupon_of(world, "G-20") == "CODE20"
+        world.event(claim(order_id="H-1", coupon="ANNA10"))
+        world.event(claim(order_id="H-2", coupon="CODE21"))
+        assert [self.coupon_of(world, f"H-{n}") for n in (1, 2)] == [None, None]
+        assert world.get("H-1")["attribution"]["reason"] == "no_evidence"
+        # Somebody else is not slowed, and the shop's server is believed as ever.
+        document = {"program": world.program.slug, "type": "order",
+                    "order": claim(order_id="I-1", coupon="anna10")}  # fmt: skip
+        world.client.post("/v1/events", json=document, environ_base={"REMOTE_ADDR": "9.9.9.9"})
+        assert affiliates_of(world.get("I-1")) == [of(anna)]
+        assert affiliates_of(world.post(world.order("H-1", coupon="ANNA10")).get_json()) == [
+            of(anna)
+        ]
+
+    @pytest.mark.abuse("A22")
+    def test_right_codes_are_no_guesses(self, world: World) -> None:
+        world.coupon(world.affiliate("anna"), "ANNA10")
+        for number in range(25):
+            world.event(claim(order_id=f"A-{number}", coupon=" anna10"))
+        assert self.coupon_of(world, "A-24") == " anna10"
+
+    def test_the_hour_over_it_is_heard_again(self) -> None:
+        pace = Pace(None, per_minute=1, what="guesses", window_s=3_600)
+        assert pace.has_room("a", now_s=3_600.0)
+        assert [pace.allows("a", now_s=3_600.0 + i) for i in range(2)] == [True, False]
+        assert not pace.has_room("a", now_s=7_199.0)
+        assert pace.has_room("a", now_s=7_200.0)

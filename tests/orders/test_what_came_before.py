@@ -14,11 +14,12 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
+from affiliate.core.money import Money
 from affiliate.people.models import AffiliateGroup, Enrollment
 from affiliate.programs.terms import Period
 from payouts.audit import run as audit
 from payouts.commissions.make_up import make_up_due
-from payouts.commissions.models import Commission
+from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.periods import stretch_of
 from payouts.commissions.release import release_budgeted, release_due
 from tests.orders.shop_world import DAY, World, earned, email_sha256, of, rub
@@ -26,6 +27,10 @@ from tracker.attribution.click_checks import check_clicks
 from tracker.attribution.models import CustomerBinding, Decision
 from tracker.clicks.models import Click
 from tracker.clicks.rules import DropReason
+from tracker.orders.cancellation import cancel_order
+from tracker.orders.refunds import refund_order
+from tracker.orders.rules import RefundIn
+from tracker.orders.units import in_one_unit
 
 PERCENT = {"kind": "percent", "rate_ppm": 100_000}
 
@@ -163,6 +168,132 @@ class TestTiers:
             assert release_due(session, now=over + 60 * DAY) >= 1
             session.commit()
         sound(world)
+
+
+class TestRefundsAfterTheMakeUp:
+    """Three orders of a month, 600, 600 and 100: 60, 60 and 20 earned, 120 made up for."""
+
+    TIERS: ClassVar[dict[str, Any]] = {
+        **TestTiers.TIERS, "period": "month", "apply": "whole_period"
+    }  # fmt: skip
+
+    @pytest.fixture
+    def made(self, make: Make, session: Session) -> tuple[World, datetime, Commission]:
+        world = make(commission={"tiers": self.TIERS})
+        anna = world.affiliate("anna")
+        for number, total in enumerate(("600.00", "600.00", "100.00"), 1):
+            sell(world, anna, f"A-{number}", total)
+        month = stretch_of(Period.MONTH, world.now, world.program.time_zone)
+        over = month.ends + 15 * DAY
+        with world.app.app_context():
+            assert make_up_due(session, now=over) == 1
+            while release_due(session, now=over):
+                session.commit()
+            session.commit()
+        return world, over, self.make_up(session)
+
+    def make_up(self, session: Session) -> Commission:
+        session.expire_all()
+        return session.scalars(
+            sa.select(Commission).where(Commission.reference.like("tier:%"))
+        ).one()
+
+    def refund(
+        self, world: World, order_id: str, refund_id: str, amount: str | None, now: datetime
+    ) -> None:
+        refund = RefundIn(refund_id, Money.parse(amount, "RUB") if amount else None)
+        with world.app.app_context():
+            refund_order(
+                world.session, program_id=world.program.id, order_id=order_id, refund=refund,
+                now=now,
+            )  # fmt: skip
+            world.session.commit()
+
+    def test_each_refund_takes_its_part_once_and_all_of_them_the_whole(
+        self, made: tuple[World, datetime, Commission], session: Session
+    ) -> None:
+        world, over, make_up = made
+        assert (make_up.amount_micros, make_up.reversed_micros) == (120_000_000, 0)
+        taken = []
+        # Half of the first: 300 x 20 % - 30. The third had the final rate and has no part.
+        for order_id, refund_id, amount in (
+            ("A-1", "R-1", "300.00"), ("A-1", "R-1", "300.00"), ("A-3", "R-2", None),
+            ("A-1", "R-3", None), ("A-2", "R-4", "0.01"), ("A-2", "R-5", None),
+        ):  # fmt: skip
+            self.refund(world, order_id, refund_id, amount, over + DAY)
+            taken.append(self.make_up(session).reversed_micros)
+        assert taken == [30_000_000, 30_000_000, 30_000_000, 60_000_000, 60_001_000, 120_000_000]
+        first = session.scalars(
+            sa.select(CommissionReversal)
+            .where(CommissionReversal.commission_id == make_up.id)
+            .order_by(CommissionReversal.id)
+        ).first()
+        assert first is not None
+        assert first.trace == {
+            "step": "tier_make_up", "frozen": "120.00", "rate_ppm": 200_000, "orders": 3,
+            "due": "200.00", "before": "110.00", "already": "0.00", "currency": "RUB",
+        }  # fmt: skip
+        sound(world)
+
+    def test_a_cancellation_takes_its_part_back(
+        self, made: tuple[World, datetime, Commission], session: Session
+    ) -> None:
+        world, over, _ = made
+        for _ in range(2):
+            with world.app.app_context():
+                cancel_order(
+                    session, program_id=world.program.id, order_id="A-2", reason=None,
+                    now=over + DAY,
+                )  # fmt: skip
+                session.commit()
+            assert self.make_up(session).reversed_micros == 60_000_000
+        sound(world)
+
+    def test_refunds_of_two_orders_at_once_take_both_parts(
+        self, made: tuple[World, datetime, Commission], session: Session
+    ) -> None:
+        world, over, _ = made
+        threads = [
+            threading.Thread(target=self._refund_alone, args=(world, f"A-{number}", over + DAY))
+            for number in (1, 2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert self.make_up(session).reversed_micros == 120_000_000
+        sound(world)
+
+    def test_a_refund_waits_for_a_make_up_that_is_being_booked(
+        self, make: Make, session: Session, engine: sa.Engine
+    ) -> None:
+        world = make(commission={"tiers": self.TIERS})
+        anna = world.affiliate("anna")
+        sell(world, anna, "A-1", "1000.00")
+        sell(world, anna, "A-2", "100.00")
+        month = stretch_of(Period.MONTH, world.now, world.program.time_zone)
+        over = month.ends + 15 * DAY
+        with world.app.app_context():
+            assert make_up_due(session, now=over) == 1  # 100 more for the first; not committed
+            other = threading.Thread(target=self._refund_alone, args=(world, "A-1", over))
+            other.start()
+            other.join(0.5)
+            assert other.is_alive()
+            session.commit()
+        other.join(10)
+        assert self.make_up(session).reversed_micros == 100_000_000
+        sound(world)
+
+    @staticmethod
+    def _refund_alone(world: World, order_id: str, now: datetime) -> None:
+        def work(session: Session) -> None:
+            refund_order(
+                session, program_id=world.program.id, order_id=order_id,
+                refund=RefundIn(f"R-{order_id}"), now=now,
+            )  # fmt: skip
+
+        with world.app.app_context():
+            in_one_unit(work)
 
 
 class TestCaps:

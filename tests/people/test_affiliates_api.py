@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from moments import NOW
 from sqlalchemy.orm import Session
 
+from affiliate.core.audit import AuditEntry
 from affiliate.core.outbox import Mail
 from affiliate.people import api_keys, ids
 from affiliate.people.models import Enrollment
@@ -153,6 +154,7 @@ def test_links_are_made_and_listed(
         "reason": None,
         "group": None,
         "recruiter": None,
+        "customer_id": None,
         "applied_at": "2026-11-21T07:15:00Z",
         "decided_at": "2026-11-21T07:15:00Z",
     }
@@ -189,3 +191,72 @@ def test_reading_is_not_writing(
     assert client.post("/api/v1/affiliates", json={}, headers=headers).status_code == 403
     assert client.get(path, headers=headers).status_code == 200
     assert client.get(path).status_code == 401
+
+
+class TestShopCustomer:
+    """Which customer of the shop an affiliate is: what they buy is their own purchase."""
+
+    def put(self, client: FlaskClient, headers: Any, who: Enrollment, customer_id: Any) -> Any:
+        return client.put(
+            f"/api/v1/affiliates/{ids.public(who.id)}/customer",
+            json={"customer_id": customer_id},
+            headers=headers,
+        )
+
+    def test_the_shop_says_it_changes_it_and_takes_it_back(
+        self, client: FlaskClient, session: Session, program: Program, anna: Enrollment
+    ) -> None:
+        headers = bearer(session, program)
+        for said in ("c-881", "c-881", "c-882", None):
+            answer = self.put(client, headers, anna, said)
+            assert (answer.status_code, answer.json["customer_id"]) == (200, said)
+        changed = session.scalars(
+            sa.select(AuditEntry)
+            .where(AuditEntry.action == "enrollment.set_shop_customer")
+            .order_by(AuditEntry.id)
+        ).all()
+        assert [(c.old, c.new) for c in changed] == [
+            ({"customer_id": None}, {"customer_id": "c-881"}),
+            ({"customer_id": "c-881"}, {"customer_id": "c-882"}),
+            ({"customer_id": "c-882"}, {"customer_id": None}),
+        ]
+        assert {c.actor.split("_")[0] for c in changed} == {"key:kpk"}
+
+    def test_it_may_come_with_the_proposal(
+        self, client: FlaskClient, session: Session, program: Program
+    ) -> None:
+        body = {"email": "boris@x.example", "name": "Boris", "customer_id": "c-7"}
+        answer = client.post("/api/v1/affiliates", json=body, headers=bearer(session, program))
+        assert (answer.status_code, answer.json and answer.json["customer_id"]) == (201, "c-7")
+
+    def test_one_customer_is_one_affiliate(
+        self, app: Flask, client: FlaskClient, session: Session, program: Program, anna: Enrollment
+    ) -> None:
+        with app.app_context():
+            boris = make_affiliate(session, program, "boris@x.example", now=NOW)
+        session.commit()
+        headers = bearer(session, program)
+        assert self.put(client, headers, anna, "c-881").status_code == 200
+        answer = self.put(client, headers, boris, "c-881")
+        assert (answer.status_code, answer.json["code"]) == (409, "customer_taken")
+        assert answer.json["errors"][0]["field"] == "customer_id"
+        body = {"email": "clara@x.example", "name": "Clara", "customer_id": "c-881"}
+        answer = client.post("/api/v1/affiliates", json=body, headers=headers)
+        assert answer.status_code == 409
+        assert session.scalar(sa.select(sa.func.count(Enrollment.id))) == 2
+
+    @pytest.mark.parametrize("wrong", ["", "c 881", "c\u200b", 881, "x" * 256, True])
+    def test_what_is_no_id_is_refused(
+        self, client: FlaskClient, session: Session, program: Program, anna: Enrollment, wrong: Any
+    ) -> None:
+        answer = self.put(client, bearer(session, program), anna, wrong)
+        assert answer.status_code == 422
+        assert [e["field"] for e in answer.json["errors"]] == ["customer_id"]
+
+    def test_another_programs_affiliate_and_a_key_that_may_not(
+        self, client: FlaskClient, session: Session, program: Program, anna: Enrollment
+    ) -> None:
+        other = make_program(session, now=NOW, slug="other")
+        assert self.put(client, bearer(session, other), anna, "c-1").status_code == 404
+        reads = bearer(session, program, ("affiliates:read",))
+        assert self.put(client, reads, anna, "c-1").status_code == 403

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
 from affiliate.programs.terms import AttributionTerms, Evidence
+from tracker.attribution.persons import BY_SIGHTING, NO_PERSONS, SEEN_WINDOW, persons
 from tracker.attribution.rules import CLOCK_SKEW_MAX
 from tracker.clicks.tokens import BadToken, ClickToken, read
 from tracker.orders.keys import Keys
@@ -39,11 +40,13 @@ _OWNERS: Final = f"""
     LEFT JOIN affiliate_groups g ON g.id = e.group_id
     LEFT JOIN affiliates a ON a.id = e.affiliate_id
     LEFT JOIN users u ON u.id = a.user_id
+    LEFT JOIN affiliates ra ON ra.id = r.affiliate_id
+    LEFT JOIN users ru ON ru.id = ra.user_id
 """
 _BY_TOKEN: Final = f"""
     SELECT 'click_token', CAST(t.click_id AS text), t.clicked_at, l.program_id, l.disabled_at,
            NULL::timestamptz, c.click_id IS NOT NULL, c.reason, {_OWNER}, NULL::bytea,
-           c.referrer, c.deep_link
+           c.referrer, c.deep_link, {{persons}}
     FROM {{tokens}}
     LEFT JOIN links l ON l.id = t.link_id
     LEFT JOIN clicks c ON c.clicked_at = t.clicked_at AND c.click_id = t.click_id
@@ -60,7 +63,8 @@ _MANY: Final = """
 """
 _BY_VISITOR: Final = f"""
     SELECT 'visitor_click', CAST(v.click_id AS text), v.clicked_at, v.program_id, l.disabled_at,
-           NULL::timestamptz, true, v.reason, {_OWNER}, NULL::bytea, v.referrer, v.deep_link
+           NULL::timestamptz, true, v.reason, {_OWNER}, NULL::bytea, v.referrer, v.deep_link,
+           {{persons}}
     FROM (
         SELECT click_id, clicked_at, program_id, link_id, reason, referrer, deep_link FROM clicks
         WHERE visitor_id = ANY(CAST(%(visitors)s AS uuid[]))
@@ -73,7 +77,7 @@ _BY_VISITOR: Final = f"""
 """  # noqa: S608 -- as above
 _BY_COUPON: Final = f"""
     SELECT 'coupon', NULL::text, NULL::timestamptz, k.program_id, k.disabled_at, k.valid_until,
-           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text
+           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text, {{persons}}
     FROM coupons k
     {_OWNERS.format(of="k")}
     WHERE k.program_id = CAST(%(program_id)s AS bigint) AND k.code = %(coupon)s
@@ -81,12 +85,13 @@ _BY_COUPON: Final = f"""
 _BUYER: Final = f"""
     SELECT '{BUYER}', NULL::text, least(first_ordered_at, imported_at), NULL::bigint,
            NULL::timestamptz, NULL::timestamptz, true, NULL::text, NULL::bigint, NULL::text,
-           NULL::bigint, NULL::text, NULL::text, email_hash, NULL::text, NULL::text
+           NULL::bigint, NULL::text, NULL::text, email_hash, NULL::text, NULL::text,
+           {NO_PERSONS.format(customer_id="shop_id")}
     FROM customers WHERE program_id = CAST(%(program_id)s AS bigint) AND {{known_by}}
 """  # noqa: S608 -- as above
 _BY_BINDING: Final = f"""
     SELECT 'bound_customer', NULL::text, b.bound_at, b.program_id, NULL::timestamptz, b.ends_at,
-           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text
+           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text, {{persons}}
     FROM customer_bindings b
     {_OWNERS.format(of="b")}
     WHERE b.voided_at IS NULL AND b.customer_id IN (
@@ -98,7 +103,8 @@ _BY_BINDING: Final = f"""
 # prolong the credit for ever.
 _BY_EMAIL: Final = f"""
     SELECT 'customer_email', NULL::text, s.placed_at, s.program_id, NULL::timestamptz,
-           NULL::timestamptz, true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text
+           NULL::timestamptz, true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text,
+           {{persons}}
     FROM (
         SELECT DISTINCT ON (t.enrollment_id) t.enrollment_id, o.placed_at, o.program_id
         FROM customers k
@@ -133,6 +139,18 @@ class Row(NamedTuple):
     email_hash: bytes | None
     referrer: str | None
     deep_link: str | None
+    affiliate_id: int | None
+    customer_id: str | None
+    """The shop's: of the affiliate, or of the buyer."""
+    accounts: Sequence[str] | None
+    """Where the affiliate is or was paid to; read where the order says what paid for it."""
+    paid_before: bool
+    """What paid for the order paid for an earlier own purchase of theirs."""
+    recruiter_affiliate_id: int | None
+    recruiter_customer_id: str | None
+    recruiter_accounts: Sequence[str] | None
+    recruiter_paid_before: bool
+    recruiter_email: str | None
 
 
 @cache
@@ -145,19 +163,23 @@ def _statement(
     email_hash: bool,
     bound: bool,
     known_email: bool,
+    seen: bool,
+    payment: bool,
 ) -> str:
     """The halves that there is something to ask for; empty when there is nothing."""
     asked = (
-        (tokens == 1, _BY_TOKEN.format(tokens=_ONE)),
-        (tokens > 1, _BY_TOKEN.format(tokens=_MANY)),
+        (tokens == 1, _BY_TOKEN.replace("{tokens}", _ONE)),
+        (tokens > 1, _BY_TOKEN.replace("{tokens}", _MANY)),
         (visitors, _BY_VISITOR),
         (coupon, _BY_COUPON),
-        (shop_id, _BUYER.format(known_by="shop_id = %(shop_id)s")),
-        (email_hash, _BUYER.format(known_by="email_hash = %(email_hash)s")),
+        (shop_id, _BUYER.replace("{known_by}", "shop_id = %(shop_id)s")),
+        (email_hash, _BUYER.replace("{known_by}", "email_hash = %(email_hash)s")),
         (bound, _BY_BINDING),
         (known_email, _BY_EMAIL),
+        (seen, BY_SIGHTING),
     )
-    return " UNION ALL ".join(part for wanted, part in asked if wanted)
+    columns = persons(payment=payment)
+    return " UNION ALL ".join(part.format(persons=columns) for wanted, part in asked if wanted)
 
 
 class Reach(NamedTuple):
@@ -229,11 +251,16 @@ def ask(
     """Put the question of an order; `evidence` is what its reports brought, merged."""
     evidence = effective(evidence)
     customer, coupon = evidence.get("customer") or {}, evidence.get("coupon")
+    payment = customer.get("payment")
     tokens = tuple(read(t, keys.clicks) for t in (evidence.get("clicks") or ())[-TOKENS_MAX:])
     believed = [token for token in tokens if isinstance(token, ClickToken)]
+    visitors = _visitors(believed, evidence.get("visitor"))
     values = {
         **_token_values(believed),
-        "visitors": _visitors(believed, evidence.get("visitor")),
+        "visitors": visitors,
+        "marks": _marks(visitors, evidence.get("network"), keys),
+        "seen_since": placed_at - SEEN_WINDOW,
+        "payment": payment,
         "program_id": program_id,
         "placed_at": placed_at,
         "oldest": placed_at - reach.window,
@@ -250,6 +277,8 @@ def ask(
         email_hash=bool(values["email_hash"]),
         bound=reach.bound and bool(values["shop_id"] or values["email_hash"]),
         known_email=reach.known_email and bool(values["email_hash"]),
+        seen=bool(values["marks"]),
+        payment=payment is not None,
     )
     return Question(program_id, placed_at, reach, coupon, customer, tokens, statement, values)
 
@@ -285,11 +314,12 @@ def effective(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """
     browser = evidence.get("browser") or {}
     if not evidence.get("server"):
-        return dict(browser)
+        return {"network": None, **browser}
     server = evidence["server"]
     return {
         "clicks": server.get("clicks") or browser.get("clicks") or [],
         "visitor": server.get("visitor") or browser.get("visitor"),
+        "network": server.get("network") or browser.get("network"),
         # A coupon and a customer that the shop's server does not name were not there.
         "coupon": server.get("coupon"),
         "customer": server.get("customer"),
@@ -316,3 +346,9 @@ def _visitors(tokens: Sequence[ClickToken], visitor: str | None) -> list[UUID]:
         with contextlib.suppress(ValueError):
             found.add(UUID(visitor))
     return sorted(found)
+
+
+def _marks(visitors: Sequence[UUID], network: str | None, keys: Keys) -> list[UUID]:
+    """The buyer's browser and network as they would be kept of an affiliate."""
+    marks = [mark for visitor in visitors for mark in keys.device_marks(visitor)]
+    return [*marks, UUID(network)] if network else marks

@@ -202,17 +202,42 @@ CHECKS = (
     Check(
         "K1",
         _INTEGRITY,
-        "a credited click is the credited affiliate's own, and not later than the order",
+        "every credited click is the credited affiliate's own, and not later than the order",
         """
-        SELECT d.id AS decision_id, s ->> 'click_id' AS click_id
+        SELECT d.id AS decision_id, t ->> 'click_id' AS click_id
         FROM decisions d
         CROSS JOIN LATERAL jsonb_array_elements(d.shares) s
+        CROSS JOIN LATERAL jsonb_array_elements(
+            jsonb_build_array(s) || coalesce(s -> 'other_clicks', '[]')) t
         JOIN orders o ON o.id = d.order_id
-        JOIN clicks k ON k.click_id = CAST(s ->> 'click_id' AS uuid)
+        JOIN clicks k ON k.click_id = CAST(t ->> 'click_id' AS uuid)
         JOIN links l ON l.id = k.link_id
-        WHERE s ->> 'click_id' IS NOT NULL AND d.voided_at IS NULL
+        WHERE t ->> 'click_id' IS NOT NULL AND d.voided_at IS NULL
           AND (l.enrollment_id <> (s ->> 'enrollment_id')::bigint
                OR k.clicked_at > o.placed_at + interval '5 minutes')
+        """,
+    ),
+    Check(
+        "B1",
+        _INTEGRITY,
+        "a customer is bound to whom a live decision of their confirmed order credits, since then",
+        """
+        SELECT b.id AS binding_id, b.order_id AS order_number, b.enrollment_id
+        FROM customer_bindings b
+        LEFT JOIN orders o ON o.id = b.order_id
+        LEFT JOIN enrollments n ON n.id = b.enrollment_id
+        LEFT JOIN customers c ON c.id = b.customer_id
+        WHERE o.program_id IS DISTINCT FROM b.program_id
+           OR n.program_id IS DISTINCT FROM b.program_id
+           OR c.program_id IS DISTINCT FROM b.program_id
+           OR b.voided_at IS NULL AND (
+               o.status <> 'confirmed' OR b.bound_at <> o.placed_at
+               OR o.customer_id IS DISTINCT FROM b.customer_id
+               OR NOT EXISTS (
+                   SELECT FROM decisions d CROSS JOIN LATERAL jsonb_array_elements(d.shares) s
+                   WHERE d.order_id = b.order_id AND d.voided_at IS NULL
+                     AND (s ->> 'enrollment_id')::bigint = b.enrollment_id
+                     AND s ->> 'evidence' <> 'bound_customer'))
         """,
     ),
     Check(

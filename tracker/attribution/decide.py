@@ -20,18 +20,21 @@ from affiliate.core.exchange import Conversion
 from affiliate.core.money import Money
 from affiliate.programs.commission_versions import commission_version
 from affiliate.programs.rule_versions import RuleVersionInForce, by_ids, in_force
+from affiliate.programs.terms import CustomerPolicy
 from payouts.commissions.earn import Earning, earn_decided, earning_of, wait_for
 from payouts.commissions.rows import CommissionRow, commissions_for
-from payouts.commissions.rules import Credit, Sale, VoidReason
+from payouts.commissions.rules import RECRUITER_BUYS, Credit, Sale, VoidReason
 from payouts.commissions.standing import asks_for_standing, standing_before
 from payouts.commissions.void import take_back, void
 from tracker.attribution.asking import Answer, answer, ask, reach_of, visitor_of
 from tracker.attribution.assignment import as_assigned
 from tracker.attribution.bindings import bind_customer, let_go_of_customer
-from tracker.attribution.evidence import Gathered, gather
+from tracker.attribution.evidence import NOBODY, Gathered, gather
 from tracker.attribution.models import Decision
+from tracker.attribution.own import LASTING
 from tracker.attribution.rules import (
     Attribution,
+    BuyerBy,
     ReviewReason,
     Share,
     Unattributed,
@@ -49,6 +52,7 @@ from tracker.attribution.sales import (
     subscription_of,
 )
 from tracker.attribution.snapshot import (
+    buyers_in,
     facts_from,
     share_document,
     snapshot_of,
@@ -148,6 +152,7 @@ def judge(
     now: datetime,
     review_declined: bool = False,
     known: Answer | None = None,
+    known_before: Mapping[int, BuyerBy] = NOBODY,
 ) -> Judged:
     """Read the evidence and decide by the terms of `version`; writes nothing.
 
@@ -167,6 +172,7 @@ def judge(
         keys=keys,
         now=now,
         review_declined=review_declined,
+        known_before=known_before,
     )
     versions = _versions_of(session, judged.verdict, version, placed_at)
     return replace(judged, versions=versions) if versions else judged
@@ -181,10 +187,15 @@ def judge_known(
     keys: Keys,
     now: datetime,
     review_declined: bool = False,
+    known_before: Mapping[int, BuyerBy] = NOBODY,
 ) -> Judged:
     """Decide by what was read, for the reach of `version`; reads nothing itself."""
     gathered = gather(
-        known, program_closed=program_closed, keys=keys, review_declined=review_declined
+        known,
+        program_closed=program_closed,
+        keys=keys,
+        review_declined=review_declined,
+        known_before=known_before,
     )
     gathered = as_assigned(gathered, evidence)
     verdict = attribute(gathered.facts, gathered.candidates, version.terms.attribution)
@@ -210,6 +221,7 @@ def decide(
         version=version or in_force(session, program_id=order.program_id, at=order.placed_at),
         now=now,
         review_declined=order.review_outcome == ReviewOutcome.DECLINED,
+        known_before=_buyers_before(session, order) if number > 1 else NOBODY,
     )
     if number > 1:
         earlier = commissions_for(session, reference=order.reference)
@@ -318,13 +330,22 @@ def earning_by(*, order: Subject, number: int, judged: Judged, now: datetime) ->
 
 
 def _as_recruited(judged: Judged, earlier: Sequence[CommissionRow]) -> Judged:
-    """Whom the order credited before keeps the recruiter that its commissions froze."""
+    """Whom the order credited before keeps the recruiter that its commissions froze, and what
+    was known of the recruiter."""
     frozen: dict[int, int | None] = {row.enrollment_id: None for row in earlier if row.level == 1}
+    read, buying = judged.gathered.recruiters, dict(judged.gathered.buying_recruiters)
     for row in earlier:
-        if row.via_enrollment_id is not None:
-            frozen[row.via_enrollment_id] = row.enrollment_id
-    recruiters = {**judged.gathered.recruiters, **frozen}
-    return replace(judged, gathered=replace(judged.gathered, recruiters=recruiters))
+        if row.via_enrollment_id is None:
+            continue
+        frozen[row.via_enrollment_id] = row.enrollment_id
+        by = next((step["by"] for step in row.trace if step["step"] == RECRUITER_BUYS), None)
+        # Whose word was read anew may have been corrected since; the rest may be forgotten.
+        was_read = read.get(row.via_enrollment_id) == row.enrollment_id
+        if by is not None and not (was_read and by in LASTING):
+            buying.setdefault(row.enrollment_id, BuyerBy(by))
+    recruiters = {**read, **frozen}
+    gathered = replace(judged.gathered, recruiters=recruiters, buying_recruiters=buying)
+    return replace(judged, gathered=gathered)
 
 
 def _version_before(session: Session, order: Subject, number: int) -> RuleVersionInForce | None:
@@ -395,6 +416,10 @@ def _snapshot(judged: Judged) -> dict[str, Any]:
     }
     if recruiters:
         sale["recruiters"] = recruiters
+    if gathered.buying_recruiters:
+        sale["buying_recruiters"] = {
+            str(who): by.value for who, by in gathered.buying_recruiters.items()
+        }
     return {**document, "sale": sale}
 
 
@@ -505,6 +530,17 @@ def _first_of_customer(judged: Judged) -> bool:
     return is_first_of_customer(judged.gathered.facts, named=judged.gathered.names_buyer)
 
 
+def _buyers_before(session: Session, order: Subject) -> Mapping[int, BuyerBy]:
+    """Who was known to be the buyer by what is forgotten after some weeks."""
+    found = session.scalar(
+        sa.select(Decision.snapshot)
+        .where(Decision.order_id == order.id)
+        .order_by(Decision.number.desc())
+        .limit(1)
+    )
+    return {} if found is None else buyers_in(found)
+
+
 def _said_first(session: Session, order: Subject) -> bool | None:
     """What the order's last decision said of it; None: it did not say."""
     found = session.scalar(
@@ -520,6 +556,15 @@ def _said_first(session: Session, order: Subject) -> bool | None:
 def _version_of(judged: Judged, share: Share) -> RuleVersionInForce:
     """By whose commission terms a share earns."""
     return judged.versions.get(share.enrollment_id, judged.version)
+
+
+def _recruiter_buys_by(judged: Judged, share: Share) -> str | None:
+    """By what the recruiter is known to be the buyer, where the rules refuse own purchases."""
+    by = judged.gathered.buying_recruiters.get(
+        judged.gathered.recruiters.get(share.enrollment_id) or 0
+    )
+    refuses = judged.version.terms.attribution.self_purchase is CustomerPolicy.REFUSES
+    return by.value if by is not None and by.is_sure and refuses else None
 
 
 def sale_of(order: Subject, number: int, judged: Judged, verdict: Attribution) -> Sale:
@@ -539,6 +584,7 @@ def sale_of(order: Subject, number: int, judged: Judged, verdict: Attribution) -
                 terms=version.terms.commission,
                 rule_version_id=version.id,
                 recruiter_id=gathered.recruiters.get(share.enrollment_id),
+                recruiter_buys_by=_recruiter_buys_by(judged, share),
                 hold=version.terms.payout.hold,
                 group=gathered.groups.get(share.enrollment_id),
                 customer=customer_of(share, gathered.facts, named=named),

@@ -6,12 +6,13 @@ What the database said to an order's question (`tracker.attribution.asking`) as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from tracker.attribution.asking import BUYER, Answer, Row
+from tracker.attribution.asking import BUYER, Answer, Question, Row
+from tracker.attribution.own import Buyer, Person, Sighting, known_by, seen_of
+from tracker.attribution.persons import SIGHTING
 from tracker.attribution.rules import BuyerBy, Candidate, Kind, OrderFacts
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import BadToken, ClickToken, is_click_id
@@ -19,6 +20,8 @@ from tracker.orders.keys import Keys
 
 PAID_SEARCH_MARKS: Final = frozenset(("gclid", "gbraid", "wbraid", "msclkid", "yclid"))
 """What Google, Microsoft and Yandex add to the address of an advertisement's target."""
+
+NOBODY: Final[Mapping[int, BuyerBy]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +34,41 @@ class Gathered:
     groups: Mapping[int, str | None]
     names_buyer: bool
     """Whether the order says who bought."""
-
-
-@dataclass(frozen=True, slots=True)
-class Buyer:
-    """What we know of the buyer besides this order."""
-
-    since: datetime | None = None
-    email_hashes: frozenset[bytes] = frozenset()
+    buying_recruiters: Mapping[int, BuyerBy] = field(default_factory=dict)
+    """Recruiters who are known to be the buyer, by their enrollment."""
 
 
 def gather(
-    answer: Answer, *, program_closed: bool, keys: Keys, review_declined: bool = False
+    answer: Answer,
+    *,
+    program_closed: bool,
+    keys: Keys,
+    review_declined: bool = False,
+    known_before: Mapping[int, BuyerBy] = NOBODY,
 ) -> Gathered:
-    """The candidates of an order out of what was read for it."""
+    """The candidates of an order out of what was read for it.
+
+    `known_before` are the enrollments that an earlier decision of the order knew to be the
+    buyer, by what may be forgotten since.
+    """
     question, found = answer.question, answer.found
-    buyer = _buyer([row for row in found if row.kind == BUYER], question.email_hash)
-    owned = [row for row in found if row.kind != BUYER]
-    candidates = [_candidate(row, question.program_id, buyer, keys) for row in owned]
+    buyer = _buyer([row for row in found if row.kind == BUYER], question)
+    seen = seen_of(
+        Sighting(row.affiliate_id, row.click_id, BuyerBy(row.group_name))
+        for row in found
+        if row.kind == SIGHTING and row.affiliate_id and row.click_id and row.group_name
+    )
+    owned = [row for row in found if row.kind not in (BUYER, SIGHTING)]
+    candidates = [_candidate(row, question.program_id, buyer, seen, keys) for row in owned]
     believed = question.believed
     candidates = [_unrecorded(found, believed) for found in candidates]
+    if known_before:
+        candidates = [
+            replace(one, buyer_by=known_before.get(one.enrollment_id or 0))
+            if one.buyer_by is None
+            else one
+            for one in candidates
+        ]
     candidates += [
         Candidate(kind=Kind.CLICK_TOKEN, genuine=False)
         for token in question.tokens
@@ -67,23 +85,57 @@ def gather(
     )
     recruiters = {row.enrollment_id: row.recruiter_id for row in owned if row.enrollment_id}
     groups = {row.enrollment_id: row.group_name for row in owned if row.enrollment_id}
-    return Gathered(facts, tuple(candidates), recruiters, groups, question.names_buyer)
-
-
-def _buyer(known_as: Sequence[Row], email_hash: bytes | None) -> Buyer:
-    """The buyer by what the order says and by the customers that it fits."""
-    known = {row.email_hash for row in known_as if row.email_hash is not None}
-    return Buyer(
-        since=min((row.clicked_at for row in known_as if row.clicked_at), default=None),
-        email_hashes=frozenset(known | {email_hash} if email_hash else known),
+    return Gathered(
+        facts,
+        tuple(candidates),
+        recruiters,
+        groups,
+        question.names_buyer,
+        _buying_recruiters(owned, buyer, seen, keys),
     )
 
 
-def _candidate(row: Row, program_id: int, buyer: Buyer, keys: Keys) -> Candidate:
-    own = (
-        bool(buyer.email_hashes)
-        and row.email is not None
-        and not buyer.email_hashes.isdisjoint(keys.email_hashes_of(row.email))
+def _buyer(known_as: Sequence[Row], question: Question) -> Buyer:
+    """The buyer by what the order says and by the customers that it fits."""
+    emails = {row.email_hash for row in known_as if row.email_hash is not None}
+    ids = {row.customer_id for row in known_as if row.customer_id is not None}
+    said = question.customer.get("id")
+    return Buyer(
+        since=min((row.clicked_at for row in known_as if row.clicked_at), default=None),
+        email_hashes=frozenset(emails | {question.email_hash} if question.email_hash else emails),
+        customer_ids=frozenset(ids | {said} if said else ids),
+        payment=question.customer.get("payment"),
+    )
+
+
+def _buying_recruiters(
+    owned: Sequence[Row], buyer: Buyer, seen: Mapping[int, BuyerBy], keys: Keys
+) -> dict[int, BuyerBy]:
+    found = {}
+    for row in owned:
+        if row.recruiter_id is not None:
+            recruiter = Person(
+                row.recruiter_email,
+                row.recruiter_customer_id,
+                row.recruiter_accounts,
+                row.recruiter_paid_before,
+                seen.get(row.recruiter_affiliate_id or 0),
+            )
+            by = known_by(recruiter, buyer, keys)
+            if by is not None:
+                found[row.recruiter_id] = by
+    return found
+
+
+def _candidate(
+    row: Row, program_id: int, buyer: Buyer, seen: Mapping[int, BuyerBy], keys: Keys
+) -> Candidate:
+    person = Person(
+        row.email,
+        row.customer_id,
+        row.accounts,
+        row.paid_before,
+        seen.get(row.affiliate_id or 0),
     )
     here = row.program_id == program_id
     return Candidate(
@@ -96,7 +148,7 @@ def _candidate(row: Row, program_id: int, buyer: Buyer, keys: Keys) -> Candidate
         disabled_at=row.disabled_at if here else None,
         valid_until=row.valid_until,
         active=row.status == "active" if here else False,
-        buyer_by=BuyerBy.EMAIL if own and here else None,
+        buyer_by=known_by(person, buyer, keys) if here else None,
         drop=DropReason(row.reason) if row.reason else None,
         loaded=row.loaded,
         group=row.group_name if here else None,

@@ -99,6 +99,8 @@ class Reason(StrEnum):
     REVIEW_DECLINED = "review_declined"
     TIMING = "timing"
     """The class in which an order is told that came too soon after its click."""
+    PERHAPS_OWN = "perhaps_own"
+    """The buyer came out of a network in which the affiliate's account was open that day."""
     ASSIGNED = "assigned"
     """A manager said whose order it is."""
     EARLIER_EVIDENCE_WINS = "earlier_evidence_wins"
@@ -133,6 +135,8 @@ class ReviewReason(StrEnum):
     """Its click came with more of one address or device than people click."""
     TOO_SOON = "too_soon"
     """Its click lies nearer to the order than the rules allow for."""
+    PERHAPS_OWN = "perhaps_own"
+    """The buyer came out of the affiliate's network, and the rules refuse own purchases."""
 
 
 class BuyerBy(StrEnum):
@@ -143,6 +147,11 @@ class BuyerBy(StrEnum):
     ADDRESS = "address"
     DEVICE = "device"
     PAYMENT_ACCOUNT = "payment_account"
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it names a person; a network has many behind it, of whom one is known."""
+        return self is not BuyerBy.ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +220,7 @@ class TraceLine(NamedTuple):
     weight: Fraction | None = None
     """Its part of the credit, where it won."""
     buyer_by: BuyerBy | None = None
-    """By what the buyer was known, where it was removed as an own purchase."""
+    """By what the buyer was known, where it was removed or held as an own purchase."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -37,6 +38,31 @@ class CustomerBinding(Model):
     created_at: Mapped[datetime]
     voided_at: Mapped[datetime | None]
     """When its order lost the credit, or a later order bound the buyer anew after its end."""
+
+
+class AffiliateSighting(Model):
+    """A browser or a network in which an affiliate's account was open.
+
+    Both stand here as hashes: whoever reads the tables cannot look up an affiliate's clicks, and
+    without the installation's secret nothing turns them back.
+    """
+
+    __tablename__ = "affiliate_sightings"
+    __table_args__ = (
+        # Its key is its only index: orders find rows by their marks, and a plan that was made
+        # while the table was small must have no other choice when it has grown.
+        sa.CheckConstraint("kind IN ('device', 'address')", name="kind_known"),
+    )
+
+    mark: Mapped[UUID] = mapped_column(primary_key=True)
+    """Of a device: keyed hash of the visitor's id. Of a network: the address as clicks keep it,
+    by the key of its UTC day."""
+    affiliate_id: Mapped[int] = mapped_column(sa.ForeignKey("affiliates.id"), primary_key=True)
+    kind: Mapped[str]
+    """`device` or `address` (BuyerBy)."""
+    first_seen_at: Mapped[datetime]
+    """Business time, as orders have it."""
+    last_seen_at: Mapped[datetime]
 
 
 class Decided:

@@ -67,6 +67,15 @@ def is_too_soon(candidate: Candidate, order: OrderFacts, terms: AttributionTerms
     return order.placed_at - candidate.at < timedelta(seconds=terms.seconds_min)
 
 
+def is_perhaps_own(candidate: Candidate, terms: AttributionTerms) -> bool:
+    """Whether a person has to say if it is an own purchase: a network is shared by many."""
+    return (
+        candidate.buyer_by is not None
+        and not candidate.buyer_by.is_sure
+        and terms.self_purchase is CustomerPolicy.REFUSES
+    )
+
+
 def bound_until(bound_at: datetime, months: int | None) -> datetime | None:
     """The first instant at which a binding no longer counts; None: it is for life.
 
@@ -161,11 +170,14 @@ def _names(site: str, host: str) -> bool:
 
 
 def _not_the_buyer(
-    candidate: Candidate, _order: OrderFacts, terms: AttributionTerms
+    candidate: Candidate, order: OrderFacts, terms: AttributionTerms
 ) -> Reason | None:
+    """What a machine knows for sure it refuses; of a shared network a person has the word."""
     if candidate.buyer_by is None or terms.self_purchase is CustomerPolicy.PAYS:
         return None
-    return Reason.SELF_PURCHASE
+    if candidate.buyer_by.is_sure:
+        return Reason.SELF_PURCHASE
+    return Reason.REVIEW_DECLINED if order.review_declined else None
 
 
 def _new_customer(

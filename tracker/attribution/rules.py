@@ -36,6 +36,7 @@ from tracker.attribution.passing import (
     bound_until,
     first_failure,
     is_existing,
+    is_perhaps_own,
     is_too_soon,
     step_of,
 )
@@ -242,6 +243,11 @@ def _outcome(
             for one, _ in won
             if is_too_soon(one, order, terms)
         ]
+    trace += [
+        _line(one, order, Check.SELF_PURCHASE, Step.HELD, Reason.PERHAPS_OWN)
+        for one, _ in won
+        if one.buyer_by is not None and is_perhaps_own(one, terms)
+    ]
     return trace
 
 
@@ -284,7 +290,7 @@ def _share(
         click_id=latest.click_id,
         clicked_at=latest.at if latest.kind.is_click else None,
         awaits_click_check=not all(one.loaded or one.unrecorded for one in clicks),
-        review_reason=_review_reason(clicks, order, terms),
+        review_reason=_review_reason(touches, clicks, order, terms),
         existing_customer=all(is_existing(one, order) for one in touches),
         other_clicks=tuple(
             [
@@ -297,13 +303,18 @@ def _share(
 
 
 def _review_reason(
-    clicks: Sequence[Candidate], order: OrderFacts, terms: AttributionTerms
+    touches: Sequence[Candidate],
+    clicks: Sequence[Candidate],
+    order: OrderFacts,
+    terms: AttributionTerms,
 ) -> ReviewReason | None:
     for click in clicks:
         if click.drop is not None and needs_review(click.drop):
             return ReviewReason.FLOOD
     if terms.seconds_min and any(is_too_soon(click, order, terms) for click in clicks):
         return ReviewReason.TOO_SOON
+    if any(is_perhaps_own(touch, terms) for touch in touches):
+        return ReviewReason.PERHAPS_OWN
     return None
 
 
@@ -325,5 +336,5 @@ def _line(
         candidate.click_id,
         age_s,
         weight,
-        candidate.buyer_by if reason is Reason.SELF_PURCHASE else None,
+        candidate.buyer_by if check is Check.SELF_PURCHASE else None,
     )

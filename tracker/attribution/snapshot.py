@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tracker.attribution.facts import BuyerBy, Candidate, Kind, OrderFacts, Share, TraceLine
+from tracker.attribution.own import LASTING
 from tracker.clicks.rules import DropReason
 
 
@@ -66,6 +67,18 @@ def candidates_from(document: Mapping[str, Any]) -> tuple[Candidate, ...]:
         )
         for found in document["candidates"]
     )
+
+
+def buyers_in(document: Mapping[str, Any]) -> dict[int, BuyerBy]:
+    """Who was known to be the buyer by a browser, a network or what paid, by enrollment.
+
+    Customer ids and e-mail addresses are read anew: they are facts that a person may correct.
+    """
+    return {
+        found["enrollment_id"]: by
+        for found in document["candidates"]
+        if (by := _buyer_by(found)) is not None and by not in LASTING
+    }
 
 
 def share_document(share: Share) -> dict[str, Any]:

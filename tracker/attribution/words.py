@@ -135,6 +135,7 @@ _REASONS: Final = {
     Reason.NOT_A_PERSON: lazy_gettext("the click was made by a program, not by a person."),
     Reason.REVIEW_DECLINED: lazy_gettext("a person looked at the click and did not accept it."),
     Reason.TIMING: lazy_gettext("the time between the click and the order is unusual."),
+    Reason.PERHAPS_OWN: lazy_gettext("the order may be an own purchase, which the rules refuse."),
     Reason.ASSIGNED: lazy_gettext("a manager said whose order it is."),
     Reason.EARLIER_EVIDENCE_WINS: lazy_gettext("the rules put other evidence before it."),
     Reason.LATER_CLICK_WINS: lazy_gettext("a later click wins by the rules."),

@@ -275,6 +275,7 @@ NOTHING = {
         "It waits for the exchange rate of its day, and is reckoned as soon as the program has "
         "entered it."
     ),
+    Reason.SELF_PURCHASE: lambda: _("Own purchases earn nothing in this program."),
     Reason.NOTHING_TO_MAKE_UP: lambda: _(
         "The orders of the period earned no less than its final band gives."
     ),

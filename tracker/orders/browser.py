@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,6 +20,8 @@ from payouts.commissions.rows import commissions_for
 from payouts.commissions.rules import VoidReason
 from tracker.attribution.asking import TOKENS_MAX, effective
 from tracker.attribution.decide import decide_again, reference_of
+from tracker.attribution.facts import BuyerBy
+from tracker.attribution.models import AffiliateSighting
 from tracker.orders import order_tokens
 from tracker.orders.accepting import check_report, exchange_of
 from tracker.orders.converting import Exchange
@@ -176,7 +179,7 @@ def _add_evidence(
     merged = _merged(order.evidence.get("browser"), brought)
     order.evidence = {**order.evidence, "browser": merged}
     session.flush()
-    if effective(order.evidence) == before:
+    if not _matters(session, before, effective(order.evidence)):
         return
     commissions = commissions_for(session, reference=reference_of(order.id))
     if any(row.released_at is not None for row in commissions):
@@ -189,11 +192,33 @@ def _add_evidence(
     )
 
 
+def _matters(session: Session, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the order has to be decided anew. Nearly every browser tells a network, of which
+    only those matter in which an affiliate's account was open."""
+    if {**before, "network": None} != {**now, "network": None}:
+        return True
+    network = now["network"]
+    return (
+        network != before["network"]
+        and session.scalar(
+            sa.select(
+                sa.exists().where(
+                    AffiliateSighting.mark == UUID(network),
+                    AffiliateSighting.kind == BuyerBy.ADDRESS.value,
+                )
+            )
+        )
+        is True
+    )
+
+
 def _merged(known: Mapping[str, Any] | None, brought: Mapping[str, Any]) -> dict[str, Any]:
     """Every browser's tokens, those of the first reporter kept first; else the first word."""
     known = known or {}
     clicks = list(dict.fromkeys([*known.get("clicks", ()), *brought["clicks"]]))
+    network = known.get("network") or brought.get("network")
     return {
         "clicks": clicks[:TOKENS_MAX],
         **{name: known.get(name) or brought[name] for name in ("visitor", "coupon", "customer")},
+        **({"network": network} if network else {}),
     }

@@ -316,6 +316,9 @@ def supersede(
         return
     # Whom the confirmed claim made a customer is none before this very order.
     forget_customer(session, order_row_id=order.id, customer_id=order.customer_id)
+    # Nor is somebody bound whom the claim alone named; its true buyer follows below.
+    order.customer_id = None
+    session.flush()
     decide_again(
         session,
         order=subject_of(order, program),

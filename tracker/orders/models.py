@@ -50,6 +50,13 @@ class Order(Model):
             "ix_orders_subscription", "program_id", sa.text("(subscription ->> 'id')"),
             postgresql_where=sa.text("subscription IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_orders_payment", "program_id",
+            sa.text("(((evidence -> 'server') -> 'customer') ->> 'payment')"), "id",
+            postgresql_where=sa.text(
+                "(((evidence -> 'server') -> 'customer') ->> 'payment') IS NOT NULL"
+            ),
+        ),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)

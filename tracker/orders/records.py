@@ -446,22 +446,28 @@ def customer_evidence(report: Brings, keys: Keys | None = None) -> dict[str, Any
     customer = report.customer
     if customer is None:
         return None
-    email = customer.email_sha256
-    return {
+    email, payment = customer.email_sha256, customer.payment_sha256
+    found: dict[str, Any] = {
         "id": customer.id,
         "email": (keys or order_keys()).email_hash(email).hex() if email else None,
         "is_new": customer.is_new,
     }
+    if payment is not None:
+        found["payment"] = (keys or order_keys()).payment_hash(payment)
+    return found
 
 
 def evidence_of(report: Brings, keys: Keys | None = None) -> dict[str, Any]:
     """What one report brings for attribution; `keys` are those of the application around us."""
-    return {
+    found = {
         "clicks": list(report.clicks),
         "visitor": report.visitor,
         "coupon": report.coupon,
         "customer": customer_evidence(report, keys),
     }
+    if isinstance(report, OrderReportIn) and report.ip is not None:
+        found["network"] = (keys or order_keys()).network_mark(report.ip, report.placed_at).hex
+    return found
 
 
 def subject_of(order: Order, program: ProgramFacts) -> Subject:

@@ -61,6 +61,9 @@ class CustomerIn:
     """Hexadecimal SHA-256 of the trimmed, lower-case address; the address itself never comes."""
     is_new: bool | None = None
     """The shop's word; our own record of an earlier order goes before it."""
+    payment_sha256: str | None = None
+    """Hexadecimal SHA-256 of the account that paid: an IBAN without spaces in capitals, or what
+    the shop's payment provider calls the fingerprint of a card."""
 
 
 class Brings(Protocol):
@@ -107,6 +110,9 @@ class OrderReportIn:
     clicks: tuple[str, ...] = ()
     """Click tokens, oldest first."""
     visitor: str | None = None
+    ip: str | None = None
+    """The network address from which the buyer ordered. Nothing but a hash of the day is kept of
+    it, so that it has no part in what "the same content" means."""
     coupon: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -283,7 +289,15 @@ def customer_document(customer: CustomerIn | None) -> dict[str, Any] | None:
     """The buyer as the report says; one of whom nothing is said is the same as none."""
     if customer is None or customer == CustomerIn():
         return None
-    return {"id": customer.id, "email": customer.email_sha256, "is_new": customer.is_new}
+    document: dict[str, Any] = {
+        "id": customer.id,
+        "email": customer.email_sha256,
+        "is_new": customer.is_new,
+    }
+    # Reports of before it could be said have to stay the same content.
+    if customer.payment_sha256 is not None:
+        document["payment"] = customer.payment_sha256
+    return document
 
 
 def line_documents(report: OrderReportIn) -> list[dict[str, Any]]:

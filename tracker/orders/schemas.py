@@ -10,6 +10,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from affiliate.core.fields import (
     Flag,
+    IpAddress,
     MomentField,
     MoneyField,
     Sha256,
@@ -79,11 +80,13 @@ class ItemSchema(QuickSchema):
 
 
 class CustomerSchema(QuickSchema):
-    """The buyer; the address only as SHA-256 of its trimmed lower-case form."""
+    """The buyer; the e-mail address only as SHA-256 of its trimmed lower-case form, what paid
+    as SHA-256 of the account (an IBAN without spaces, in capitals) or of a card's fingerprint."""
 
     id = ShopId(load_default=None)
     email_sha256 = Sha256(load_default=None)
     is_new = Flag(load_default=None)
+    payment_sha256 = Sha256(load_default=None)
 
     def make(self, values: dict[str, Any]) -> CustomerIn:
         return CustomerIn(**values)
@@ -120,6 +123,7 @@ class OrderIn(QuickSchema):
         Text(chars_max=CLICK_TOKEN_CHARS_MAX), validate=validate.Length(max=TOKENS_MAX)
     )
     visitor = Text(chars_max=VISITOR_CHARS_MAX)
+    ip = IpAddress()
     coupon = Text(chars_max=COUPON_CHARS_MAX)
     metadata = Metadata()
 

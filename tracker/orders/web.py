@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,12 +24,13 @@ from affiliate.core.config import Settings
 from affiliate.core.errors import Refusal
 from affiliate.core.fields import load
 from affiliate.core.http import csrf
+from affiliate.links.models import Coupon
 from affiliate.people.access import public
 from affiliate.programs.models import Program
-from tracker.attribution.asking import TOKENS_MAX
+from tracker.attribution.asking import TOKENS_MAX, fold_coupon
 from tracker.clicks.tokens import TOKEN_CHARS_MAX
 from tracker.orders.browser import report_from_browser
-from tracker.orders.pace import Pace
+from tracker.orders.pace import GUESSES_PER_HOUR_MAX, HOUR_S, Pace
 from tracker.orders.refusals import UnknownProgram
 from tracker.orders.rules import OrderReportIn
 from tracker.orders.schemas import VISITOR_CHARS_MAX, BrowserOrder
@@ -36,6 +38,7 @@ from tracker.orders.units import in_one_unit
 
 BODY_BYTES_MAX: Final = 16_384
 EXTENSION: Final = "kopeck.reports_pace"
+GUESSES: Final = "kopeck.coupon_guesses_pace"
 GIF: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PREFLIGHT_S: Final = "86400"
 REPORTS: Final = metrics.declare("kopeck_browser_reports", "Reports of shops' pages.")
@@ -87,7 +90,11 @@ def _open_to_all_pages(response: Response) -> Response:
 
 def set_up(app: Flask, settings: Settings) -> None:
     """Register the two addresses."""
-    app.extensions[EXTENSION] = Pace(queue.connect(settings.redis_url))
+    redis = queue.connect(settings.redis_url)
+    app.extensions[EXTENSION] = Pace(redis)
+    app.extensions[GUESSES] = Pace(
+        redis, per_minute=GUESSES_PER_HOUR_MAX, what="coupon-guesses", window_s=HOUR_S
+    )
     app.register_blueprint(blueprint)
 
 
@@ -122,11 +129,33 @@ def _record(raw: bytes) -> str:
         if program_id is None:
             raise UnknownProgram
         report, token = _read(document, now)
+        report = _without_guesses(session, program_id, report)
         return report_from_browser(
             session, program_id=program_id, report=report, token=token, now=now
         ).value
 
     return in_one_unit(work)
+
+
+def _without_guesses(session: Session, program_id: int, report: OrderReportIn) -> OrderReportIn:
+    """The report without its coupon, where this address has tried too many that nobody has.
+
+    A right code then counts as little as a wrong one, so that trying on teaches nothing. The
+    shop's server names the coupon of an order anyway, and its word stands.
+    """
+    if not report.coupon:
+        return report
+    guesses: Pace = current_app.extensions[GUESSES]
+    known = session.scalar(
+        sa.select(Coupon.id).where(
+            Coupon.program_id == program_id, Coupon.code == fold_coupon(report.coupon)
+        )
+    )
+    ask = guesses.allows if known is None else guesses.has_room
+    if ask(_address(), now_s=clock.real_now().timestamp()):
+        return report
+    _count("coupon_guessed")
+    return replace(report, coupon=None)
 
 
 def _read(document: dict[str, Any], now: datetime) -> tuple[OrderReportIn, str | None]:
@@ -142,6 +171,8 @@ def _read(document: dict[str, Any], now: datetime) -> tuple[OrderReportIn, str |
         fields["clicks"] = tuple(texts[-TOKENS_MAX:])
     if isinstance(visitor, str) and "visitor" not in fields:
         fields["visitor"] = visitor[:VISITOR_CHARS_MAX]
+    # The network is what we see, never what the page says.
+    fields["ip"] = request.remote_addr
     return OrderReportIn(**fields), token
 
 

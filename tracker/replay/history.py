@@ -43,7 +43,8 @@ _LATEST: Final = """
 _ORDERS: Final = """
     SELECT d.id, d.number, d.rule_version_id, d.decided_at, d.snapshot::text, d.shares::text,
            d.trace::text, o.id, o.order_id, o.placed_at, o.currency, o.net_micros,
-           o.refunded_net_micros, o.converted_to, o.rate_scaled, o.status, o.cancelled_at, nullif(o.items, '[]')::text, o.subscription::text,
+           o.refunded_net_micros, o.converted_to, o.rate_scaled, o.status, o.cancelled_at,
+           nullif(o.items, '[]')::text, o.subscription::text,
            CASE WHEN o.subscription IS NOT NULL THEN (
                SELECT min(f.placed_at) FROM orders f
                WHERE f.program_id = o.program_id AND f.status <> 'cancelled'

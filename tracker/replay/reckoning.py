@@ -14,7 +14,7 @@ from payouts.commissions.rules import Earned, NotEarned, commissions_of, reversa
 from payouts.commissions.standing import Standing
 from tracker.attribution.decide import Judged, sale_of
 from tracker.attribution.evidence import Gathered
-from tracker.attribution.rules import Attribution, Unattributed, attribute
+from tracker.attribution.rules import Attribution, BuyerBy, Unattributed, attribute
 from tracker.attribution.sales import Read, read_from
 from tracker.attribution.snapshot import candidates_from, facts_from
 from tracker.replay.history import PastOrder
@@ -47,6 +47,9 @@ def gathered_from(past: PastOrder) -> Gathered:
         recruiters=recruiters,
         groups={one.enrollment_id: one.group for one in candidates if one.enrollment_id},
         names_buyer=sale.get("names_buyer", False),
+        buying_recruiters={
+            int(who): BuyerBy(by) for who, by in sale.get("buying_recruiters", {}).items()
+        },
     )
 
 

@@ -99,6 +99,13 @@ PLANTED = [
     ("P15", "UPDATE payout_batches SET status = 'paying' WHERE status = 'done';"
             "UPDATE payout_items SET status = 'unknown', next_try_at = now() - interval '2 hours'"
             " WHERE status = 'paid'"),
+    # To another account; to another person; another reserve; with the hash made to fit the rest.
+    ("P16", "UPDATE payout_items SET destination = 'mine' WHERE status = 'paid'"),
+    ("P16", "UPDATE payout_items SET destination = 'mine' WHERE status = 'queued'"),
+    ("P16", "UPDATE payout_items SET enrollment_id = enrollment_id + 1"),
+    ("P16", "UPDATE payout_items SET reserve_transaction_id = NULL"),
+    ("P16", "UPDATE payout_batches SET hash = repeat('0', 64), approved_hash = repeat('0', 64)"),
+    ("P16", "DELETE FROM payout_items"),
     ("T1", "UPDATE enrollments e SET recruiter_id = r.id FROM enrollments r"
            " WHERE r.recruiter_id IS NULL AND e.recruiter_id IS NOT NULL;"
            "UPDATE enrollments r SET recruiter_id = e.id FROM enrollments e"

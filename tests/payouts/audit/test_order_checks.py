@@ -16,11 +16,11 @@ from payouts.audit.run import run
 from payouts.commissions.earn import earn
 from payouts.commissions.void import take_back
 from tracker.attribution.checks import CHECKS
-from tracker.attribution.models import Decision
+from tracker.attribution.models import CustomerBinding, Decision
 from tracker.clicks.models import Click
-from tracker.orders.models import Order, Refund
+from tracker.orders.models import Customer, Order, Refund
 
-CLICK = uuid4()
+CLICK, OTHER_CLICK = uuid4(), uuid4()
 
 
 @pytest.fixture
@@ -43,7 +43,10 @@ def order(session: Session, world: World) -> Order:
             Decision(
                 order_id=order.id, number=1, rule_version_id=world.rule_version_id,
                 outcome="attributed", trace=[], snapshot={}, decided_at=NOW,
-                shares=[{"enrollment_id": anna, "weight": "1", "click_id": str(CLICK)}],
+                shares=[
+                    {"enrollment_id": anna, "weight": "1", "click_id": str(CLICK),
+                     "evidence": "click_token", "other_clicks": [{"click_id": str(OTHER_CLICK)}]},
+                ],
             ),
             Refund(
                 order_id=order.id, refund_id="R-1", amount_micros=50_000_000,
@@ -51,22 +54,31 @@ def order(session: Session, world: World) -> Order:
             ),
         ]
     )  # fmt: skip
-    session.execute(
-        sa.insert(Click).values(
-            click_id=CLICK,
-            clicked_at=NOW - timedelta(hours=1),
-            link_id=link.id,
-            program_id=world.program_id,
-            enrollment_id=anna,
-            visitor_id=uuid4(),
-            visitor_known=False,
-            is_unique=True,
-            deep_link_refused=False,
-            address_hash=uuid4(),
-            agent="Firefox",
-            referrer="",
+    for click_id in (CLICK, OTHER_CLICK):
+        session.execute(
+            sa.insert(Click).values(
+                click_id=click_id,
+                clicked_at=NOW - timedelta(hours=1),
+                link_id=link.id,
+                program_id=world.program_id,
+                enrollment_id=anna,
+                visitor_id=uuid4(),
+                visitor_known=False,
+                is_unique=True,
+                deep_link_refused=False,
+                address_hash=uuid4(),
+                agent="Firefox",
+                referrer="",
+            )
         )
-    )
+    customer = Customer(program_id=world.program_id, shop_id="c-1", first_ordered_at=NOW)
+    session.add(customer)
+    session.flush()
+    order.customer_id = customer.id
+    session.add(
+        CustomerBinding(program_id=world.program_id, customer_id=customer.id, enrollment_id=anna,
+                        order_id=order.id, bound_at=NOW, created_at=NOW)
+    )  # fmt: skip
     sale = world.sale("anna", "100.00", reference=f"order:{order.id}")
     earn(session, sale=sale, waits_for=None, now=NOW)
     take_back(session, reference=sale.reference, refund="refund:1",
@@ -103,7 +115,20 @@ PLANTED = [
         " received_at = now() - interval '49 hours'",
     ),
     ("K1", "UPDATE clicks SET clicked_at = clicked_at + interval '2 hours'"),
+    (
+        "K1",
+        "UPDATE clicks SET clicked_at = clicked_at + interval '2 hours'"
+        f" WHERE click_id = '{OTHER_CLICK}'",
+    ),
     ("K1", "UPDATE links SET enrollment_id = enrollment_id - 1"),
+    ("B1", "UPDATE customer_bindings SET enrollment_id = enrollment_id + 1"),
+    ("B1", "UPDATE customer_bindings SET bound_at = bound_at - interval '1 day'"),
+    ("B1", "UPDATE customers SET program_id = 999"),
+    ("B1", "UPDATE orders SET status = 'unconfirmed'"),
+    ("B1", "UPDATE orders SET customer_id = NULL"),
+    ("B1", "UPDATE decisions SET voided_at = now()"),
+    ("B1", "UPDATE decisions SET shares = jsonb_set(shares, '{0,evidence}', '\"bound_customer\"')"),
+    ("B1", "DELETE FROM orders"),
     ("K2", "UPDATE commissions SET released_at = now(); UPDATE orders SET status = 'unconfirmed'"),
     (
         "K3",

@@ -48,9 +48,9 @@ from affiliate.programs.terms import (
 )
 from payouts.commissions.budgets import Due, within_budget
 from payouts.commissions.counted import clicks_commission, lead_commissions
-from payouts.commissions.rules import commissions_of
+from payouts.commissions.rules import Earned, commissions_of
 from payouts.commissions.sale import Subscription
-from payouts.commissions.tiers import TierSale, tier_make_up
+from payouts.commissions.tiers import TierSale, make_up_reversal, tier_make_up
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 PAID: dict[str, Any] = {"enrollment_id": 1, "rule_version_id": 1, "currency": "RUB"}
@@ -113,6 +113,8 @@ def _commission(lines: Lines) -> None:
             shares = value.split(", ")
         elif key == "sold before":
             theirs["volume"] = value
+        elif key == "recruiter buys":
+            theirs["recruiter_buys_by"] = "email"
         elif key == "earned before":
             theirs["earned_in_period"] = rub(value)
         elif key == "item":
@@ -222,6 +224,23 @@ def _make_up(lines: Lines) -> None:
     volume = sum(sale.base.micros for sale in sales)
     found = tier_make_up(of, **PAID, volume=volume, sales=sales)
     assert amount(found) == _earned(dict(lines)["make-up"])
+    already = rub("0")
+    for refunded, taken_back in zip(
+        [value for key, value in lines if key == "refunded later"],
+        [value for key, value in lines if key == "taken back"],
+        strict=True,
+    ):
+        back, first = rub(refunded.removesuffix(" of the first")), sales[0]
+        left = TierSale(
+            first.base - back, first.earned - first.earned.fraction(back.micros, first.base.micros)
+        )
+        assert isinstance(found, Earned)
+        taken = make_up_reversal(
+            frozen=found.amount, rate_ppm=found.rate_ppm or 0, sales=[left, *sales[1:]],
+            already=already,
+        )  # fmt: skip
+        assert taken == rub(taken_back)
+        already += taken
 
 
 def _lead(lines: Lines) -> None:

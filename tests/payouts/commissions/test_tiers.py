@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 from affiliate.core.money import Money
 from affiliate.programs.terms import Apply, Band, Measure, Period, Tiers
 from payouts.commissions.rules import Earned, NotEarned, reversal
-from payouts.commissions.tiers import TierSale, band_at, make_up_reference, slices, tier_make_up
+from payouts.commissions.tiers import (
+    TierSale,
+    band_at,
+    make_up_reference,
+    make_up_reversal,
+    slices,
+    tier_make_up,
+)
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 RISING = tiers(("0", "10"), ("1000", "20"), ("5000", "30"), apply=Apply.WHOLE_PERIOD)
@@ -143,17 +151,33 @@ def test_the_make_up_is_the_difference_and_never_below_zero(
 
 
 @settings(patient, max_examples=300)
-@given(rising(Apply.WHOLE_PERIOD), nets, st.lists(st.integers(1, 100), min_size=1, max_size=6))
-def test_refunds_after_the_end_take_the_make_up_back_to_zero(
-    of: Tiers, orders: list[int], parts: list[int]
+@given(rising(Apply.WHOLE_PERIOD), nets, st.randoms(use_true_random=False))
+def test_what_comes_back_after_the_end_takes_its_part_of_the_make_up_and_in_the_end_all(
+    of: Tiers, orders: list[int], chance: Random
 ) -> None:
-    sales = [TierSale(Money(net, "RUB"), rub("0")) for net in orders]
-    found = made_up(of, sum(orders), *sales)
-    taken, refunded = rub("0"), rub("0")
-    for part in found.base.allocate(parts):
-        refunded += part
-        taken += reversal(
-            frozen=earned(found), refunded_net=refunded, net=found.base, already=taken
+    """In whatever sequence and parts; what stays is what the rest would be made up for."""
+    sales, volume = [], 0
+    for net in orders:
+        base = Money(net, "RUB")
+        sales.append(TierSale(base, base.share(band_at(of, volume).rate_ppm)))
+        volume += net
+    found = made_up(of, volume, *sales)
+    final, taken = band_at(of, volume).rate_ppm, rub("0")
+    left = list(sales)
+    while any(sale.base for sale in left):
+        place = chance.randrange(len(left))
+        whole, before = sales[place], left[place]
+        base = Money(chance.choice([0, before.base.micros // 2]), "RUB")
+        back = whole.base - base
+        given = reversal(frozen=whole.earned, refunded_net=back, net=whole.base, already=rub("0"))
+        left[place] = TierSale(base, whole.earned - given)
+        step = make_up_reversal(frozen=earned(found), rate_ppm=final, sales=left, already=taken)
+        taken += step
+        rest = sum(s.base.share(final).micros - s.earned.micros for s in left)
+        assert earned(found).micros - taken.micros == min(max(rest, 0), earned(found).micros) or (
+            step == rub("0")
         )
-        assert taken <= earned(found)
+        again = make_up_reversal(frozen=earned(found), rate_ppm=final, sales=left, already=taken)
+        assert again == rub("0")
+        assert rub("0") <= taken <= earned(found)
     assert taken == earned(found)

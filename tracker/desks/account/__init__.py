@@ -11,7 +11,7 @@ from flask import Flask
 from affiliate.core.config import Settings
 
 
-def set_up(app: Flask, _settings: Settings) -> None:
+def set_up(app: Flask, settings: Settings) -> None:
     """Register the pages."""
     from tracker.desks.account import (
         claims,
@@ -22,6 +22,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         links,
         money,
         orders,
+        own_browser,
         statements,
         statistics,
         team,
@@ -32,4 +33,5 @@ def set_up(app: Flask, _settings: Settings) -> None:
     views = (home, links, clicks, orders, leads, claims, money, statements, statistics, team, terms)
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
+    own_browser.set_up(app, settings)
     app.register_blueprint(account)

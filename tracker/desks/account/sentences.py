@@ -15,8 +15,8 @@ from uuid import UUID
 from affiliate.core.money import Money
 from affiliate.core.pages import day, duration, moment, money, percent
 from payouts.commissions.rows import CommissionRow, Status, when_available
+from payouts.commissions.rules import RECRUITER_BUYS, ReleaseWait, VoidReason
 from payouts.commissions.rules import Reason as NothingBecause
-from payouts.commissions.rules import ReleaseWait, VoidReason
 from tracker.attribution.decide import WaitsFor
 from tracker.attribution.rules import Kind, Reason, Step
 from tracker.attribution.words import weight
@@ -163,6 +163,7 @@ WHY_NOT = {
     Reason.NOT_A_PERSON: lambda: _("it was a robot's or a link preview's, not a person's."),
     Reason.REVIEW_DECLINED: lambda: _("a person looked at the click and did not accept it."),
     Reason.TIMING: lambda: _("a person looks at the timing of the click and the order first."),
+    Reason.PERHAPS_OWN: lambda: _("a person looks first whether it is an own purchase."),
     Reason.ASSIGNED: lambda: _("a manager of the program said whose order it is."),
     Reason.EARLIER_EVIDENCE_WINS: lambda: _("the rules put other evidence before it."),
     Reason.LATER_CLICK_WINS: lambda: _("a later click goes before it."),
@@ -229,6 +230,8 @@ def _plain_step(step: Mapping[str, Any], currency: str, via: str | None) -> str:
             rate=percent(step["rate_ppm"]),
             **amounts,
         )
+    if kind == RECRUITER_BUYS:
+        return _("You are the buyer of this order.")
     if kind == "cut_to_net":
         return _(
             "All commissions of an order together are at most its net amount, so %(before)s "

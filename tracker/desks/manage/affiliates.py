@@ -175,6 +175,27 @@ def set_recruiter(affiliate: str) -> Answer:
     )
 
 
+@manage.post("/affiliates/<affiliate>/customer")
+@actors
+def set_customer(affiliate: str) -> Answer:
+    """Say which customer of the shop this affiliate is; their orders are own purchases."""
+    enrollment, name = _mine(affiliate)
+    customer_id = request.form.get("customer_id", "").strip() or None
+    return _act_on(
+        affiliate,
+        lambda session, now: enrollments.set_shop_customer(
+            session,
+            enrollment_id=enrollment,
+            customer_id=customer_id,
+            by=access.actor().label,
+            now=now,
+        ),
+        _("Orders of this customer are own purchases of %(name)s from now on.", name=name)
+        if customer_id
+        else _("No customer of the shop is known to be %(name)s any more.", name=name),
+    )
+
+
 @manage.post("/affiliates/<affiliate>/coupons")
 @actors
 def give_coupon(affiliate: str) -> Answer:

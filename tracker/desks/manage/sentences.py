@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from affiliate.core.pages import duration, percent
+from payouts.commissions.rules import RECRUITER_BUYS
 from payouts.commissions.rules import Reason as NothingBecause
 from tracker.attribution.rules import BuyerBy, Kind, Reason, ReviewReason, Step
 from tracker.attribution.words import tone, weight
@@ -43,6 +44,7 @@ def reason(code: str | None) -> str:
         Reason.NOT_A_PERSON: _("the click was made by a program, not by a person"),
         Reason.REVIEW_DECLINED: _("a person looked at the click and did not accept it"),
         Reason.TIMING: _("the order came sooner after the click than the rules allow for"),
+        Reason.PERHAPS_OWN: _("the affiliate may have bought for themselves"),
         Reason.ASSIGNED: _("a manager said whose order it is"),
         Reason.EARLIER_EVIDENCE_WINS: _("the rules put other evidence before it"),
         Reason.LATER_CLICK_WINS: _("a later click goes before it"),
@@ -70,10 +72,10 @@ def _line(line: dict[str, Any], names: Names) -> str:
     if outcome == Step.PASSED:
         return _("%(what)s passed every check.", what=what)
     why = reason(line.get("reason"))
-    if outcome == Step.HELD:
-        return _("%(what)s waits for a review: %(why)s.", what=what, why=why)
     if line.get("buyer_by"):
         why = _("%(why)s, known by %(by)s", why=why, by=buyer_by(line["buyer_by"]))
+    if outcome == Step.HELD:
+        return _("%(what)s waits for a review: %(why)s.", what=what, why=why)
     return _("%(what)s was left out: %(why)s.", what=what, why=why)
 
 
@@ -139,6 +141,8 @@ def _plain_step(step: dict[str, Any], currency: str) -> str:
             base=earnings.amount(step, "base", currency),
             amount=earnings.amount(step, "amount", currency),
         )
+    if kind == RECRUITER_BUYS:
+        return _("The recruiter is the buyer, known by %(by)s.", by=buyer_by(step["by"]))
     if kind == "cut_to_net":
         return _(
             "Cut from %(before)s to %(amount)s: all commissions together stay within the net.",
@@ -208,6 +212,11 @@ def review(reason: str, outcome: str | None) -> str:
         ReviewReason.TOO_SOON: _(
             "The order came sooner after the click than the rules of the program allow for."
         ),
+        ReviewReason.PERHAPS_OWN: _(
+            "The buyer came out of a network in which the affiliate's own account was open that "
+            "day, and the rules of the program refuse own purchases. A network may be a "
+            "household, an office, or thousands of telephones."
+        ),
     }[ReviewReason(reason)]
     said = {
         None: _("Nothing is released before somebody has looked."),
@@ -247,6 +256,7 @@ def action(code: str) -> str:
         "enrollment.suspend": _("suspended the affiliate"),
         "enrollment.reinstate": _("let the affiliate in again"),
         "enrollment.set_recruiter": _("changed the recruiter"),
+        "enrollment.set_shop_customer": _("said who the affiliate is at the shop"),
         "coupon.create": _("gave a coupon"),
         "coupon.disable": _("switched a coupon off"),
         "link.disable": _("switched a link off"),
