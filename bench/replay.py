@@ -196,7 +196,8 @@ def _trial(database_url: str) -> dict[str, Any]:
     began = time.perf_counter()
     with read_once(engine) as session:
         span = _span(session)
-        found = trial(session, span, terms_of.load(draft(), span.currency))
+        terms = terms_of.load(draft(), span.currency)
+        found = trial(session, span, terms, now=datetime.now(UTC))
     return {
         "orders": found.orders,
         "changed": found.changed,

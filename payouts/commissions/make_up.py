@@ -8,16 +8,15 @@ Rule: docs/rules.md, "Volume tiers".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
-from affiliate.core.money import MICROS, Money
+from affiliate.core.money import Money
 from affiliate.programs.models import Program
 from affiliate.programs.rule_versions import RuleVersionInForce, in_force
 from affiliate.programs.terms import HOLD_DAYS_MAX, Apply, CommissionTerms, Period, Tiers
@@ -25,7 +24,7 @@ from payouts.commissions.earn import Earning, earn_decided
 from payouts.commissions.periods import Stretch, stretch_of
 from payouts.commissions.sale import Sale
 from payouts.commissions.standing import NOWHERE, SALES, Standing, standing_before
-from payouts.commissions.tiers import RULE_TIERS, TierSale, make_up_reference, tier_make_up
+from payouts.commissions.tiers import TierSale, make_up_reference, tier_make_up, tier_sales_in
 
 LOOK_BACK: Final = timedelta(days=HOLD_DAYS_MAX + 366)
 """The longest hold, and as long again as the longest period."""
@@ -117,7 +116,7 @@ def _make_up(
         currency=program.currency,
         volume=standing.volume,
         sales=tier_sales_of(session, enrollment_id, stretch, program.currency),
-        cap_room=_cap_room(commission, standing),
+        cap_room=cap_room(commission, standing),
     )
     sale = Sale(
         program_id=program.id,
@@ -139,43 +138,13 @@ def tier_sales_of(
     return [
         sale
         for row in rows(session, _SOLD, values)
-        for sale in _tier_sales(*row, currency=currency)
+        for sale in tier_sales_in(*row, currency=currency)
     ]
 
 
-def _cap_room(terms: CommissionTerms, standing: Standing) -> Money | None:
+def cap_room(terms: CommissionTerms, standing: Standing) -> Money | None:
     """What the cap per period has left, where it counts the same period as the tiers."""
     cap = terms.caps.per_period
     if cap is None or standing.earned_in_period is None:
         return None
     return max(cap.amount - standing.earned_in_period, Money.zero(cap.amount.currency))
-
-
-def _tier_sales(
-    trace: Sequence[Mapping[str, Any]],
-    base_micros: int,
-    refunded_base_micros: int,
-    amount_micros: int,
-    reversed_micros: int,
-    *,
-    currency: str,
-) -> Iterator[TierSale]:
-    """What of a commission the tiers earned, out of its trace, less what came back.
-
-    Where a cap or the net has cut it, it has no room for more.
-    """
-    cut = any(step["step"] in ("cap", "cut_to_net") for step in trace)
-    for step in trace:
-        if step["step"] != "level_1" or step.get("rule") != RULE_TIERS:
-            continue
-        base, earned = _exactly(step["base"], currency), _exactly(step["amount"], currency)
-        if base_micros:
-            base -= base.fraction(refunded_base_micros, base_micros)
-        if amount_micros:
-            earned -= earned.fraction(reversed_micros, amount_micros)
-        yield TierSale(base, earned, Money.zero(currency) if cut else None)
-
-
-def _exactly(text: str, currency: str) -> Money:
-    """An amount of a trace: decimal, with up to six digits."""
-    return Money(int(Decimal(text) * MICROS), currency)

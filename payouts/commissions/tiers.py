@@ -5,11 +5,12 @@ Rule: docs/rules.md, "Volume tiers".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
-from affiliate.core.money import Money, total
+from affiliate.core.money import MICROS, Money, total
 from affiliate.programs.terms import Apply, Band, Measure, Tiers
 from payouts.commissions.sale import Earned, NotEarned, Reason, not_earned
 
@@ -176,3 +177,33 @@ def _due(sale: TierSale, rate_ppm: int) -> Money:
     """What the order earns at the final rate, as far as there is room for it."""
     due = sale.base.share(rate_ppm)
     return due if sale.room is None else min(due, sale.earned + sale.room)
+
+
+def tier_sales_in(
+    trace: Sequence[Mapping[str, Any]],
+    base_micros: int,
+    refunded_base_micros: int,
+    amount_micros: int,
+    reversed_micros: int,
+    *,
+    currency: str,
+) -> Iterator[TierSale]:
+    """What of a commission the tiers earned, out of its trace, less what came back.
+
+    Where a cap or the net has cut it, it has no room for more.
+    """
+    cut = any(step["step"] in ("cap", "cut_to_net") for step in trace)
+    for step in trace:
+        if step["step"] != "level_1" or step.get("rule") != RULE_TIERS:
+            continue
+        base, earned = _exactly(step["base"], currency), _exactly(step["amount"], currency)
+        if base_micros:
+            base -= base.fraction(refunded_base_micros, base_micros)
+        if amount_micros:
+            earned -= earned.fraction(reversed_micros, amount_micros)
+        yield TierSale(base, earned, Money.zero(currency) if cut else None)
+
+
+def _exactly(text: str, currency: str) -> Money:
+    """An amount of a trace: decimal, with up to six digits."""
+    return Money(int(Decimal(text) * MICROS), currency)

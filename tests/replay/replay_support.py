@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,7 @@ def tried(
     begins: datetime | None = None,
     commission: dict[str, Any] | None = None,
     attribution: dict[str, Any] | None = None,
+    now: datetime | None = None,
 ) -> Comparison:
     """The draft's defaults are those of `make`."""
     document = terms_document()
@@ -46,7 +48,10 @@ def tried(
     document["commission"] = {"level_1": PERCENT, "level_2": None, **(commission or {})}
     world.tick()
     terms = terms_of.load(document, world.program.currency)
-    return trial(world.session, span_of(world, begins=begins), terms)
+    span = span_of(world, begins=begins)
+    if now is not None:
+        span = replace(span, ends=now)
+    return trial(world.session, span, terms, now=now or world.now)
 
 
 def sold(

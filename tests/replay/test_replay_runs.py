@@ -57,7 +57,7 @@ def desk(world: World) -> Iterator[Desk]:
             with made.begin() as session:
                 yield session
 
-        yield Desk(partial(read_once, engine), write, clock.real_now)
+        yield Desk(partial(read_once, engine), write, clock.real_now, clock.now)
 
 
 def today(world: World) -> date:
@@ -113,7 +113,12 @@ def test_a_trial_is_of_the_draft_as_it_was(world: World, draft: RuleDraft, desk:
 def test_two_workers_take_two_trials(world: World, draft: RuleDraft, desk: Desk) -> None:
     wanted = {asked(world, draft).id, asked(world, draft).id}
     ran: list[int | None] = []
-    threads = [threading.Thread(target=lambda: ran.append(runs.run_next(desk))) for _ in range(2)]
+
+    def work() -> None:
+        with world.app.app_context():
+            ran.append(runs.run_next(desk))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -10,7 +10,10 @@ import sqlalchemy as sa
 from replay_support import PERCENT, TIERS, cancelled, micros, refunded, sold, span_of, tried
 
 from affiliate.core.db import db
+from affiliate.programs.terms import Period
+from payouts.commissions.make_up import make_up_due
 from payouts.commissions.models import Commission
+from payouts.commissions.periods import stretch_of
 from tests.orders.shop_world import DAY, World
 from tests.orders.test_what_came_before import Make
 from tracker.replay import history
@@ -241,3 +244,29 @@ def test_percent_is_what_the_draft_says(world: World) -> None:
     anna = world.affiliate("anna")
     sold(world, "A-1", "100.00", anna)
     same(world, commission={"level_1": PERCENT})
+
+
+@pytest.mark.parametrize(
+    "caps", [{}, {"caps": {"per_period": {"amount": "190.00", "period": "year"}}}]
+)
+def test_make_ups_of_whole_periods_are_those_that_are_booked(
+    make: Make, caps: dict[str, Any]
+) -> None:
+    commission = {"tiers": {**TIERS, "apply": "whole_period"}, **caps}
+    world = make(commission=commission, attribution={"model": "linear"})
+    anna, ben = world.affiliate("anna"), world.affiliate("ben")
+    sold(world, "A-1", "900.00", anna, ben)
+    sold(world, "A-2", "600.00", anna)
+    sold(world, "A-3", "333.33", anna)
+    sold(world, "A-4", "250.00", anna)
+    refunded(world, "A-1", "90.00")
+    cancelled(world, "A-4")
+    later = stretch_of(Period.YEAR, world.now, world.program.time_zone).ends + 20 * DAY
+    assert make_up_due(world.session, now=later)
+    world.session.commit()
+    found = tried(world, commission=commission, attribution={"model": "linear"}, now=later)
+    assert found.by_level["make_up"].booked == found.by_level["make_up"].would > 0
+    assert found.cost.booked == found.cost.would == live_micros(world)
+    gone = tried(world, attribution={"model": "linear"}, now=later)
+    assert gone.by_level["make_up"].would == 0
+    assert gone.by_level["make_up"].booked > 0

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from sqlalchemy.orm import Session
 
+from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, Refusal
 from affiliate.core.money import Money
@@ -98,6 +99,7 @@ def _under(
             session,
             span,
             terms,
+            now=clock.now(session),
             tell=lambda at: bar.update(task, completed=at.done, total=at.total),
             told=writer,
         )

@@ -25,7 +25,7 @@ def run_replays() -> None:
         with made.begin() as session:
             yield session
 
-    desk = runs.Desk(partial(read_once, engine), write, clock.real_now)
+    desk = runs.Desk(partial(read_once, engine), write, clock.real_now, clock.now)
     while runs.run_next(desk) is not None:
         pass
 

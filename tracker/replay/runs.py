@@ -172,12 +172,14 @@ Sessions = Callable[[], AbstractContextManager[Session]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a run needs: a snapshot to read, sessions of their own to say how far it is, a clock."""
+    """What a run needs: a snapshot to read, sessions of its own to say how far it is, clocks."""
 
     read: Sessions
     write: Sessions
     """Commits when it is left."""
     real_now: Callable[[], datetime]
+    now: Callable[[Session], datetime]
+    """Business time."""
 
 
 def run_next(desk: Desk) -> int | None:
@@ -201,7 +203,8 @@ def run_next(desk: Desk) -> int | None:
 
     try:
         with desk.read() as session:
-            found = trial(session, span, terms_of.load(document, span.currency), tell=tell)
+            terms = terms_of.load(document, span.currency)
+            found = trial(session, span, terms, now=desk.now(session), tell=tell)
     except Exception:
         _give_back(desk, replay_id)
         raise
