@@ -16,6 +16,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         health,
         orders,
         programs,
+        replays,
         rule_drafts,
         rule_people,
         rules,
@@ -24,7 +25,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage.blueprint import manage
 
     views = (
-        *(health, affiliates, orders, claims, rules, rule_drafts, rule_people),
+        *(health, affiliates, orders, claims, rules, rule_drafts, rule_people, replays),
         *(programs, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
