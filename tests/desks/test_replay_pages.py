@@ -111,7 +111,7 @@ def test_a_draft_is_tried_on_real_orders_and_the_page_says_who_gains_and_why(
     page = asked(world, manager, draft(world))
     waiting = text_of(manager.client, page)
     assert "Under way" in waiting
-    assert "It begins as soon as the trials before it are done." in waiting
+    assert "It waits for its turn." in waiting
     run(world)
     told = text_of(manager.client, page)
     assert (
@@ -121,9 +121,9 @@ def test_a_draft_is_tried_on_real_orders_and_the_page_says_who_gains_and_why(
     # Boris 0 -> 120, Anna 140 -> 48.
     assert "1 would have more, 1 less; 0 keep what they have." in told
     assert "Boris aff_" in told
-    assert "1 gained 0.00 RUB 120.00 RUB + 120.00 RUB" in told
+    assert "1 gained 0.00 RUB 120.00 RUB +120.00 RUB" in told
     assert "1 lost 140.00 RUB 48.00 RUB −92.00 RUB less" in told
-    assert "Level 1 140.00 RUB 168.00 RUB + 28.00 RUB more" in told
+    assert "Level 1 140.00 RUB 168.00 RUB +28.00 RUB more" in told
     assert (
         "Boris would be credited. So far: The click 5 days before the order does not count: "
         "a later click wins by the rules." in told
@@ -156,7 +156,7 @@ def test_the_drafts_page_lists_its_trials_and_the_program_those_of_closed_drafts
     run(world)
     listed = text_of(manager.client, url)
     assert "What was tried" in listed
-    assert "done 2 + 28.00 RUB more" in listed
+    assert "done 2 +28.00 RUB more" in listed
     assert page in manager.client.get(url).text
     manager.client.post(f"{url}/discarding")
     assert "Winter" in text_of(manager.client, "/manage/rules/trials")
@@ -339,6 +339,49 @@ def test_a_draft_that_was_saved_since_is_told_apart_from_what_was_tried(
     told = text_of(manager.client, page)
     assert "saved anew since" in told
     assert "Winter on history" in told
+
+
+def test_of_many_the_ends_are_shown_and_the_rest_on_request(
+    world: World, manager: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four affiliates, two of them shown; three orders that change, one of them shown."""
+    monkeypatch.setattr("tracker.desks.manage.replay_result.ENDS_SHOWN", 1)
+    monkeypatch.setattr("tracker.desks.manage.replay_result.EXAMPLES_SHOWN", 1)
+    two_affiliates(world)
+    for name in ("Clara", "Dora"):
+        world.affiliate(name)
+    world.sale("Clara", "100.00", days_ago=1)
+    page = asked(world, manager, draft(world))
+    run(world)
+    told = text_of(manager.client, page)
+    # Boris gains 120, Clara 2, Anna loses 92; Dora has no order.
+    shown = told.partition("Who gains and who loses")[2].partition("Orders that change")[0]
+    assert "2 would have more, 1 less; 0 keep what they have." in shown
+    assert "Boris" in shown
+    assert "Anna" in shown
+    assert "Clara" not in shown
+    assert "1 more is in the file." in shown
+    assert "Clara" in manager.client.get(f"{page}/affiliates.csv").text
+    assert "3 orders would earn otherwise. First those of which most money moves." in told
+    assert "Show 2 more" in told
+    every = text_of(manager.client, f"{page}?orders=all")
+    assert "Show 2 more" not in every
+    assert every.count("stays; another amount") == 2
+
+
+def test_amounts_are_rounded_on_the_page_and_whole_in_the_file(
+    world: World, manager: Staff
+) -> None:
+    """10 % of 0.07 are 0.007 booked; 12 % are 0.0084. In kopecks both are 0.01."""
+    world.affiliate("Anna")
+    world.sale("Anna", "0.07", days_ago=1)
+    page = asked(world, manager, draft(world))
+    run(world)
+    told = text_of(manager.client, page)
+    assert "would have cost 0.0014 RUB more (+20%) for 1 order" in told
+    assert "Total 0.01 RUB 0.01 RUB 0.00 RUB" in told
+    rows = list(csv.reader(io.StringIO(manager.client.get(f"{page}/affiliates.csv").text)))
+    assert rows[1][3:6] == ["0.007", "0.0084", "0.0014"]
 
 
 @pytest.mark.abuse("A31")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -29,7 +30,15 @@ def test_long_spans_are_drawn_by_week_and_by_month(days: int, unit: Unit, places
     assert len(drawn.marks) == places
     slots = drawn.slots
     assert (slots[0].first, slots[-1].last) == (MONDAY, MONDAY + (days - 1) * DAY)
-    assert all(b.first == a.last + DAY for a, b in zip(slots, slots[1:], strict=False))
+    assert all(b.first == a.last + DAY for a, b in pairwise(slots))
+
+
+@pytest.mark.parametrize(
+    ("days", "named"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (45, [0, 22, 44])]
+)
+def test_the_axis_names_the_ends_and_the_middle_once(days: int, named: list[int]) -> None:
+    drawn = picture({}, MONDAY, MONDAY + (days - 1) * DAY)
+    assert [slot.first for slot in drawn.axis] == [MONDAY + i * DAY for i in named]
 
 
 def test_nothing_is_lost_in_the_weeks() -> None:

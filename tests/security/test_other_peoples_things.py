@@ -22,7 +22,6 @@ from affiliate.people.access import Kind
 from affiliate.people.ids import public
 from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
 from affiliate.programs.assignments import assign
-from affiliate.programs.drafts import begin_draft
 from affiliate.programs.models import RuleAssignment, RuleDraft
 from affiliate.programs.rule_versions import in_force
 from payouts.batches.models import PayoutBatch, PayoutItem
@@ -30,6 +29,7 @@ from tests.desks.staff import STAFF, hire
 from tracker.claims.models import Claim
 from tracker.clicks.models import Click
 from tracker.orders.models import Order
+from tracker.replay.models import RuleReplay
 
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
@@ -64,6 +64,7 @@ class Things:
             "invitation_id": lambda: first(Invitation),
             "grant_id": lambda: first(Grant),
             "draft_id": lambda: first(RuleDraft),
+            "trial_id": lambda: first(RuleReplay),
             "assignment_id": lambda: first(RuleAssignment),
             "claim": lambda: ids.public_id("clm", first(Claim)),
             "user_id": lambda: anna.user_id,
@@ -91,7 +92,6 @@ def things(installation: Installation) -> Things:
     assert answer.status_code == 303
     world.session.rollback()
     called = {"program_id": world.program.id, "by": None, "now": world.now}
-    begin_draft(world.session, name="Winter terms", **called)
     assign(
         world.session,
         version_id=in_force(world.session, program_id=world.program.id, at=world.now).id,

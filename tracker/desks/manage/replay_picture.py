@@ -70,6 +70,12 @@ class Picture:
     def slots(self) -> list[Slot]:
         return [mark.slot for mark in self.marks]
 
+    @property
+    def axis(self) -> list[Slot]:
+        """The first, the one in the middle and the last: those that are named below it."""
+        slots = self.slots
+        return list(dict.fromkeys((slots[0], slots[len(slots) // 2], slots[-1])))
+
 
 def picture(days: Mapping[date, tuple[int, int]], first: date, last: date) -> Picture:
     """Draw micros booked and micros as they would be, by day; days without orders are none.

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import ids
-from affiliate.core.money import PPM, Money, divide_half_even
+from affiliate.core.money import PPM, Money, divide_half_even, minor_unit_micros
 from affiliate.core.pages import MINUS, money
 from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment
@@ -21,12 +21,13 @@ from tracker.attribution import words
 from tracker.desks.account.filters import grown, number
 from tracker.desks.manage.blueprint import ORDER
 from tracker.desks.manage.replay_lists import days_of
-from tracker.desks.manage.replay_picture import Picture, picture
+from tracker.desks.manage.replay_picture import Picture, Slot, picture
 from tracker.desks.words import _, ngettext
 from tracker.replay.models import RuleReplay
 
-ENDS_SHOWN: Final = 20
+ENDS_SHOWN: Final = 15
 """So many of those who gain most, and as many of those who lose most, stand on the page."""
+EXAMPLES_SHOWN: Final = 20
 NAMES_AT_ONCE: Final = 10_000
 
 
@@ -40,6 +41,19 @@ class Sides:
     @property
     def difference(self) -> Money:
         return self.would - self.booked
+
+    @property
+    def shown(self) -> Shown:
+        return Shown(*map(rounded, (self.booked, self.would, self.difference)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The same in whole smallest units: what stands on the page; the file has all digits."""
+
+    booked: Money
+    would: Money
+    difference: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,9 @@ class Result:
     gained: list[Reason]
     lost: list[Reason]
     examples: list[Example]
+    """Those of which most money moves, the most first."""
+    examples_hidden: int
+    """How many more of them are kept."""
 
     @property
     def nothing_changes(self) -> bool:
@@ -123,19 +140,22 @@ class Result:
         """`+12.3%` of what was booked; empty where nothing was, or nothing differs."""
         return _share(self.cost)
 
-    def sides(self, booked: int, would: int) -> Sides:
-        """Micros of the picture as amounts."""
-        return Sides(Money(booked, self.currency), Money(would, self.currency))
+    def shown(self, slot: Slot) -> Shown:
+        """The amounts of a place of the picture."""
+        return _sides({"booked": slot.booked, "would": slot.would}, self.currency).shown
 
 
-def read(session: Session, trial: RuleReplay, program: Program) -> Result:
+def read(
+    session: Session, trial: RuleReplay, program: Program, *, all_examples: bool = False
+) -> Result:
     """Everything that the page shows; the trial is done."""
     document = trial.result
     assert document is not None, "a trial that is done has a result"
     currency = program.currency
     touched = [each for each in _sorted(document["affiliates"]) if _is_touched(each[1])]
     shown = _ends(touched)
-    named = _names(session, {who for who, _each in shown} | _people_of(document["examples"]))
+    examples = document["examples"][: None if all_examples else EXAMPLES_SHOWN]
+    named = _names(session, {who for who, _each in shown} | _people_of(examples))
     cost = _sides(document["cost"], currency)
     days = {
         date.fromisoformat(day): (pair["booked"], pair["would"])
@@ -157,7 +177,8 @@ def read(session: Session, trial: RuleReplay, program: Program) -> Result:
         keep=len(document["affiliates"]) - len(touched),
         gained=[_reason(each) for each in document["reasons"] if each["gains"]],
         lost=[_reason(each) for each in document["reasons"] if not each["gains"]],
-        examples=[_example(each, named, currency) for each in document["examples"]],
+        examples=[_example(each, named, currency) for each in examples],
+        examples_hidden=len(document["examples"]) - len(examples),
     )
 
 
@@ -168,6 +189,12 @@ def everybody(session: Session, trial: RuleReplay, currency: str) -> Iterator[Pe
         part = found[at : at + NAMES_AT_ONCE]
         named = _names(session, {who for who, _each in part})
         yield from (_person(who, each, named, currency) for who, each in part)
+
+
+def rounded(amount: Money) -> Money:
+    """To the currency's smallest unit, half to even; for showing alone."""
+    unit = minor_unit_micros(amount.currency)
+    return Money(divide_half_even(amount.micros, unit) * unit, amount.currency)
 
 
 def headline(document: Mapping[str, Any], currency: str) -> str:
@@ -189,13 +216,13 @@ def headline(document: Mapping[str, Any], currency: str) -> str:
     cost = _sides(document["cost"], currency)
     by = cost.difference
     if not by:
-        values = {"amount": money(cost.would), "orders": orders, "hands": hands}
+        values = {"amount": money(rounded(cost.would)), "orders": orders, "hands": hands}
         return _(
             "The draft would have cost the same, %(amount)s, for %(orders)s; %(hands)s.", **values
         )
     share = f" ({_share(cost)})" if _share(cost) else ""
     values = {
-        "amount": money(by if by.micros > 0 else -by),
+        "amount": money(_size(by)),
         "share": share,
         "orders": orders,
         "hands": hands,
@@ -208,6 +235,12 @@ def headline(document: Mapping[str, Any], currency: str) -> str:
     return _(
         "The draft would have cost %(amount)s less%(share)s for %(orders)s; %(hands)s.", **values
     )
+
+
+def _size(by: Money) -> Money:
+    """How much, without its sign; where rounding would leave nothing, all of its digits."""
+    size = by if by.micros > 0 else -by
+    return rounded(size) or size
 
 
 def _share(cost: Sides) -> str:
@@ -225,7 +258,8 @@ def _levels(by_level: Mapping[str, Any], currency: str) -> Iterator[tuple[str, S
         "make_up": _("Make-up of whole periods"),
     }
     for name, pair in by_level.items():
-        yield names[name], _sides(pair, currency)
+        if name != "make_up" or any(pair.values()):  # Few programs have such tiers.
+            yield names[name], _sides(pair, currency)
 
 
 def _sorted(affiliates: Mapping[str, Any]) -> list[tuple[int, Any]]:

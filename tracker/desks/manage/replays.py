@@ -127,7 +127,7 @@ def trial(trial_id: int) -> str:
         by=people.user_names(session, {by}).get(by),
         may_try=here.may_act and draft.closed_at is None,
         other_days=_other_days(session, program, found),
-        result=replay_result.read(session, found, program) if _done(found) else None,
+        result=_result(session, found, program),
         **_state(found, program),
     )
 
@@ -175,6 +175,14 @@ def _visible(trial_id: int) -> tuple[RuleReplay, Place]:
     if found is None:
         raise NotFound("There is no such trial.")
     return found, place_of(found.program_id)
+
+
+def _result(session: Session, found: RuleReplay, program: Program) -> replay_result.Result | None:
+    """What came out; with `?orders=all` every order that is kept of it."""
+    if not _done(found):
+        return None
+    everything = request.args.get("orders") == "all"
+    return replay_result.read(session, found, program, all_examples=everything)
 
 
 def _done(found: RuleReplay) -> bool:
