@@ -23,7 +23,6 @@ from affiliate.people.access import Kind
 from affiliate.people.ids import public
 from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
 from affiliate.programs.assignments import assign
-from affiliate.programs.drafts import begin_draft
 from affiliate.programs.models import RuleAssignment, RuleDraft
 from affiliate.programs.rule_versions import in_force
 from payouts.batches.models import PayoutBatch, PayoutItem
@@ -35,6 +34,7 @@ from tracker.leads.models import Lead
 from tracker.leads.rules import LeadReportIn
 from tracker.orders.models import Order
 from tracker.paid_clicks.models import PaidClickDay
+from tracker.replay.models import RuleReplay
 
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
@@ -69,6 +69,7 @@ class Things:
             "invitation_id": lambda: first(Invitation),
             "grant_id": lambda: first(Grant),
             "draft_id": lambda: first(RuleDraft),
+            "trial_id": lambda: first(RuleReplay),
             "assignment_id": lambda: first(RuleAssignment),
             "lead": lambda: ids.public_id("led", first(Lead)),
             "lead_id": lambda: session.scalars(sa.select(Lead.lead_id)).first(),
@@ -99,7 +100,6 @@ def things(installation: Installation) -> Things:
     assert answer.status_code == 303
     world.session.rollback()
     called = {"program_id": world.program.id, "by": None, "now": world.now}
-    begin_draft(world.session, name="Winter terms", **called)
     assign(
         world.session,
         version_id=in_force(world.session, program_id=world.program.id, at=world.now).id,

@@ -6,9 +6,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html.parser import HTMLParser
 from urllib.parse import urldefrag, urlsplit
 
+from builders import terms_document
 from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
@@ -16,7 +18,10 @@ from world import World
 
 from affiliate.people import api_keys
 from affiliate.people.access import Kind, mark_of
+from affiliate.programs import drafts
 from tests.desks.staff import hire, two_in_a_batch
+from tracker.replay import runs
+from tracker.replay.jobs import run_replays
 
 MARK = "<script>kpk"
 """Stands in many of the bad values; no page may ever repeat it as it is."""
@@ -79,6 +84,7 @@ class Installation:
         world.coupon("Anna", "ANNA10")
         two_in_a_batch(world)
         world.refund(world.sale("Anna", "900.00", days_ago=2), "100.00")
+        _try_a_draft(world)
         browsers = {
             "anonymous": world.app.test_client(),
             "affiliate": anna.client,
@@ -137,6 +143,25 @@ class Installation:
                 mark = mark_of(self.world.app.view_functions[rule.endpoint], rule.endpoint, method)
                 assert mark is not None
                 yield rule, method, mark.kind
+
+
+def _try_a_draft(world: World) -> None:
+    """A draft that was tried on what there is, for the pages that show it."""
+    document = terms_document(
+        commission={"level_1": {"kind": "percent", "rate_ppm": 120_000}, "level_2": None}
+    )
+    day = world.now.date()
+    with world.app.app_context():
+        draft = drafts.begin_draft(
+            world.session, program_id=world.program.id, name="Q4", document=document, by=None,
+            now=world.now,
+        )  # fmt: skip
+        runs.begin_replay(
+            world.session, draft_id=draft.id, first=day - timedelta(days=40), last=day, by=None,
+            now=world.now,
+        )  # fmt: skip
+        world.session.commit()
+        run_replays()
 
 
 def address(template: str, value: str) -> str:

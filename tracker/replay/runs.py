@@ -44,7 +44,10 @@ OPEN: Final = (Status.WAITING.value, Status.RUNNING.value)
 
 class TooManyReplays(Conflict):
     code = "too_many_replays"
-    title = f"A program has at most {OPEN_MAX} trials under way; wait for one of them to end."
+    title = Phrase(
+        "A program has at most %(most)s trials under way; wait for one of them to end.",
+        most=OPEN_MAX,
+    )
 
 
 class AlreadyShadowing(Conflict):

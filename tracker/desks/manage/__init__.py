@@ -19,6 +19,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         paid_clicks,
         programs,
         rates,
+        replays,
         rule_drafts,
         rule_people,
         rules,
@@ -28,7 +29,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
     views = (
         *(health, affiliates, orders, leads, paid_clicks, claims),
-        *(rules, rule_drafts, rule_people),
+        *(rules, rule_drafts, rule_people, replays),
         *(programs, rates, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -34,6 +34,7 @@ from affiliate.programs.programs import (
 from tracker.desks.manage.rules_form import NEEDED, Form, TermsForm
 
 TEXT_CHARS_MAX: Final = 300
+YEAR_MIN: Final = 2000
 
 
 class DraftForm(TermsForm):
@@ -98,6 +99,23 @@ class AnnouncementForm(Form):
         return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
+class TrialForm(Form):
+    """The days on which a draft is tried, first and last included."""
+
+    first = StringField(_l("First day"), [Length(max=10)], render_kw={"type": "date"})
+    last = StringField(_l("Last day"), [Length(max=10)], render_kw={"type": "date"})
+
+    def days(self) -> tuple[date | None, date | None]:
+        """The two days; None where none was written. Raises Invalid for days before there was
+        anything."""
+        days = _day_of(self.first), _day_of(self.last)
+        for field, day in zip((self.first, self.last), days, strict=True):
+            if day is not None and day.year < YEAR_MIN:
+                message = str(_l("There are no orders of that year."))
+                raise Invalid.field(field.name, "out_of_range", message)
+        return days
+
+
 class AssignmentForm(Form):
     """Another version for one affiliate or one group."""
 
@@ -126,6 +144,13 @@ class AssignmentForm(Form):
         """From and until. Raises Invalid."""
         begins = moment_of(self.begins_at, zone) if self.begins_at.data else now
         return begins, moment_of(self.ends_at, zone) if self.ends_at.data else None
+
+
+def _day_of(field: Any) -> date | None:
+    try:
+        return date.fromisoformat(field.data or "")
+    except ValueError:
+        return None
 
 
 def moment_of(field: Any, zone: str) -> datetime:

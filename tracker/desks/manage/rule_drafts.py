@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flask import flash, redirect, request, url_for
@@ -26,7 +26,7 @@ from affiliate.programs.changes import changes
 from affiliate.programs.models import Program, RuleDraft
 from affiliate.programs.named_affiliates import refuse_strangers
 from tracker.desks.acting import Answer, act
-from tracker.desks.manage import people
+from tracker.desks.manage import people, replay_lists
 from tracker.desks.manage.blueprint import (
     actors,
     manage,
@@ -35,12 +35,16 @@ from tracker.desks.manage.blueprint import (
     place_of,
     require_acting,
 )
-from tracker.desks.manage.forms import AnnouncementForm, DraftForm, local_text
+from tracker.desks.manage.forms import AnnouncementForm, DraftForm, TrialForm, local_text
+from tracker.desks.manage.numbers import today
 from tracker.desks.manage.rules_form import Form
 from tracker.desks.words import _
+from tracker.replay import runs
 
 PREVIEW: Final = "preview"
 """Value of the button that shows what is written before it is saved."""
+TRIAL_DAYS: Final = 30
+"""So many days, today among them, the form of a trial offers."""
 
 
 @manage.get("/rules/new")
@@ -91,21 +95,21 @@ def begin_draft() -> Answer:
 @actors
 def rule_draft(draft_id: int) -> str:
     """A draft: what it would change, its form, and its announcement."""
-    draft = _mine(draft_id)
+    draft = open_draft(draft_id)
     form = DraftForm(formdata=None, name=draft.name, note=draft.note)
     form.fill(draft.document)
-    return _draft_page(draft, form)
+    return draft_page(draft, form)
 
 
 @manage.post("/rules/drafts/<int:draft_id>")
 @actors
 def save_draft(draft_id: int) -> Answer:
     """Save what the draft became."""
-    draft = _mine(draft_id)
+    draft = open_draft(draft_id)
     form = DraftForm()
     if request.form.get("action") == PREVIEW:
         program = db.session().get_one(Program, draft.program_id)
-        return _previewed(program, form, lambda **shown: _draft_page(draft, form, **shown))
+        return _previewed(program, form, lambda **shown: draft_page(draft, form, **shown))
 
     def verb(session: Session, now: datetime) -> RuleDraft:
         return drafts.save_draft(
@@ -119,21 +123,21 @@ def save_draft(draft_id: int) -> Answer:
             now=now,
         )
 
-    return _sent(form, verb, lambda: _draft_page(draft, form))
+    return _sent(form, verb, lambda: draft_page(draft, form))
 
 
 @manage.post("/rules/drafts/<int:draft_id>/discarding")
 @actors
 def discard_draft(draft_id: int) -> Answer:
     """Close a draft that is not wanted."""
-    draft = _mine(draft_id)
+    draft = open_draft(draft_id)
     return act(
         lambda session, now: drafts.discard_draft(
             session, draft_id=draft_id, by=access.actor().user_id, now=now
         ),
         done=_("The draft is discarded; the audit log keeps that it was there."),
         back=url_for("manage.rules"),
-        page=lambda: _draft_page(draft, _filled(draft)),
+        page=lambda: draft_page(draft, filled(draft)),
     )
 
 
@@ -141,11 +145,11 @@ def discard_draft(draft_id: int) -> Answer:
 @actors
 def announce_draft(draft_id: int) -> Answer:
     """Make the draft the next version, in force from a later moment on."""
-    draft = _mine(draft_id)
+    draft = open_draft(draft_id)
     session, form = db.session(), AnnouncementForm()
     program = session.get_one(Program, draft.program_id)
     if not form.validate_on_submit():
-        return _draft_page(draft, _filled(draft), form), 422
+        return draft_page(draft, filled(draft), form), 422
     try:
         version = drafts.announce_draft(
             session,
@@ -162,7 +166,7 @@ def announce_draft(draft_id: int) -> Answer:
     except Refusal as refusal:
         session.rollback()
         form.show(refusal)
-        return _draft_page(draft, _filled(draft), form), refusal.status
+        return draft_page(draft, filled(draft), form), refusal.status
     told = _(
         "Version %(number)s is announced, in force from %(at)s. Affiliates are told by mail; "
         "orders placed before keep theirs.",
@@ -173,7 +177,7 @@ def announce_draft(draft_id: int) -> Answer:
     return redirect(url_for("manage.rules"), 303)
 
 
-def _mine(draft_id: int) -> RuleDraft:
+def open_draft(draft_id: int) -> RuleDraft:
     """An open draft of a program in which the reader acts; NotFound for everything else."""
     draft = db.session().get(RuleDraft, draft_id)
     if draft is None or draft.closed_at is not None:
@@ -182,18 +186,21 @@ def _mine(draft_id: int) -> RuleDraft:
     return draft
 
 
-def _filled(draft: RuleDraft) -> DraftForm:
+def filled(draft: RuleDraft) -> DraftForm:
+    """Its form as it is saved."""
     form = DraftForm(formdata=None, name=draft.name, note=draft.note)
     form.fill(draft.document)
     return form
 
 
-def _draft_page(
+def draft_page(
     draft: RuleDraft,
     form: DraftForm,
     announcement: AnnouncementForm | None = None,
     preview: dict[str, Any] | None = None,
+    trial: TrialForm | None = None,
 ) -> str:
+    """The page of a draft, with the forms as they were sent where one of them was."""
     session = db.session()
     program = session.get_one(Program, draft.program_id)
     now = clock.now(session)
@@ -216,6 +223,7 @@ def _draft_page(
         noticed=earliest > now,
         by=names.get(f"user:{draft.saved_by}"),
         **_compared(session, program, draft, now),
+        **_trials(session, program, draft, now, trial),
     )
 
 
@@ -231,6 +239,25 @@ def _compared(
         "changes": changes(
             words.rules_in_words(current.terms, program), words.rules_in_words(drafted, program)
         ),
+    }
+
+
+def _trials(
+    session: Session, program: Program, draft: RuleDraft, now: datetime, form: TrialForm | None
+) -> dict[str, Any]:
+    """The form that asks for a trial, and what was tried of this draft."""
+    if form is None:
+        last = today(program, now)
+        form = TrialForm(formdata=None)
+        form.first.data = (last - timedelta(days=TRIAL_DAYS - 1)).isoformat()
+        form.last.data = last.isoformat()
+    shadow = runs.shadow_of(session, draft_id=draft.id)
+    by = None if shadow is None else f"user:{shadow.started_by}"
+    return {
+        "trial": form,
+        "shadow": shadow,
+        "shadow_by": people.user_names(session, {by}).get(by) if by else None,
+        "trials": replay_lists.of_draft(session, program, draft.id),
     }
 
 

@@ -15,7 +15,7 @@ from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs import drafts, rule_versions, telling, terms_document, words
 from affiliate.programs.models import Program, RuleAnswer, RuleDraft, RuleNotice, RuleVersion
 from affiliate.programs.standing import Said
-from tracker.desks.manage import people
+from tracker.desks.manage import people, replay_lists
 from tracker.desks.manage.blueprint import manage, page, place, readers
 
 ANSWERS_SHOWN_MAX = 200
@@ -38,6 +38,7 @@ def rules() -> str:
         sentences=words.rules_in_words(current.terms, program),
         versions=_versions(session, program, current.id, now),
         drafts=_drafts(session, program),
+        tried=replay_lists.any_of(session, program),
     )
 
 
