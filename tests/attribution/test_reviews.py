@@ -15,8 +15,8 @@ from affiliate.people.models import Enrollment
 from payouts.commissions.release import release_due
 from tests.orders.shop_world import DAY, World, earned, of
 from tracker.attribution.click_checks import check_clicks
-from tracker.attribution.decide import ReviewOutcome
 from tracker.attribution.models import Decision
+from tracker.attribution.subject import ReviewOutcome
 from tracker.clicks.loader import Loader
 from tracker.clicks.recording import ClickRecorder
 from tracker.clicks.rules import DropReason

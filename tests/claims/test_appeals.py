@@ -20,8 +20,8 @@ from payouts.audit.run import run
 from tests.claims.asking import Cases
 from tests.desks.staff import Staff
 from tracker.attribution.checks import CHECKS as ORDER_CHECKS
-from tracker.attribution.decide import ReviewOutcome
 from tracker.attribution.models import Decision
+from tracker.attribution.subject import ReviewOutcome
 from tracker.claims import decide, notes
 from tracker.claims.models import Claim, ClaimNote
 from tracker.claims.refusals import (

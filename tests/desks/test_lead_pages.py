@@ -22,7 +22,7 @@ from payouts.batches.models import PayoutItem
 from payouts.commissions.models import Commission
 from payouts.commissions.rules import VoidReason
 from tests.builders import terms_document
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.clicks.rules import DropReason
 from tracker.desks.account import sentences as account_sentences
 from tracker.desks.manage import sentences as manage_sentences

@@ -14,9 +14,9 @@ from world import World
 from affiliate.core import ids
 from payouts.commissions.rules import VoidReason
 from tracker.attribution import words
-from tracker.attribution.decide import WaitsFor
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import Reason
+from tracker.attribution.subject import WaitsFor
 from tracker.clicks.rules import DropReason
 from tracker.desks.account import sentences as account_sentences
 from tracker.desks.manage import sentences as manage_sentences

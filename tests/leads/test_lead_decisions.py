@@ -17,7 +17,7 @@ from payouts.commissions.release import release_budgeted, release_due
 from payouts.ledger.balances import balances
 from tests.orders.shop_world import DAY, VISITOR, earned, email_sha256, of, rub
 from tracker.attribution.click_checks import check_clicks
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.clicks.rules import DropReason
 from tracker.leads.click_checks import LEADS
 from tracker.leads.intake import review_lead

@@ -24,11 +24,11 @@ from payouts.audit import run as audit
 from payouts.batches.payees import set_payee
 from payouts.commissions.models import Commission
 from tests.orders.shop_world import DAY, World, earned, email_sha256, of
-from tracker.attribution.decide import ReviewOutcome
 from tracker.attribution.facts import BuyerBy
 from tracker.attribution.models import AffiliateSighting, Decision
 from tracker.attribution.sightings import forget_sightings, note_sighting
 from tracker.attribution.snapshot import candidates_from, facts_from
+from tracker.attribution.subject import ReviewOutcome
 from tracker.clicks.visitors import VisitorCookie
 from tracker.orders.keys import order_keys
 from tracker.orders.review import review_order

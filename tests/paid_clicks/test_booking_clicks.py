@@ -21,7 +21,7 @@ from affiliate.people import enrollments
 from affiliate.programs.announcements import Grandfather, announce
 from payouts.commissions.models import Commission
 from tests.builders import terms_document
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.clicks.rules import DropReason
 from tracker.paid_clicks import book
 from tracker.paid_clicks.book import book_due

@@ -15,7 +15,8 @@ from world import DAY, World
 from affiliate.core.money import Money
 from payouts.commissions.models import Commission
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import Subject, decide_again
+from tracker.attribution.decide import decide_again
+from tracker.attribution.subject import Subject
 from tracker.orders.models import Order
 from tracker.stats import order_sums
 from tracker.stats.cli import order_days

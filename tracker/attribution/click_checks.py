@@ -19,9 +19,10 @@ from rq.timeouts import BaseTimeoutException
 from sqlalchemy.orm import Session
 
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import ReviewOutcome, decide_again, update_wait
+from tracker.attribution.decide import decide_again, update_wait
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import CLOCK_SKEW_MAX
+from tracker.attribution.subject import ReviewOutcome
 from tracker.clicks.rules import DropReason, credits, needs_review
 from tracker.orders.models import Order
 from tracker.orders.records import program_facts, subject_of

@@ -10,8 +10,8 @@ from flask_babel import gettext, lazy_gettext, ngettext
 
 from affiliate.core.money import PPM
 from affiliate.core.pages import percent
-from tracker.attribution.decide import WaitsFor
 from tracker.attribution.rules import Check, Kind, Reason, Step
+from tracker.attribution.subject import WaitsFor
 
 
 def sentences(trace: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from affiliate.core import audit
 from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.people.models import Enrollment
 from affiliate.people.rules import Status as Membership
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.claims import reading
 from tracker.claims.mails import tell_claimant
 from tracker.claims.models import Claim

@@ -15,9 +15,9 @@ from affiliate.core.audit import AuditEntry
 from affiliate.people.models import Affiliate, Enrollment, Grant, User
 from payouts.commissions.models import Commission, CommissionReversal
 from tracker.attribution.assignment import assignment_in
-from tracker.attribution.decide import ReviewOutcome, reference_of
 from tracker.attribution.models import Decision
 from tracker.attribution.rules import Reason
+from tracker.attribution.subject import ReviewOutcome, reference_of
 from tracker.claims.models import Claim
 from tracker.claims.rules import DAYS_APART_MAX, OwnCommission, OwnSide, Status, midnight
 from tracker.clicks.models import Click

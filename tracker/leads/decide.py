@@ -23,9 +23,10 @@ from payouts.commissions.rows import CommissionRow, commissions_for
 from payouts.commissions.rules import Credit, Sale, VoidReason
 from payouts.commissions.standing import standing_before
 from payouts.commissions.void import void
-from tracker.attribution.decide import Judged, ReviewOutcome, decision_values, judge, waits_for
+from tracker.attribution.judging import Judged, decision_values, judge
 from tracker.attribution.rules import Attribution
 from tracker.attribution.sales import Read, standing_values
+from tracker.attribution.subject import ReviewOutcome, waits_for
 from tracker.leads.models import Lead, LeadDecision
 from tracker.orders.records import ProgramFacts
 

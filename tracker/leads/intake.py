@@ -15,7 +15,7 @@ from affiliate.core import audit
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.programs.models import Program
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.leads.decide import (
     decide_lead,
     decide_lead_again,

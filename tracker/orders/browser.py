@@ -19,9 +19,10 @@ from affiliate.programs.rule_versions import in_force
 from payouts.commissions.rows import commissions_for
 from payouts.commissions.rules import VoidReason
 from tracker.attribution.asking import TOKENS_MAX, effective
-from tracker.attribution.decide import decide_again, reference_of
+from tracker.attribution.decide import decide_again
 from tracker.attribution.facts import BuyerBy
 from tracker.attribution.models import AffiliateSighting
+from tracker.attribution.subject import reference_of
 from tracker.orders import order_tokens
 from tracker.orders.accepting import check_report, exchange_of
 from tracker.orders.converting import Exchange

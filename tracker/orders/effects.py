@@ -15,7 +15,8 @@ from payouts.commissions.rules import VoidReason
 from payouts.commissions.void import take_back
 from tracker.attribution.asking import effective
 from tracker.attribution.bindings import bind_customer
-from tracker.attribution.decide import reference_of, update_wait, void_decision
+from tracker.attribution.decide import update_wait, void_decision
+from tracker.attribution.subject import reference_of
 from tracker.orders import converting
 from tracker.orders.customers import remember_customer
 from tracker.orders.models import Order, Refund

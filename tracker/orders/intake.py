@@ -19,15 +19,10 @@ from payouts.commissions.rows import CommissionRow
 from payouts.commissions.rules import VoidReason
 from tracker.attribution.asking import Answer, Reach, ask, reach_of
 from tracker.attribution.bindings import bind_customer
-from tracker.attribution.decide import (
-    Subject,
-    decide_again,
-    decision_values,
-    earning_by,
-    judge,
-    let_earn,
-    with_standings,
-)
+from tracker.attribution.decide import decide_again, let_earn
+from tracker.attribution.judging import decision_values, judge
+from tracker.attribution.selling import earning_by, with_standings
+from tracker.attribution.subject import Subject
 from tracker.orders.accepting import check_report, exchange_of
 from tracker.orders.converting import (
     NOT_CONVERTED,

@@ -33,13 +33,9 @@ from affiliate.core.straight import Connection
 from affiliate.people import api_keys
 from affiliate.people.api_keys import ApiKeyIdentity, SentKey
 from tracker.attribution.asking import ask, reach_of
-from tracker.attribution.decide import (
-    decision_values,
-    earning_by,
-    is_plain,
-    judge_known,
-    reference_of,
-)
+from tracker.attribution.judging import decision_values, judge_known
+from tracker.attribution.selling import earning_by, is_plain
+from tracker.attribution.subject import reference_of
 from tracker.orders.accepting import check_report
 from tracker.orders.intake import NewOrder, reach_guess, subject_of_report
 from tracker.orders.keys import order_keys

@@ -19,8 +19,8 @@ from affiliate.programs.models import Program, RuleVersion
 from affiliate.rates.models import DatedRate
 from payouts.commissions.rows import CommissionRow, commissions_for, when_available
 from tracker.attribution import words
-from tracker.attribution.decide import reference_of
 from tracker.attribution.models import Decision
+from tracker.attribution.subject import reference_of
 from tracker.orders.effects import refunds_of
 from tracker.orders.intake import NewOrder
 from tracker.orders.models import Order, Refund

@@ -26,7 +26,7 @@ from payouts.commissions.earn import ACCOUNTS_MISSING, EARNED, EARNED_IDS, Earni
 from payouts.commissions.rows import CommissionRow
 from payouts.ledger.posting import LINES
 from tracker.attribution.asking import Answer, Question, Row
-from tracker.attribution.decide import REFERENCE, Subject, reference_of
+from tracker.attribution.subject import REFERENCE, Subject, reference_of
 from tracker.orders.converting import Exchange, refunded_net_of, sale_net_of
 from tracker.orders.customers import MERGED
 from tracker.orders.keys import Keys, order_keys

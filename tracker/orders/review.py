@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from affiliate.core import audit
 from affiliate.core.errors import NotFound
 from payouts.commissions.rules import VoidReason
-from tracker.attribution.decide import ReviewOutcome, decide_again, update_wait
+from tracker.attribution.decide import decide_again, update_wait
 from tracker.attribution.models import Decision
+from tracker.attribution.subject import ReviewOutcome
 from tracker.orders.records import find_order, lock_order_id, subject_of
 from tracker.orders.refusals import NotDeclined, NothingToReview, OrderCancelled
 

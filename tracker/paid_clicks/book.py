@@ -29,7 +29,7 @@ from payouts.commissions.earn import Earning, earn_decided, lock_live, wait_for
 from payouts.commissions.rules import Sale, VoidReason
 from payouts.commissions.standing import NOWHERE, standing_before
 from payouts.commissions.void import void
-from tracker.attribution.decide import ReviewOutcome, WaitsFor
+from tracker.attribution.subject import ReviewOutcome, WaitsFor
 from tracker.clicks.judging import day_bounds
 from tracker.paid_clicks.models import PaidClickDay
 from tracker.paid_clicks.rules import LATE_DAYS, change_of, settled_until

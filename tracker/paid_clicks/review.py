@@ -12,7 +12,7 @@ from payouts.commissions.counted import clicks_reference
 from payouts.commissions.earn import lock_live, wait_for
 from payouts.commissions.rules import VoidReason
 from payouts.commissions.void import void
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.paid_clicks.models import PaidClickDay
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from affiliate.core.db import rows
 from affiliate.core.money import Money
-from tracker.attribution.decide import REFERENCE, Subject
+from tracker.attribution.subject import REFERENCE, Subject
 from tracker.orders.converting import in_program, refunded_net_of, sale_net_of
 
 BATCH: Final = 1_000

@@ -12,10 +12,11 @@ from affiliate.core.money import Money
 from affiliate.programs.rule_versions import RuleVersionInForce
 from payouts.commissions.rules import Earned, NotEarned, commissions_of, reversal
 from payouts.commissions.standing import Standing
-from tracker.attribution.decide import Judged, sale_of
 from tracker.attribution.evidence import Gathered
+from tracker.attribution.judging import Judged
 from tracker.attribution.rules import Attribution, BuyerBy, Unattributed, attribute
 from tracker.attribution.sales import Read, read_from
+from tracker.attribution.selling import sale_of
 from tracker.attribution.snapshot import candidates_from, facts_from
 from tracker.replay.history import PastOrder
 

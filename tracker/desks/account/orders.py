@@ -25,8 +25,8 @@ from payouts.commissions.counted import CLICKS, LEAD
 from payouts.commissions.models import Commission, CommissionReversal
 from payouts.commissions.rows import CommissionRow, Status, as_row
 from payouts.commissions.rules import Reason
-from tracker.attribution.decide import reference_of
 from tracker.attribution.models import Decision
+from tracker.attribution.subject import reference_of
 from tracker.desks.account import cases, sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.exports import csv_answer

@@ -17,8 +17,8 @@ from affiliate.core.pages import day, duration, moment, money, percent
 from payouts.commissions.rows import CommissionRow, Status, when_available
 from payouts.commissions.rules import RECRUITER_BUYS, ReleaseWait, VoidReason
 from payouts.commissions.rules import Reason as NothingBecause
-from tracker.attribution.decide import WaitsFor
 from tracker.attribution.rules import Kind, Reason, Step
+from tracker.attribution.subject import WaitsFor
 from tracker.attribution.words import weight
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import clicked_at_of

@@ -17,7 +17,7 @@ from affiliate.people import access
 from affiliate.people import ids as people_ids
 from payouts.commissions.counted import lead_reference
 from payouts.commissions.rows import commissions_for, commissions_for_many
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.desks.acting import Answer, act
 from tracker.desks.manage import people, sentences
 from tracker.desks.manage.blueprint import (

@@ -23,8 +23,8 @@ from payouts.commissions.rows import (
     when_available,
 )
 from tracker.attribution.assignment import assignment_in
-from tracker.attribution.decide import ReviewOutcome, reference_of
 from tracker.attribution.models import Decided, Decision
+from tracker.attribution.subject import ReviewOutcome, reference_of
 from tracker.desks.acting import Answer, act
 from tracker.desks.conversions import converted_of
 from tracker.desks.manage import people, sentences

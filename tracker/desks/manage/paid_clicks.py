@@ -20,7 +20,7 @@ from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import Program
 from payouts.commissions.counted import clicks_reference
 from payouts.commissions.rows import commissions_for_many
-from tracker.attribution.decide import ReviewOutcome
+from tracker.attribution.subject import ReviewOutcome
 from tracker.desks.acting import Answer, act
 from tracker.desks.manage.blueprint import (
     PAID_DAY,

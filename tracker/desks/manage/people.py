@@ -17,7 +17,7 @@ from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from payouts.batches.models import PayoutItem
 from payouts.commissions.models import Commission
-from tracker.attribution.decide import REFERENCE
+from tracker.attribution.subject import REFERENCE
 from tracker.clicks.models import LinkDay
 from tracker.desks.finance.search import like
 from tracker.desks.manage.sentences import action
