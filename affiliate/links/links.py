@@ -45,7 +45,9 @@ class NotEnrolled(Conflict):
 
 class TooManyLinks(Conflict):
     code = "too_many_links"
-    title = f"An affiliate has at most {LINKS_PER_ENROLLMENT_MAX} links in a program."
+    title = Phrase(
+        "An affiliate has at most %(most)s links in a program.", most=LINKS_PER_ENROLLMENT_MAX
+    )
 
 
 def create_link(

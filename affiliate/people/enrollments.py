@@ -41,7 +41,9 @@ class AlreadyApplied(Conflict):
 
 class AppliedTooSoon(Conflict):
     code = "applied_too_soon"
-    title = f"After a rejection you can apply again {REAPPLY_AFTER.days} days later."
+    title = Phrase(
+        "After a rejection you can apply again %(days)s days later.", days=REAPPLY_AFTER.days
+    )
 
 
 class AddressNotVerified(Conflict):

@@ -24,7 +24,10 @@ NOTE_CHARS_MAX: Final = 2_000
 
 class TooManyDrafts(Conflict):
     code = "too_many_drafts"
-    title = f"A program has at most {DRAFTS_OPEN_MAX} open drafts; announce or discard one first."
+    title = Phrase(
+        "A program has at most %(most)s open drafts; announce or discard one first.",
+        most=DRAFTS_OPEN_MAX,
+    )
 
 
 class DraftClosed(Conflict):

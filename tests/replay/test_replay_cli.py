@@ -109,3 +109,7 @@ def test_what_cannot_be_tried_is_said(world: World, tmp_path: Path) -> None:
         replay, ["--program", world.program.slug, "--from", "2026-01-02", "--to", "2026-01-01"]
     )
     assert "--to lies before --from." in backwards.output
+    early = world.app.test_cli_runner().invoke(
+        replay, ["--program", world.program.slug, "--from", "0001-01-01", "--to", "2026-01-01"]
+    )
+    assert "no order is as old as that" in early.output

@@ -146,7 +146,8 @@ def test_a_trial_that_its_worker_left_is_taken_again_and_then_given_up(
     left(1, runs.SILENT_MAX + timedelta(minutes=1))
     assert runs.run_next(desk) == replay.id
     left(runs.ATTEMPTS_MAX, runs.SILENT_MAX + timedelta(minutes=1))
-    assert runs.run_next(desk) is None
+    waits = asked(world, draft)
+    assert runs.run_next(desk) == waits.id
     assert fresh(world, replay).status == Status.FAILED.value
 
 
@@ -173,6 +174,7 @@ def test_a_trial_that_breaks_has_failed_after_some_attempts(
     [
         ({"first": None}, "first", "missing"),
         ({"last": None}, "last", "missing"),
+        ({"first": -timedelta(days=366 * 100)}, "first", "too_early"),
         ({"first": timedelta(days=1), "last": timedelta(days=0)}, "last", "before_first"),
         ({"last": timedelta(days=1)}, "last", "in_the_future"),
     ],

@@ -107,6 +107,19 @@ def test_another_model_moves_an_order_and_says_why_on_both_sides(world: World) -
     ]  # fmt: skip
 
 
+def test_another_part_of_an_order_is_more_or_less_and_no_change_of_reasons(make: Make) -> None:
+    world = make(attribution={"model": "linear"})
+    anna, ben = world.affiliate("anna"), world.affiliate("ben")
+    sold(world, "A-1", "100.00", anna, ben)
+    found = tried(world, attribution={"model": "last_click"})
+    assert found.reasons == {(False, "later_click_wins"): 1}
+    [example] = found.document()["examples"]
+    told = [(each["enrollment_id"], each["gains"], each["line"]) for each in example["why"]]
+    assert [each[:2] for each in told] == [(anna.id, False), (ben.id, True)]
+    assert told[1][2] is None
+    assert found.affiliates[ben.id].orders_gained == 0
+
+
 def test_a_shorter_window_leaves_an_order_to_nobody(world: World) -> None:
     anna = world.affiliate("anna")
     token = world.click(world.link(anna), ago=5 * DAY)

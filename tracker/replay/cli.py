@@ -26,6 +26,7 @@ from affiliate.programs.programs import by_slug
 from tracker.replay import booked, history
 from tracker.replay.comparison import Change, Comparison
 from tracker.replay.history import PastOrder, Span, read_once
+from tracker.replay.runs import YEAR_MIN
 from tracker.replay.trial import trial
 
 AFFILIATES_SHOWN: Final = 20
@@ -76,6 +77,8 @@ def _span(session: Session, slug: str, first: date, last: date) -> Span:
     program = by_slug(session, slug)
     if last < first:
         raise click.UsageError("--to lies before --from.")
+    if first.year < YEAR_MIN:
+        raise click.UsageError("--from: no order is as old as that.")
     zone = ZoneInfo(program.time_zone)
     begins, ends = (
         datetime.combine(day, time(), zone).astimezone(UTC)

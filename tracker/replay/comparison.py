@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from fractions import Fraction
 from heapq import heappush, heappushpop
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -64,14 +65,14 @@ class Change:
         """Of each affiliate who would have more or less of the credit: the line that says why.
 
         `{"enrollment_id", "gains", "line"}`: who gains is told by the line that was against them,
-        who loses by the one that would be; None where neither side has one.
+        who loses by the one that would be; None where there is none, as for a part that changes.
         """
         before, after = self.before, self.after
         told = []
         for who in [*before, *(each for each in after if each not in before)]:
             if before.get(who) == after.get(who):
                 continue
-            gains = who not in before
+            gains = Fraction(after.get(who, "0")) > Fraction(before.get(who, "0"))
             lines = (
                 self.past.trace if gains else [trace_document(each) for each in self.trace_again]
             )
@@ -156,7 +157,7 @@ class Comparison:
     affiliates: dict[int, Affiliate] = field(default_factory=dict)
     days: dict[date, Pair] = field(default_factory=dict)
     reasons: Counter[tuple[bool, str]] = field(default_factory=Counter)
-    """How often somebody would have gained (True) or lost credit, by the reason's code."""
+    """How often somebody would have gained (True) or lost all credit, by the reason's code."""
     examples: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
 
     def add(self, past: PastOrder, again: Reckoned) -> None:
@@ -244,6 +245,8 @@ class Comparison:
         for who in after.keys() - before.keys():
             self.affiliates.setdefault(who, Affiliate()).orders_gained += 1
         for each in change.why():
+            if before.keys() & after.keys() & {each["enrollment_id"]}:
+                continue  # Another part of the same order: nothing spoke for or against them.
             line = each["line"]
             self.reasons[(each["gains"], line["reason"] if line else "")] += 1
 

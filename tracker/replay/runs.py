@@ -26,6 +26,7 @@ SILENT_MAX: Final = timedelta(minutes=5)
 BEAT: Final = timedelta(seconds=1)
 OPEN_MAX: Final = 3
 """So many trials of a program may wait or run at a time."""
+YEAR_MIN: Final = 2000
 KEPT: Final = timedelta(days=14)
 """Days of a shadow whose trials are kept; each holds all days since the shadow began."""
 
@@ -229,6 +230,11 @@ def _take(desk: Desk) -> tuple[int, Span, dict[str, Any]] | None:
         left = sa.and_(
             RuleReplay.status == Status.RUNNING.value, RuleReplay.beat_at < now - SILENT_MAX
         )
+        session.execute(
+            sa.update(RuleReplay)
+            .where(left, RuleReplay.attempts >= ATTEMPTS_MAX)
+            .values(status=Status.FAILED.value, ended_at=now)
+        )
         replay = session.scalar(
             sa.select(RuleReplay)
             .where(sa.or_(waiting, left))
@@ -237,9 +243,6 @@ def _take(desk: Desk) -> tuple[int, Span, dict[str, Any]] | None:
             .with_for_update(skip_locked=True)
         )
         if replay is None:
-            return None
-        if replay.attempts >= ATTEMPTS_MAX:
-            replay.status, replay.ended_at = Status.FAILED.value, now
             return None
         replay.status, replay.beat_at = Status.RUNNING.value, now
         replay.attempts += 1
@@ -309,6 +312,8 @@ def _days(
         for name, day in (("first", first), ("last", last))
         if day is None
     ]
+    if first is not None and first.year < YEAR_MIN:
+        errors.append(FieldError("first", "too_early", Phrase("No order is as old as that.")))
     if first is not None and last is not None:
         if last > _today(program, now):
             errors.append(FieldError("last", "in_the_future", Phrase("This day is yet to come.")))
