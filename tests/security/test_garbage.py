@@ -194,8 +194,11 @@ def test_garbage_in_a_header_breaks_no_route(installation: Installation) -> None
 def test_an_odd_method_is_refused_everywhere(installation: Installation) -> None:
     client = installation.browsers["owner"]
     wrong: list[str] = []
-    for path in sorted({address(rule.rule, "1") for rule, _, _ in installation.rules()}):
+    known = {(address(rule.rule, "1"), method) for rule, method, _ in installation.rules()}
+    for path in sorted({path for path, _ in known}):
         for method in ("PUT", "TRACE", "KPK"):
+            if (path, method) in known:
+                continue
             answer = client.open(path, method=method)
             wrong += faults(answer, f"{method} {path}")
             if answer.status_code not in (404, 405):

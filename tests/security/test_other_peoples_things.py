@@ -150,7 +150,7 @@ def probe(
         tried += 1
         answer = client.open(things.address(rule.rule), method=method, headers=headers or {})
         hidden = HIDDEN
-        if kind is Kind.SCOPE and method == "POST":
+        if kind is Kind.SCOPE and method in ("POST", "PUT"):
             hidden = (*HIDDEN, 422)  # the body is read before the id is looked up
         if answer.status_code == 202 and PARKED.match(rule.rule):
             continue
