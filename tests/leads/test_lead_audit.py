@@ -31,7 +31,9 @@ def broken(leads: Leads) -> set[str]:
 def test_each_fires_on_its_fault_and_on_no_good_lead(leads: Leads) -> None:
     link = leads.link(leads.affiliate("anna"))
     leads.reported(clicks=[leads.click(link)])
-    leads.reported(lead_id="L-2", clicks=[leads.click(link, reason=DropReason.FLOOD)])
+    # Another visitor: of two clicks of one at the same instant either may be the last.
+    flooded = leads.click(link, reason=DropReason.FLOOD, visitor=bytes([2]) * 16)
+    leads.reported(lead_id="L-2", clicks=[flooded])
     leads.reported(lead_id="L-3")
     leads.report({}, "/L-3/cancellation")
     leads.tick()
