@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
 from babel.numbers import format_decimal, format_percent
+from babel.units import format_unit
 from flask import Flask, g
 from flask_babel import get_locale, gettext
 
@@ -26,6 +27,7 @@ def set_up(app: Flask) -> None:
     app.jinja_env.filters["day"] = day
     app.jinja_env.filters["calendar_day"] = calendar_day
     app.jinja_env.filters["duration"] = duration
+    app.jinja_env.filters["days_or_hours"] = days_or_hours
     app.jinja_env.filters["percent"] = percent
     app.jinja_env.filters["say"] = say
     app.jinja_env.globals["language"] = language
@@ -98,6 +100,14 @@ def calendar_day(value: date) -> str:
 def duration(value: timedelta) -> str:
     """`2 days`, `3 hours`: the largest unit that says it."""
     return str(format_timedelta(value, threshold=1.0, locale=get_locale()))
+
+
+def days_or_hours(value: timedelta) -> str:
+    """`16 days` from two days on, below that as `duration`: never weeks or months."""
+    if value < timedelta(days=2):
+        return duration(value)
+    locale = get_locale() or Locale("en")
+    return str(format_unit(value.days, "duration-day", locale=locale))
 
 
 def reader_zone() -> ZoneInfo:

@@ -10,7 +10,9 @@ from rq.timeouts import BaseTimeoutException
 from affiliate.core import clock, queue
 from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
+from payouts.batches import on_time
 from payouts.batches.cancel import finish_batch
+from payouts.batches.clocks import note_pauses
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.execute import Sending, movable, run_batch
 from payouts.batches.fence import check_fence
@@ -57,6 +59,7 @@ def sweep() -> None:
     session, settings = db.session(), _settings()
     known, real_now = rails(settings), clock.real_now()
     check_fence(session, settings.data_dir, now=clock.now(session))
+    note_pauses(session, now=clock.now(session))
     open_batches = session.execute(
         sa.select(PayoutBatch.id, PayoutBatch.rail)
         .where(PayoutBatch.status.in_(("approved", "paying")))
@@ -69,6 +72,13 @@ def sweep() -> None:
             log.error("payout.no_such_rail", batch=batch_id, rail=rail)
         elif not known[rail].by_hand and session.scalar(movable(real_now, batch_id).limit(1)):
             execute_batch.after_commit(session, batch_id)
+
+
+@queue.job(queue.GENERAL)
+def measure_punctuality() -> None:
+    """Keep how punctually each program has paid."""
+    session = db.session()
+    on_time.measure_all(session, now=clock.now(session))
 
 
 def _settings() -> Settings:

@@ -132,6 +132,9 @@ class PayoutItem(Model):
             "ix_payout_items_to_move", "next_try_at",
             postgresql_where=sa.text("status IN ('queued', 'sending', 'unknown')"),
         ),
+        sa.Index(
+            "ix_payout_items_paid", "paid_at", postgresql_where=sa.text("status = 'paid'")
+        ),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -216,10 +219,49 @@ class Withdrawal(Model):
     """None: by the shop's API key."""
     requested_at: Mapped[datetime]
     deadline_at: Mapped[datetime]
+    """24 hours after the request and the length of every pause that is over."""
+    paused_at: Mapped[datetime | None]
+    """Since when the clock stands still; none while it runs."""
+    paused_for: Mapped[str | None]
+    """What it waits for meanwhile: an ItemReason of `clocks.PAUSING`."""
     item_id: Mapped[int | None] = mapped_column(sa.ForeignKey("payout_items.id"), unique=True)
     closed_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
     """paid, returned (balance restored) or cancelled."""
+
+
+class WithdrawalPause(Model):
+    """A time that did not count against a withdrawal's deadline, and why."""
+
+    __tablename__ = "withdrawal_pauses"
+    __table_args__ = (sa.CheckConstraint("ended_at >= began_at", name="ends_after_begin"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    withdrawal_id: Mapped[int] = mapped_column(sa.ForeignKey("withdrawals.id"), index=True)
+    reason: Mapped[str]
+    began_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+
+
+class PayoutPunctuality(Model):
+    """How punctually a program has paid, of one kind; written anew every hour."""
+
+    __tablename__ = "payout_punctuality"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('withdrawal', 'weekly', 'order')", name="kind_known"),
+    )
+
+    program_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("programs.id"), primary_key=True, autoincrement=False
+    )
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    count: Mapped[int]
+    on_time: Mapped[int | None]
+    """None for orders: nothing was promised."""
+    median_s: Mapped[int | None]
+    worst_s: Mapped[int | None]
 
 
 class PayoutLock(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from flask import current_app, flash, redirect, url_for
@@ -14,12 +14,13 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import Money, MoneyError, exponent
-from affiliate.core.pages import moment, money, say
+from affiliate.core.pages import duration, moment, money, say
 from affiliate.people import access
 from affiliate.people.access import affiliates
 from affiliate.people.models import User
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
+from payouts.batches.on_time import Measured, Punctuality, punctuality
 from payouts.batches.payees import payee_of, set_payee
 from payouts.batches.rules import ItemReason, next_due
 from payouts.batches.withdraw import DEADLINE_H, withdraw
@@ -224,6 +225,7 @@ def _page(place: Place, typed: Typed) -> str:
         withdrawal=open_withdrawal(session, place),
         deadline_hours=DEADLINE_H,
         withdrawals=withdrawals,
+        punctuality=_punctuality(session, place),
         payouts=_payouts(session, place),
         payee=payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail),
         by_hand=rail.by_hand,
@@ -231,6 +233,14 @@ def _page(place: Place, typed: Typed) -> str:
         months=months_of(session, place),
         typed=typed,
     )
+
+
+def _punctuality(session: Session, place: Place) -> Punctuality | None:
+    """How this program keeps its word on withdrawals; none while it has paid none of late."""
+    program_id = place.program.id
+    found = punctuality(session, program_ids=[program_id]).get(program_id, {})
+    kept = found.get(Measured.WITHDRAWAL)
+    return kept if kept and kept.count and kept.median is not None else None
 
 
 def _next_release(session: Session, place: Place, found: Balances) -> datetime | None:
@@ -260,13 +270,31 @@ def _withdrawals(session: Session, place: Place) -> list[WithdrawalLine]:
 
 def _withdrawal_sentence(row: Withdrawal, reason: str | None, now: datetime) -> str:
     if row.closed_at is None:
+        if row.paused_at is not None:
+            return " ".join(filter(None, (_why(row.paused_for), _paused_words(row))))
         if now >= row.deadline_at:
             return _("Overdue since %(at)s; write to the program.", at=moment(row.deadline_at))
         return _("Paid by %(at)s at the latest.", at=moment(row.deadline_at))
     if row.outcome == "paid":
         return _("Paid on %(at)s.", at=moment(row.closed_at))
-    why = REASONS[ItemReason(reason)]() if reason and ItemReason(reason) in REASONS else ""
-    return " ".join(filter(None, (_("The money is back in your balance."), why)))
+    return " ".join(filter(None, (_("The money is back in your balance."), _why(reason))))
+
+
+def _paused_words(row: Withdrawal) -> str:
+    """That the clock stands still, and how much of it is left."""
+    assert row.paused_at is not None
+    return _(
+        "The clock stands still since %(at)s, with %(left)s left.",
+        at=moment(row.paused_at),
+        left=duration(max(row.deadline_at - row.paused_at, timedelta())),
+    )
+
+
+def _why(reason: str | None) -> str:
+    """The sentence of a reason that its payee can understand; empty for finance's own."""
+    if reason is None or ItemReason(reason) not in REASONS:
+        return ""
+    return REASONS[ItemReason(reason)]()
 
 
 REASONS = {

@@ -276,8 +276,12 @@ class Waiting:
         return None if self.batch_id is None else ids.public_id(BATCH, self.batch_id)
 
     def left(self, now: datetime) -> timedelta:
-        """Until the deadline; negative when it has passed."""
-        return self.withdrawal.deadline_at - now
+        """Until the deadline; negative when it has passed. A paused clock stands still."""
+        return self.withdrawal.deadline_at - (self.withdrawal.paused_at or now)
+
+    def overdue(self, now: datetime) -> bool:
+        """Beyond its deadline, and not because the clock was stopped."""
+        return self.withdrawal.paused_at is None and self.withdrawal.deadline_at < now
 
 
 def withdrawals(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from payouts.batches.locks import LockReason, OpenLock
+from payouts.batches.on_time import Measured
 from payouts.batches.rules import ItemReason
 from tracker.desks.words import _
 
@@ -85,3 +86,12 @@ def account_kind(kind: str) -> str:
         "available": _("available"),
         "in_payout": _("in payout"),
     }.get(kind, kind)
+
+
+def measured() -> dict[Measured, str]:
+    """What each figure of punctuality is about, in the order in which they are shown."""
+    return {
+        Measured.WITHDRAWAL: _("Withdrawals, from the request"),
+        Measured.WEEKLY: _("Weekly payouts, from the payout hour"),
+        Measured.ORDER: _("Orders, from the purchase to the money"),
+    }

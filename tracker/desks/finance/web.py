@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from flask import make_response, render_template, request, url_for
@@ -18,6 +18,7 @@ from affiliate.programs.models import Program
 from payouts.batches.draft import schedule_of
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayoutBatch
+from payouts.batches.on_time import punctuality
 from payouts.batches.rules import next_due
 from payouts.batches.statements import AffiliateMonth, Month, journal, months_of_program
 from payouts.rails.registry import NoSuchRail, rail_named
@@ -70,7 +71,7 @@ def to_do() -> str:
         frozen=lines[::-1],
         recent=recent,
         waiting=waiting,
-        overdue=sum(each.left(now) < timedelta(0) for each in waiting),
+        overdue=sum(each.overdue(now) for each in waiting),
         stuck=questions.stuck_items(session, program_ids=list(programs)),
         locks=open_locks(session),
         unpaid_rails=_not_configured(programs),
@@ -115,6 +116,9 @@ def withdrawals() -> str:
         now=clock.now(session),
         running=questions.withdrawals(session, programs=programs),
         closed=[each for each in found if each.withdrawal.closed_at is not None],
+        programs=programs,
+        punctuality=punctuality(session, program_ids=programs),
+        kinds=sentences.measured(),
         words=sentences,
     )
 
