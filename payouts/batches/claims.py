@@ -22,6 +22,7 @@ from affiliate.people.models import Enrollment
 from payouts.batches import booking
 from payouts.batches.cancel import close_withdrawal, lock_item
 from payouts.batches.fence import installation_key
+from payouts.batches.holds import is_held
 from payouts.batches.locks import LockReason, lock, open_locks
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.batches.payees import payee_of
@@ -202,6 +203,8 @@ def _not_payable(session: Session, item: PayoutItem, batch: PayoutBatch) -> Item
     enrollment = session.get_one(Enrollment, item.enrollment_id, populate_existing=True)
     if enrollment.status not in PAYABLE_STATUSES:
         return ItemReason.NOT_ACTIVE
+    if is_held(session, enrollment_id=enrollment.id):
+        return ItemReason.ON_HOLD
     payee = payee_of(session, affiliate_id=enrollment.affiliate_id, rail=batch.rail)
     if payee is None or payee.destination != item.destination:
         return ItemReason.PAYEE_CHANGED

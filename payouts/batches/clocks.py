@@ -19,6 +19,7 @@ PAUSING = (
     ItemReason.PAYEE_NOT_READY,
     ItemReason.PAYEE_CHANGED,
     ItemReason.NOT_ACTIVE,
+    ItemReason.ON_HOLD,
 )
 """The affiliate's own account, and the safety waits. Funds that the merchant lacks, a busy provider
 or a lock of ours do not stop the clock."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -12,8 +14,14 @@ from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.freeze import freeze, new_batch
-from payouts.batches.models import PayeeAccount, PayoutPeriod
-from payouts.batches.rules import Candidate, Due, Schedule, due, periods_due
+from payouts.batches.models import (
+    BatchAbsence,
+    PayeeAccount,
+    PayoutChoice,
+    PayoutHold,
+    PayoutPeriod,
+)
+from payouts.batches.rules import Candidate, Due, NotDue, Schedule, due, periods_due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
 from payouts.ledger.models import LedgerAccount, LedgerBalance
@@ -73,7 +81,7 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     if period is None:
         return None
     program = session.get_one(Program, period.program_id)
-    dues = who_is_due(session, program=program, rail=period.rail, rails=rails)
+    dues, absent = who_is_due(session, program=program, rail=period.rail, rails=rails)
     period.drafted_at = now
     if not dues:
         session.flush()
@@ -83,11 +91,23 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
         created_by=None, now=now,
     )  # fmt: skip
     freeze(session, batch=batch, dues=dues, now=now)
+    _write_absences(session, batch.id, absent)
     return batch.id
 
 
-def who_is_due(session: Session, *, program: Program, rail: str, rails: Rails) -> list[Due]:
-    """Everybody whose balance can be paid now; their balances stay locked."""
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Somebody with a balance who is not paid now."""
+
+    enrollment_id: int
+    available: Money
+    why: NotDue
+
+
+def who_is_due(
+    session: Session, *, program: Program, rail: str, rails: Rails
+) -> tuple[list[Due], list[Absent]]:
+    """Everybody whose balance can be paid now, locked; and who has one and cannot."""
     granularity = rail_named(rails, rail).granularity(program.currency)
     found = _candidates(session, program, rail)
     possible = [each for each in found if isinstance(due(each, granularity), Due)]
@@ -96,11 +116,15 @@ def who_is_due(session: Session, *, program: Program, rail: str, rails: Rails) -
         for c in possible
     }
     locked = lock_available(session, keys=keys)
-    decided = [
-        due(Candidate(c.enrollment_id, c.status, locked[key], c.destination, c.ready), granularity)
-        for key, c in keys.items()
-    ]
-    return [each for each in decided if isinstance(each, Due)]
+    final = {c.enrollment_id: replace(c, available=locked[key]) for key, c in keys.items()}
+    dues, absent = [], []
+    for each in (final.get(c.enrollment_id, c) for c in found):
+        decided = due(each, granularity)
+        if isinstance(decided, Due):
+            dues.append(decided)
+        else:
+            absent.append(Absent(each.enrollment_id, each.available, decided))
+    return dues, absent
 
 
 def schedule_of(program: Program) -> Schedule:
@@ -116,6 +140,9 @@ def _candidates(session: Session, program: Program, rail: str) -> list[Candidate
             LedgerBalance.amount_micros,
             PayeeAccount.destination,
             PayeeAccount.ready_at,
+            PayoutHold.id,
+            sa.func.coalesce(PayoutChoice.on_request, False),
+            sa.func.coalesce(PayoutChoice.minimum_micros, 0),
         )
         .join(LedgerAccount, LedgerAccount.enrollment_id == Enrollment.id)
         .join(LedgerBalance, LedgerBalance.account_id == LedgerAccount.id)
@@ -127,15 +154,45 @@ def _candidates(session: Session, program: Program, rail: str) -> list[Candidate
                 PayeeAccount.replaced_at.is_(None),
             ),
         )
+        .outerjoin(
+            PayoutHold,
+            sa.and_(PayoutHold.enrollment_id == Enrollment.id, PayoutHold.lifted_at.is_(None)),
+        )
+        .outerjoin(PayoutChoice, PayoutChoice.enrollment_id == Enrollment.id)
         .where(
             Enrollment.program_id == program.id,
             LedgerAccount.kind == AccountKind.AVAILABLE.value,
             LedgerAccount.currency == program.currency,
-            LedgerBalance.amount_micros > 0,
+            LedgerBalance.amount_micros != 0,
         )
         .order_by(Enrollment.id)
     )
     return [
-        Candidate(row_id, status, Money(micros, program.currency), destination, bool(ready_at))
-        for row_id, status, micros, destination, ready_at in rows
+        Candidate(
+            enrollment_id=row_id,
+            status=status,
+            available=Money(micros, program.currency),
+            destination=destination,
+            ready=ready_at is not None,
+            held=hold_id is not None,
+            on_request=on_request,
+            minimum_micros=minimum,
+        )
+        for row_id, status, micros, destination, ready_at, hold_id, on_request, minimum in rows
     ]
+
+
+def _write_absences(session: Session, batch_id: int, absent: Sequence[Absent]) -> None:
+    if absent:
+        session.execute(
+            insert(BatchAbsence),
+            [
+                {
+                    "batch_id": batch_id,
+                    "enrollment_id": each.enrollment_id,
+                    "reason": each.why.value,
+                    "available_micros": each.available.micros,
+                }
+                for each in absent
+            ],
+        )

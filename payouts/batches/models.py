@@ -230,6 +230,65 @@ class Withdrawal(Model):
     """paid, returned (balance restored) or cancelled."""
 
 
+class PayoutChoice(Model):
+    """How an affiliate wants to be paid in a program. No row: weekly, whatever there is."""
+
+    __tablename__ = "payout_choices"
+    __table_args__ = (sa.CheckConstraint("minimum_micros >= 0", name="minimum_not_negative"),)
+
+    enrollment_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("enrollments.id"), primary_key=True, autoincrement=False
+    )
+    on_request: Mapped[bool]
+    """True: weekly batches leave the balance alone, only withdrawals take of it."""
+    minimum_micros: Mapped[int]
+    """Weekly batches wait until this much can be paid; their own wish, never a rule of ours."""
+    chosen_at: Mapped[datetime]
+
+
+class PayoutHold(Model):
+    """Finance holds an affiliate's payouts back until somebody lifts it."""
+
+    __tablename__ = "payout_holds"
+    __table_args__ = (
+        sa.CheckConstraint(
+            "(lifted_at IS NULL) = (lifted_by IS NULL AND lift_reason IS NULL)",
+            name="lift_complete",
+        ),
+        sa.Index(
+            "uq_payout_holds_open", "enrollment_id", unique=True,
+            postgresql_where=sa.text("lifted_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    enrollment_id: Mapped[int] = mapped_column(sa.ForeignKey("enrollments.id"))
+    reason: Mapped[str]
+    """Finance's own words; the affiliate reads only that payouts are held."""
+    held_by: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    held_at: Mapped[datetime]
+    lifted_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    lifted_at: Mapped[datetime | None]
+    lift_reason: Mapped[str | None]
+
+
+class BatchAbsence(Model):
+    """Somebody with a balance who was not put into a weekly batch, and why."""
+
+    __tablename__ = "batch_absences"
+
+    batch_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("payout_batches.id"), primary_key=True, autoincrement=False
+    )
+    enrollment_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("enrollments.id"), primary_key=True, autoincrement=False
+    )
+    reason: Mapped[str]
+    """A NotDue."""
+    available_micros: Mapped[int]
+    """The balance as it was then; negative where refunds took more than was left."""
+
+
 class WithdrawalPause(Model):
     """A time that did not count against a withdrawal's deadline, and why."""
 

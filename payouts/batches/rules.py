@@ -27,6 +27,14 @@ class NotDue(StrEnum):
 
     NOTHING_PAYABLE = "nothing_payable"
     """Less than the smallest unit that the rail pays; it stays and adds up."""
+    NEGATIVE = "negative"
+    """A refund took back what was paid already; the next earnings come first to zero."""
+    ON_HOLD = "on_hold"
+    """Finance holds the affiliate's payouts back."""
+    ON_REQUEST = "on_request"
+    """The affiliate wants to be paid when they ask."""
+    BELOW_OWN_MINIMUM = "below_own_minimum"
+    """Less than what the affiliate wants to be paid at once."""
     NO_PAYEE_ACCOUNT = "no_payee_account"
     PAYEE_NOT_READY = "payee_not_ready"
     NOT_ACTIVE = "not_active"
@@ -44,6 +52,8 @@ class ItemReason(StrEnum):
     PAYEE_CHANGED = "payee_changed"
     """Another account was named after approval: never redirected, waits for a person."""
     PAYEE_NOT_READY = "payee_not_ready"
+    ON_HOLD = "on_hold"
+    """Finance holds the affiliate's payouts back, also what is approved and not sent."""
     NO_FUNDS = "no_funds"
     """The merchant's balance at the provider does not cover it yet; tried again."""
     RAIL_REFUSES_US = "rail_refuses_us"
@@ -112,6 +122,12 @@ class Candidate:
     available: Money
     destination: str | None
     ready: bool
+    held: bool = False
+    """Finance holds this affiliate's payouts back."""
+    on_request: bool = False
+    """The affiliate chose to be paid only when they ask."""
+    minimum_micros: int = 0
+    """What the affiliate wants to be paid at least; zero: anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +140,29 @@ class Due:
 
 
 def due(candidate: Candidate, granularity: int) -> Due | NotDue:
-    """Whole units of the rail out of what is available; the rest stays in the balance."""
-    units = candidate.available.whole_minor_units(granularity)
+    """Whole units of the rail out of what is available; the rest stays in the balance.
+
+    Of several reasons against it the first is told: membership, balance, finance, the
+    affiliate's own wish, their account. Rule: docs/rules.md, "Payouts".
+    """
     if candidate.status not in PAYABLE_STATUSES:
         return NotDue.NOT_ACTIVE
+    if candidate.available.micros < 0:
+        return NotDue.NEGATIVE
+    units = candidate.available.whole_minor_units(granularity)
     if not units:
         return NotDue.NOTHING_PAYABLE
+    if candidate.held:
+        return NotDue.ON_HOLD
+    if candidate.on_request:
+        return NotDue.ON_REQUEST
+    amount = Money.of_minor_units(units, candidate.available.currency)
+    if amount.micros < candidate.minimum_micros:
+        return NotDue.BELOW_OWN_MINIMUM
     if candidate.destination is None:
         return NotDue.NO_PAYEE_ACCOUNT
     if not candidate.ready:
         return NotDue.PAYEE_NOT_READY
-    amount = Money.of_minor_units(units, candidate.available.currency)
     return Due(candidate.enrollment_id, amount, candidate.destination)
 
 

@@ -14,6 +14,7 @@ from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.freeze import add_maker, freeze, new_batch
+from payouts.batches.holds import is_held
 from payouts.batches.models import Withdrawal
 from payouts.batches.payees import payee_of
 from payouts.batches.rules import PAYABLE_STATUSES, Due
@@ -42,6 +43,11 @@ class NoPayeeAccount(Refusal):
 class PayeeNotReady(Refusal):
     code = "payee_not_ready"
     title = "The account to pay to cannot receive money yet; finish setting it up."
+
+
+class PayoutsHeld(Conflict):
+    code = "payouts_held"
+    title = "The program's finance holds your payouts back; write to the program."
 
 
 class EnrollmentNotPayable(Conflict):
@@ -75,7 +81,7 @@ def withdraw(
 
     `requested_by` is the user, none for a shop's key; `by` stands in the audit log. Raises
     WithdrawalOpen (409), Invalid (422: not positive, more than available, finer than the
-    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, EnrollmentNotPayable.
+    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, PayoutsHeld, EnrollmentNotPayable.
     """
     enrollment = session.get(Enrollment, enrollment_id, populate_existing=True)
     if enrollment is None:
@@ -87,6 +93,8 @@ def withdraw(
     available = lock_available(session, keys=[key])[key]
     if _is_open(session, enrollment.id, program.currency):
         raise WithdrawalOpen
+    if is_held(session, enrollment_id=enrollment.id):
+        raise PayoutsHeld
     granularity = rail_named(rails, program.rail).granularity(program.currency)
     chosen = _chosen(amount, available, granularity)
     destination = _destination(session, enrollment.affiliate_id, program.rail)

@@ -124,7 +124,22 @@ def candidate(**changes: object) -> Candidate:
         ({"available": Money(19_999_999, "EUR")}, 1, 19_990_000),  # the rest stays
         ({"available": Money(10_000, "EUR")}, 1, 10_000),  # one cent is paid
         ({"available": Money(9_999, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
-        ({"available": Money(-5_000_000, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
+        ({"available": Money(0, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
+        ({"available": Money(-1, "EUR")}, 1, NotDue.NEGATIVE),
+        ({"available": Money(-5_000_000, "EUR")}, 1, NotDue.NEGATIVE),
+        ({"held": True}, 1, NotDue.ON_HOLD),
+        ({"held": True, "available": Money(9_999, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
+        ({"on_request": True}, 1, NotDue.ON_REQUEST),
+        ({"on_request": True, "held": True}, 1, NotDue.ON_HOLD),
+        ({"minimum_micros": 19_990_000}, 1, 19_990_000),  # exactly the wish
+        ({"minimum_micros": 19_990_001}, 1, NotDue.BELOW_OWN_MINIMUM),
+        # 19.999999 is there, 19.99 can be paid: the wish is for what arrives.
+        (
+            {"minimum_micros": 19_995_000, "available": Money(19_999_999, "EUR")},
+            1,
+            NotDue.BELOW_OWN_MINIMUM,
+        ),
+        ({"minimum_micros": 20_000_000, "destination": None}, 1, NotDue.BELOW_OWN_MINIMUM),
         ({"available": Money(1_500_000, "JPY")}, 1, 1_000_000),  # yen have no parts
         ({"available": Money(1_234_567, "KWD")}, 10, 1_230_000),  # last digit 0 at the rail
         ({"status": "closed"}, 1, 19_990_000),
