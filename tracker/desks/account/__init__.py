@@ -14,6 +14,7 @@ from affiliate.core.config import Settings
 def set_up(app: Flask, settings: Settings) -> None:
     """Register the pages."""
     from tracker.desks.account import (
+        choice,
         claims,
         clicks,
         filters,
@@ -30,7 +31,10 @@ def set_up(app: Flask, settings: Settings) -> None:
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, leads, claims, money, statements, statistics, team, terms)
+    views = (
+        home, links, clicks, orders, leads, claims, money, choice, statements, statistics, team,
+        terms,
+    )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     own_browser.set_up(app, settings)

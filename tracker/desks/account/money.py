@@ -18,6 +18,7 @@ from affiliate.core.pages import duration, moment, money, say
 from affiliate.people import access
 from affiliate.people.access import affiliates
 from affiliate.people.models import User
+from payouts.batches.choices import choice_of
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
 from payouts.batches.on_time import Measured, Punctuality, punctuality
@@ -90,7 +91,7 @@ def request_withdrawal(place: Place) -> Answer:
         requested = withdraw(
             session,
             enrollment_id=place.enrollment.id,
-            amount=_amount(typed.amount, place.currency),
+            amount=amount_of(typed.amount, place.currency),
             requested_by=place.actor.user_id,
             by=place.actor.label,
             rails=rails(current_app.extensions["kopeck.settings"]),
@@ -174,7 +175,7 @@ def short(destination: str) -> str:
     return "…" + letters[-DESTINATION_SHOWN_CHARS:]
 
 
-def _amount(text: str, currency: str) -> Money | None:
+def amount_of(text: str, currency: str) -> Money | None:
     """As people write amounts: spaces between thousands, a comma for the point."""
     plain = "".join(text.split()).replace(",", ".").removesuffix(currency)
     return Money.parse(plain, currency) if plain else None
@@ -231,6 +232,7 @@ def _page(place: Place, typed: Typed) -> str:
         by_hand=rail.by_hand,
         rail=place.program.rail,
         months=months_of(session, place),
+        choice=choice_of(session, enrollment_id=place.enrollment.id, currency=place.currency),
         typed=typed,
     )
 
@@ -305,6 +307,7 @@ REASONS = {
     ItemReason.NOT_ACTIVE: lambda: _("Your membership is suspended."),
     ItemReason.PAYEE_CHANGED: lambda: _("You named another account since; a person looks at it."),
     ItemReason.PAYEE_NOT_READY: lambda: _("Your account cannot receive money yet."),
+    ItemReason.ON_HOLD: lambda: _("Finance holds your payouts back; write to the program."),
     ItemReason.NO_FUNDS: lambda: _("Waits for the program's own money to arrive."),
     ItemReason.PROVIDER_BUSY: lambda: _("The provider is busy; it is tried again."),
     ItemReason.NO_ANSWER: lambda: _(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import flash, redirect, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -14,11 +16,13 @@ from affiliate.people import access
 from payouts.batches.approve import approve
 from payouts.batches.cancel import cancel_batch, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
+from payouts.batches.holds import hold_payouts, lift_hold
 from payouts.batches.models import PayoutBatch, PayoutPeriod
 from payouts.batches.review import mark_paid, try_again
 from payouts.rails.registry import rail_named
 from tracker.desks.acting import Answer, act
 from tracker.desks.finance import payout as payouts_of
+from tracker.desks.finance import questions
 from tracker.desks.finance.blueprint import (
     allowed,
     batch_row,
@@ -27,7 +31,7 @@ from tracker.desks.finance.blueprint import (
     item_row,
     known_rails,
 )
-from tracker.desks.finance.web import batch_page, item_page
+from tracker.desks.finance.web import batch_page, holds, item_page
 from tracker.desks.words import _, ngettext
 
 REASON_CHARS_MAX = 500
@@ -97,6 +101,38 @@ def hold(item: str) -> Answer:
         done=_("%(name)s is held; the amount is back in the balance.", name=found.affiliate.name),
         back=url_for("finance.batch", batch=found.batch_public),
         page=lambda: batch_page(found.item.batch_id),
+    )
+
+
+@finance.post("/affiliates/<affiliate>/hold")
+@allowed
+def hold_affiliate(affiliate: str) -> Answer:
+    """Keep an affiliate's money from leaving, until the hold is lifted."""
+    return _about_holds(
+        affiliate, hold_payouts, _("Payouts to %(name)s are held until somebody lifts it.")
+    )
+
+
+@finance.post("/affiliates/<affiliate>/hold-end")
+@allowed
+def lift_affiliate(affiliate: str) -> Answer:
+    """Let an affiliate's money go again."""
+    return _about_holds(affiliate, lift_hold, _("Payouts to %(name)s go on."))
+
+
+def _about_holds(affiliate: str, verb: Callable[..., None], done: str) -> Answer:
+    enrollment_id, name = questions.whose(db.session(), programs=desk().programs, public=affiliate)
+    return act(
+        lambda session, now: verb(
+            session,
+            enrollment_id=enrollment_id,
+            by_user_id=access.actor().user_id,
+            why=_reason(),
+            now=now,
+        ),
+        done=done % {"name": name},
+        back=url_for("finance.holds"),
+        page=holds,
     )
 
 

@@ -13,19 +13,23 @@ from sqlalchemy.orm import Session, aliased
 from affiliate.core import ids
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
+from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from payouts.batches.models import (
+    BatchAbsence,
     BatchMaker,
     PayoutBatch,
     PayoutItem,
     PayoutPeriod,
     Withdrawal,
 )
+from payouts.batches.rules import NotDue
 from tracker.desks.finance.blueprint import BATCH, ITEM
 
 ITEMS_SHOWN_MAX = 200
 STUCK_SHOWN_MAX = 50
+ABSENT_SHOWN_MAX = 50
 WITHDRAWALS_SHOWN_MAX = 50
 JUMP_TIMES = 5
 """A payout over this many times the one before it is shown as a jump."""
@@ -218,6 +222,112 @@ def item_lines(session: Session, *, batch_id: int) -> list[ItemLine]:
         )
         for item, name, status, micros, place in rows
     ]
+
+
+@dataclass(frozen=True)
+class AbsentLine:
+    """Somebody with a balance who is not in a weekly batch."""
+
+    public: str
+    affiliate: str
+    why: NotDue
+    available: Money
+
+
+@dataclass(frozen=True)
+class Absences:
+    """Who is not in a batch: how many for each reason, and the largest balances."""
+
+    counts: dict[NotDue, int]
+    lines: list[AbsentLine]
+    nothing: int
+    """Members without any balance."""
+
+    @property
+    def hidden(self) -> int:
+        return sum(self.counts.values()) - len(self.lines)
+
+
+def absences(session: Session, *, batch: PayoutBatch) -> Absences:
+    """Why each affiliate of the program is not in this weekly batch, as it was when drafted."""
+    counts = session.execute(
+        sa.select(BatchAbsence.reason, sa.func.count())
+        .where(BatchAbsence.batch_id == batch.id)
+        .group_by(BatchAbsence.reason)
+    ).all()
+    rows = session.execute(
+        sa.select(BatchAbsence, Affiliate.name)
+        .join(Enrollment, Enrollment.id == BatchAbsence.enrollment_id)
+        .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+        .where(BatchAbsence.batch_id == batch.id)
+        .order_by(sa.func.abs(BatchAbsence.available_micros).desc(), BatchAbsence.enrollment_id)
+        .limit(ABSENT_SHOWN_MAX)
+    )
+    members = session.scalar(
+        sa.select(sa.func.count()).where(
+            Enrollment.program_id == batch.program_id,
+            Enrollment.status == "active",
+            Enrollment.applied_at <= batch.created_at,
+        )
+    )
+    inside = session.scalar(sa.select(sa.func.count()).where(PayoutItem.batch_id == batch.id))
+    told = {NotDue(reason): count for reason, count in counts}
+    return Absences(
+        counts=told,
+        lines=[
+            AbsentLine(
+                people_ids.public(row.enrollment_id),
+                name,
+                NotDue(row.reason),
+                Money(row.available_micros, batch.currency),
+            )
+            for row, name in rows
+        ],
+        nothing=max(0, (members or 0) - (inside or 0) - sum(told.values())),
+    )
+
+
+def recovered(session: Session, *, batch: PayoutBatch) -> list[str]:
+    """Who was below zero in the weekly batch before and is paid again: a negative carry."""
+    before = (
+        sa.select(PayoutBatch.id)
+        .where(
+            PayoutBatch.program_id == batch.program_id,
+            PayoutBatch.kind == "weekly",
+            PayoutBatch.id < batch.id,
+        )
+        .order_by(PayoutBatch.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return list(
+        session.scalars(
+            sa.select(Affiliate.name)
+            .join(Enrollment, Enrollment.affiliate_id == Affiliate.id)
+            .join(BatchAbsence, BatchAbsence.enrollment_id == Enrollment.id)
+            .join(PayoutItem, PayoutItem.enrollment_id == Enrollment.id)
+            .where(
+                BatchAbsence.batch_id == before,
+                BatchAbsence.reason == NotDue.NEGATIVE.value,
+                PayoutItem.batch_id == batch.id,
+                PayoutItem.status != "cancelled",
+            )
+            .order_by(Affiliate.name)
+        )
+    )
+
+
+def whose(session: Session, *, programs: dict[int, Program], public: str) -> tuple[int, str]:
+    """The enrollment behind an affiliate's id, and the name; another program's is not there."""
+    enrollment_id = people_ids.enrollment_of(public)
+    name = session.scalar(
+        sa.select(Affiliate.name)
+        .join(Enrollment, Enrollment.affiliate_id == Affiliate.id)
+        .where(Enrollment.id == enrollment_id, Enrollment.program_id.in_(programs))
+    )
+    if name is None:
+        raise NotFound
+    return enrollment_id, name
 
 
 @dataclass(frozen=True)

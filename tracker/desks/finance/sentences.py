@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from payouts.batches.locks import LockReason, OpenLock
 from payouts.batches.on_time import Measured
-from payouts.batches.rules import ItemReason
+from payouts.batches.rules import ItemReason, NotDue
 from tracker.desks.words import _
 
 
@@ -25,6 +25,7 @@ def item_reason(code: str | None) -> str:
         ItemReason.PAYEE_NOT_READY: _(
             "The affiliate's account cannot receive money yet; asked again every few minutes."
         ),
+        ItemReason.ON_HOLD: _("Finance holds this affiliate's payouts back."),
         ItemReason.NO_FUNDS: _(
             "The balance at the provider does not cover it; tried again when it does."
         ),
@@ -95,3 +96,17 @@ def measured() -> dict[Measured, str]:
         Measured.WEEKLY: _("Weekly payouts, from the payout hour"),
         Measured.ORDER: _("Orders, from the purchase to the money"),
     }
+
+
+def not_due(why: NotDue) -> str:
+    """Why somebody with a balance is not in a weekly batch."""
+    return {
+        NotDue.NOTHING_PAYABLE: _("Less than the smallest coin; it stays and adds up."),
+        NotDue.NEGATIVE: _("Below zero after refunds; the next earnings come first to zero."),
+        NotDue.ON_HOLD: _("Finance holds their payouts back."),
+        NotDue.ON_REQUEST: _("They chose to be paid when they ask."),
+        NotDue.BELOW_OWN_MINIMUM: _("Below the minimum that they set for themselves."),
+        NotDue.NO_PAYEE_ACCOUNT: _("They have not named an account."),
+        NotDue.PAYEE_NOT_READY: _("Their account cannot receive money yet."),
+        NotDue.NOT_ACTIVE: _("They are suspended, or not a member yet."),
+    }[why]

@@ -16,6 +16,7 @@ from affiliate.people import access
 from affiliate.people import ids as people_ids
 from affiliate.programs.models import Program
 from payouts.batches.draft import schedule_of
+from payouts.batches.holds import is_held, open_holds
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayoutBatch
 from payouts.batches.on_time import punctuality
@@ -123,6 +124,19 @@ def withdrawals() -> str:
     )
 
 
+@finance.get("/holds")
+@allowed
+def holds() -> str:
+    """Affiliates whose payouts are held back, and the way to let them go."""
+    programs = desk().programs
+    return render_template(
+        "tracker/finance/holds.html",
+        holds=open_holds(db.session(), program_ids=programs),
+        programs=programs,
+        public=people_ids.public,
+    )
+
+
 @finance.get("/batches/<batch>")
 @allowed
 def batch(batch: str) -> str:
@@ -204,6 +218,8 @@ def batch_page(batch_id: int) -> str:
         items_hidden=max(0, len(items) - questions.ITEMS_SHOWN_MAX),
         changes=questions.changes_in(items),
         before=questions.batch_before(session, line=line),
+        recovered=questions.recovered(session, batch=line.batch),
+        absences=questions.absences(session, batch=line.batch),
         makers=makers,
         mine=me in changing,
         locks=open_locks(session),
@@ -228,6 +244,8 @@ def item_page(item_id: int) -> str:
         lines_total=sum((line.left for line in lines), Money.zero(found.item.currency)),
         entries=payouts_of.entries_of(session, item_id=item_id),
         attempts=payouts_of.attempts_of(session, item_id=item_id),
+        affiliate_public=people_ids.public(found.enrollment.id),
+        held=is_held(session, enrollment_id=found.enrollment.id),
         by_hand=_by_hand(found.batch),
         words=sentences,
     )
