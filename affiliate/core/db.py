@@ -129,6 +129,11 @@ def session_for(engine: sa.Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def be_patient(session: Session, *, statement_s: int) -> None:
+    """Let statements of this transaction run longer than a page would wait for."""
+    session.execute(sa.text(f"SET LOCAL statement_timeout = '{statement_s:d}s'"))
+
+
 _Known = tuple[SessionTransaction, sa.Connection, psycopg.RawCursor[Any]]
 
 

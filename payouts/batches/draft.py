@@ -8,16 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from affiliate.core.money import Money
-from affiliate.people.models import Enrollment
+from affiliate.core.db import be_patient
 from affiliate.programs.models import Program
-from payouts.batches.freeze import freeze, new_batch
-from payouts.batches.models import PayeeAccount, PayoutPeriod
-from payouts.batches.rules import Candidate, Due, Schedule, due, periods_due
-from payouts.ledger.accounts import AccountKind, of_enrollment
-from payouts.ledger.balances import lock_available
-from payouts.ledger.models import LedgerAccount, LedgerBalance
-from payouts.rails.registry import Rails, rail_named
+from payouts.batches.candidates import DUE, asked, lock_due
+from payouts.batches.freeze import STATEMENT_S, freeze, new_batch
+from payouts.batches.models import PayoutPeriod
+from payouts.batches.rules import Schedule, periods_due
+from payouts.rails.registry import Rails
 
 
 def open_periods(session: Session, *, now: datetime) -> None:
@@ -73,69 +70,22 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     if period is None:
         return None
     program = session.get_one(Program, period.program_id)
-    dues = who_is_due(session, program=program, rail=period.rail, rails=rails)
+    values = asked(program, period.rail, rails)
     period.drafted_at = now
-    if not dues:
+    be_patient(session, statement_s=STATEMENT_S)
+    # Balances before the program's row, as a withdrawal locks them: in the other order a draft
+    # and a withdrawal would wait for each other.
+    if not lock_due(session, values):
         session.flush()
         return None
     batch = new_batch(
         session, program=program, rail=period.rail, kind="weekly", period_id=period.id,
         created_by=None, now=now,
     )  # fmt: skip
-    freeze(session, batch=batch, dues=dues, now=now)
+    freeze(session, batch=batch, due=DUE, values=values, now=now)
     return batch.id
-
-
-def who_is_due(session: Session, *, program: Program, rail: str, rails: Rails) -> list[Due]:
-    """Everybody whose balance can be paid now; their balances stay locked."""
-    granularity = rail_named(rails, rail).granularity(program.currency)
-    found = _candidates(session, program, rail)
-    possible = [each for each in found if isinstance(due(each, granularity), Due)]
-    keys = {
-        of_enrollment(AccountKind.AVAILABLE, program.id, c.enrollment_id, program.currency): c
-        for c in possible
-    }
-    locked = lock_available(session, keys=keys)
-    decided = [
-        due(Candidate(c.enrollment_id, c.status, locked[key], c.destination, c.ready), granularity)
-        for key, c in keys.items()
-    ]
-    return [each for each in decided if isinstance(each, Due)]
 
 
 def schedule_of(program: Program) -> Schedule:
     """The program's payout day as a value."""
     return Schedule(program.payout_weekday, program.payout_hour, program.time_zone)
-
-
-def _candidates(session: Session, program: Program, rail: str) -> list[Candidate]:
-    rows = session.execute(
-        sa.select(
-            Enrollment.id,
-            Enrollment.status,
-            LedgerBalance.amount_micros,
-            PayeeAccount.destination,
-            PayeeAccount.ready_at,
-        )
-        .join(LedgerAccount, LedgerAccount.enrollment_id == Enrollment.id)
-        .join(LedgerBalance, LedgerBalance.account_id == LedgerAccount.id)
-        .outerjoin(
-            PayeeAccount,
-            sa.and_(
-                PayeeAccount.affiliate_id == Enrollment.affiliate_id,
-                PayeeAccount.rail == rail,
-                PayeeAccount.replaced_at.is_(None),
-            ),
-        )
-        .where(
-            Enrollment.program_id == program.id,
-            LedgerAccount.kind == AccountKind.AVAILABLE.value,
-            LedgerAccount.currency == program.currency,
-            LedgerBalance.amount_micros > 0,
-        )
-        .order_by(Enrollment.id)
-    )
-    return [
-        Candidate(row_id, status, Money(micros, program.currency), destination, bool(ready_at))
-        for row_id, status, micros, destination, ready_at in rows
-    ]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from affiliate.core.money import Money
@@ -25,6 +26,8 @@ PAYABLE_STATUSES = ("active", "closed")
 class NotDue(StrEnum):
     """Why an enrollment with a balance is not in a batch."""
 
+    NEGATIVE_BALANCE = "negative_balance"
+    """A refund of what was paid already; later earnings recover it."""
     NOTHING_PAYABLE = "nothing_payable"
     """Less than the smallest unit that the rail pays; it stays and adds up."""
     NO_PAYEE_ACCOUNT = "no_payee_account"
@@ -124,10 +127,15 @@ class Due:
 
 
 def due(candidate: Candidate, granularity: int) -> Due | NotDue:
-    """Whole units of the rail out of what is available; the rest stays in the balance."""
+    """Whole units of the rail out of what is available; the rest stays in the balance.
+
+    payouts.batches.candidates says the same in SQL; a test compares the two.
+    """
     units = candidate.available.whole_minor_units(granularity)
     if candidate.status not in PAYABLE_STATUSES:
         return NotDue.NOT_ACTIVE
+    if candidate.available.micros < 0:
+        return NotDue.NEGATIVE_BALANCE
     if not units:
         return NotDue.NOTHING_PAYABLE
     if candidate.destination is None:
@@ -148,13 +156,47 @@ class Reserved:
     destination: str
     reserve_id: int
 
+    def row(self) -> HashedRow:
+        return (self.item_id, self.enrollment_id, self.amount.micros, self.amount.currency,
+                self.destination, self.reserve_id)  # fmt: skip
+
+
+HASHED_AT_ONCE = 1_000
+HashedRow = tuple[int, int, int, str, str, int]
+"""Item, enrollment, micros, currency, destination, reserve."""
+
+
+class BatchHash:
+    """SHA-256 of what is approved, taken in as the rows come: by item id, smallest first.
+
+    The hashed text is the JSON array of all rows, as `batch_hash` would write it at once.
+    """
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256(b"[")
+        self._last_id: int | None = None
+
+    def add(self, rows: Iterable[HashedRow]) -> None:
+        """Take in more rows, however many. Raises ValueError when they do not come in order."""
+        rest = iter(rows)
+        while chunk := list(islice(rest, HASHED_AT_ONCE)):
+            ids = [row[0] for row in chunk]
+            after = self._last_id
+            if ids != sorted(set(ids)) or (after is not None and ids[0] <= after):
+                raise ValueError("rows of a batch's hash come by item id, each once")
+            text = json.dumps(chunk, ensure_ascii=True, separators=(",", ":"))[1:-1]
+            self._sha.update((text if after is None else "," + text).encode())
+            self._last_id = ids[-1]
+
+    def hexdigest(self) -> str:
+        """The hash of the rows so far."""
+        whole = self._sha.copy()
+        whole.update(b"]")
+        return whole.hexdigest()
+
 
 def batch_hash(items: Sequence[Reserved]) -> str:
     """SHA-256 of what is approved: whoever approves a hash approves exactly these payments."""
-    rows = sorted(
-        [i.item_id, i.enrollment_id, i.amount.micros, i.amount.currency, i.destination,
-         i.reserve_id]
-        for i in items
-    )  # fmt: skip
-    text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    whole = BatchHash()
+    whole.add(sorted(item.row() for item in items))
+    return whole.hexdigest()

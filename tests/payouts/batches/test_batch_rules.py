@@ -124,7 +124,8 @@ def candidate(**changes: object) -> Candidate:
         ({"available": Money(19_999_999, "EUR")}, 1, 19_990_000),  # the rest stays
         ({"available": Money(10_000, "EUR")}, 1, 10_000),  # one cent is paid
         ({"available": Money(9_999, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
-        ({"available": Money(-5_000_000, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
+        ({"available": Money(-1, "EUR")}, 1, NotDue.NEGATIVE_BALANCE),
+        ({"available": Money(0, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
         ({"available": Money(1_500_000, "JPY")}, 1, 1_000_000),  # yen have no parts
         ({"available": Money(1_234_567, "KWD")}, 10, 1_230_000),  # last digit 0 at the rail
         ({"status": "closed"}, 1, 19_990_000),
