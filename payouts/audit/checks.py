@@ -11,7 +11,7 @@ from flask import Flask
 from affiliate.core.config import Settings
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.run import Check, Severity, register
-from payouts.batches.claims import KEY_LIFE_H
+from payouts.batches.intents import KEY_LIFE_H
 
 _INTEGRITY, _LIVENESS = Severity.INTEGRITY, Severity.LIVENESS
 

@@ -77,7 +77,7 @@ def hold_item(session: Session, *, item_id: int, by_user_id: int, why: str, now:
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
     item = lock_item(session, item_id=item_id)
-    if item.status != "queued" or _live_attempt(session, item_id):
+    if item.status not in HOLDABLE or _live_attempt(session, item_id):
         raise ItemAlreadySent
     before = batch.status == "frozen"
     reason = ItemReason.HELD_BEFORE_APPROVAL if before else ItemReason.HELD_AFTER_APPROVAL
@@ -121,6 +121,8 @@ def close_withdrawal(session: Session, *, item_id: int, outcome: str, now: datet
     )
 
 
+HOLDABLE = ("queued", "needs_review")
+"""Where no attempt lives, nothing of it can have been sent: it was set aside before its first."""
 OPEN_ITEM_STATUSES = ("queued", "sending", "unknown", "needs_review")
 """An item that may still move, by itself or by a person."""
 

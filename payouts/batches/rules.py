@@ -55,6 +55,8 @@ class ItemReason(StrEnum):
     """Sent, and no answer came: asked again with the same key."""
     NOT_FOUND = "not_found"
     """No answer, and two look-ups found nothing: a person decides."""
+    SET_ASIDE = "set_aside"
+    """Moving it raised again and again: a mistake of ours, and a person decides."""
     TRY_AGAIN = "try_again"
     """A person decided for a new attempt."""
 
