@@ -6,14 +6,15 @@ Rows that business time touches are written with `now` passed in (affiliate.core
 
 from __future__ import annotations
 
+import random
 import re
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -28,6 +29,14 @@ STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
 REST_S_MAX = 30
 """A pooled connection that was not used for longer is asked before it is."""
+
+TRIES_MAX = 5
+FIRST_PAUSE_S = 0.2
+"""Doubles from try to try: five tries last about three seconds, a restart's length."""
+PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003"})
+"""Serialization failure, deadlock, shutdowns and lost connections (errcodes of PostgreSQL)."""
+
+T = TypeVar("T")
 
 _CURSOR = "kopeck.cursor"
 _BEGIN = b"BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
@@ -127,6 +136,42 @@ def engine_for(settings: Settings) -> sa.Engine:
 def session_for(engine: sa.Engine) -> sessionmaker[Session]:
     """Sessions that behave as the web's do."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def committed(
+    sessions: sessionmaker[Session], work: Callable[[Session], T], *, tries: int = TRIES_MAX
+) -> T:
+    """Do the work in a transaction of its own and commit it; the whole again where that failed.
+
+    Again after a deadlock, a failed serialization or a lost connection, with growing pauses. A
+    connection that is cut during COMMIT leaves open whether it was committed, so the work must
+    be safe to do twice. Raises what the last try raised.
+    """
+    for number in range(1, tries + 1):
+        try:
+            with sessions.begin() as session:
+                return work(session)
+        except sa.exc.DBAPIError as error:
+            if number == tries or not passes(error):
+                raise
+            spread = random.uniform(0.5, 1.5)  # noqa: S311 -- keeps two losers apart
+            time.sleep(FIRST_PAUSE_S * 2 ** (number - 1) * spread)
+    raise AssertionError("unreachable")
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error is of the database's moment, not of what was asked of it."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return isinstance(error, sa.exc.TimeoutError)  # The pool had no connection to give.
+    state = getattr(error.orig, "sqlstate", None)
+    if error.connection_invalidated or state in PASSING_STATES:
+        return True
+    return isinstance(error, sa.exc.OperationalError) and state is None
+
+
+def be_patient(session: Session, *, statement_s: int) -> None:
+    """Let statements of this transaction run longer than a page would wait for."""
+    session.execute(sa.text(f"SET LOCAL statement_timeout = '{statement_s:d}s'"))
 
 
 _Known = tuple[SessionTransaction, sa.Connection, psycopg.RawCursor[Any]]

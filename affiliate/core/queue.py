@@ -6,7 +6,10 @@ whatever a job should do is a row that a periodic sweep finds (docs/reliability.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec
@@ -47,6 +50,16 @@ class _Bell:
 
 
 _bell = _Bell()
+
+
+@dataclass
+class _Stop:
+    """Whether a SIGTERM came."""
+
+    asked: bool = False
+
+
+_stop = _Stop()
 
 
 def connect(redis_url: str, *, socket_timeout_s: float | None = REDIS_TIMEOUT_S) -> Redis:
@@ -138,6 +151,29 @@ class ForkWorker(Worker):
     def main_work_horse(self, job: Any, queue: Any) -> None:
         db.engine.dispose(close=False)
         super().main_work_horse(job, queue)
+
+    def setup_work_horse_signals(self) -> None:
+        """A horse that is told to stop ends what is under way; RQ's would die at this line."""
+        super().setup_work_horse_signals()
+        signal.signal(signal.SIGTERM, _note_stop)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Tell the horse as well: a job that goes on for minutes ends after its current items."""
+        super().handle_warm_shutdown_request()
+        if self.horse_pid:
+            # The process alone: right after the fork its group is still ours.
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+
+def stopping() -> bool:
+    """Whether this process was told to stop: a long job ends what it has begun, no more."""
+    return _stop.asked
+
+
+def _note_stop(_number: int, _frame: Any) -> None:
+    # An attribute, no lock: the handler may strike while the same thread holds any lock.
+    _stop.asked = True
 
 
 def work(redis_url: str, name: str, *, burst: bool = False, fork: bool = True) -> None:

@@ -11,8 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from affiliate.core.money import Money
-from payouts.batches.rules import Reserved, batch_hash
+from payouts.batches.rules import BatchHash
 
 FETCHED_AT_ONCE: Final = 5_000
 # What was approved and held afterwards left the batch, and stays in what was approved.
@@ -24,7 +23,7 @@ _ITEMS: Final = sa.text(
     LEFT JOIN payout_items i ON i.batch_id = b.id
          AND (i.status <> 'cancelled' OR i.reason = 'held_after_approval')
     WHERE b.status IN ('frozen', 'approved', 'paying', 'done')
-    ORDER BY b.id
+    ORDER BY b.id, i.id
     """
 )
 
@@ -36,18 +35,12 @@ def wrong_hashes(
     """Batches whose hash is not that of their items; cancelled ones pay nobody."""
     items = session.execute(_ITEMS, execution_options={"yield_per": FETCHED_AT_ONCE})
     for (batch_id, stored), rows in groupby(items, key=itemgetter(0, 1)):
-        recomputed = batch_hash(
-            [
-                Reserved(
-                    row.item_id,
-                    row.enrollment_id,
-                    Money(row.amount_micros, row.currency),
-                    row.destination,
-                    row.reserve_id,
-                )
-                for row in rows
-                if row.item_id is not None
-            ]
-        )
-        if recomputed != stored:
-            yield {"batch_id": batch_id, "hash": stored, "items": recomputed}
+        recomputed = BatchHash()
+        recomputed.add(
+            (row.item_id, row.enrollment_id, row.amount_micros, row.currency, row.destination,
+             row.reserve_id)
+            for row in rows
+            if row.item_id is not None
+        )  # fmt: skip
+        if recomputed.hexdigest() != stored:
+            yield {"batch_id": batch_id, "hash": stored, "items": recomputed.hexdigest()}

@@ -11,7 +11,7 @@ from flask import Flask
 from affiliate.core.config import Settings
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.run import Check, Severity, register
-from payouts.batches.claims import KEY_LIFE_H
+from payouts.batches.intents import KEY_LIFE_H
 
 _INTEGRITY, _LIVENESS = Severity.INTEGRITY, Severity.LIVENESS
 
@@ -389,7 +389,8 @@ PAYOUTS = (
         """
         SELECT i.id AS item_id, i.status, i.next_try_at FROM payout_items i
         JOIN payout_batches b ON b.id = i.batch_id
-        WHERE b.status IN ('approved', 'paying') AND i.status IN ('sending', 'unknown')
+        WHERE b.status IN ('approved', 'paying') AND b.paused_at IS NULL
+          AND i.status IN ('sending', 'unknown')
           AND i.next_try_at < CAST(:real_now AS timestamptz) - interval '1 hour'
         """,
     ),

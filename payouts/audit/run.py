@@ -13,9 +13,14 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
+from affiliate.core.db import be_patient
+
 EXTENSION = "kopeck.audit_checks"
 ROWS_MAX = 5
 """Rows shown of a broken check: enough to begin to look."""
+
+STATEMENT_S = 500
+"""A check of a large book may take so long: less than a job may."""
 
 Finder = Callable[[Session, datetime], Iterator[dict[str, Any]]]
 """What breaks an invariant, found one by one; given are the session and the machine's clock."""
@@ -57,6 +62,7 @@ class Finding:
 
 def run(session: Session, checks: Sequence[Check], *, real_now: datetime) -> list[Finding]:
     """Every check that does not hold, in order. Reads alone."""
+    be_patient(session, statement_s=STATEMENT_S)
     found = []
     for check in checks:
         rows = _broken(session, check.query, real_now)

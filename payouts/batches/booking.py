@@ -13,17 +13,38 @@ from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.batches.rules import ItemReason
 from payouts.ledger.accounts import AccountKind, cash, of_enrollment
 from payouts.ledger.posting import Kind, Line, Posting, post, post_many
+from payouts.ledger.sets import enter_moves, mirror_all
 
 
-def reserve(
-    session: Session, *, program_id: int, items: Sequence[PayoutItem], now: datetime
+def enter_reserves(session: Session, *, batch: PayoutBatch) -> None:
+    """available → in_payout for each item of a batch, whose transactions are booked already.
+
+    The caller holds the locks of the balances that it takes from.
+    """
+    enter_moves(
+        session,
+        moves="SELECT reserve_transaction_id AS transaction_id, enrollment_id, amount_micros "
+        "FROM payout_items WHERE batch_id = :batch_id",
+        values={"batch_id": batch.id},
+        program_id=batch.program_id,
+        currency=batch.currency,
+        source=AccountKind.AVAILABLE,
+        target=AccountKind.IN_PAYOUT,
+    )
+
+
+def give_back_all(
+    session: Session, *, batch: PayoutBatch, reason: ItemReason, now: datetime
 ) -> None:
-    """available → in_payout for each item. The caller holds the balances' locks."""
-    postings = [_reserve(program_id, item) for item in items]
-    ids = post_many(session, postings=postings, now=now)
-    for item in items:
-        item.reserve_transaction_id = ids[f"reserve:item:{item.id}"]
-    session.flush()
+    """in_payout → available for every queued item of a batch, as `give_back` does for some."""
+    mirror_all(
+        session,
+        facts="SELECT 'return' AS kind, 'return:item:' || id AS reference, "
+        "CAST(:reason AS text) AS reason, reserve_transaction_id AS reverses_id "
+        "FROM payout_items WHERE batch_id = :batch_id AND status = 'queued'",
+        values={"batch_id": batch.id, "reason": reason.value},
+        now=now,
+    )
 
 
 def give_back(
@@ -59,22 +80,16 @@ def settle(session: Session, *, item: PayoutItem, now: datetime) -> None:
     )
 
 
-def _reserve(program_id: int, item: PayoutItem) -> Posting:
+def _return(program_id: int, item: PayoutItem, reason: ItemReason) -> Posting:
     amount = Money(item.amount_micros, item.currency)
 
-    def account(kind: AccountKind, sum_: Money) -> Line:
+    def line(kind: AccountKind, sum_: Money) -> Line:
         return Line(of_enrollment(kind, program_id, item.enrollment_id, item.currency), sum_)
 
-    lines = (account(AccountKind.AVAILABLE, -amount), account(AccountKind.IN_PAYOUT, amount))
-    return Posting(Kind.RESERVE, f"reserve:item:{item.id}", "frozen_in_batch", lines)
-
-
-def _return(program_id: int, item: PayoutItem, reason: ItemReason) -> Posting:
-    mirrored = _reserve(program_id, item)
     return Posting(
         Kind.RETURN,
         f"return:item:{item.id}",
         reason.value,
-        tuple(Line(line.account, -line.amount) for line in mirrored.lines),
+        (line(AccountKind.AVAILABLE, amount), line(AccountKind.IN_PAYOUT, -amount)),
         reverses_id=item.reserve_transaction_id,
     )

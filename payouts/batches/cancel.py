@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
+from affiliate.core.db import be_patient
 from affiliate.core.errors import Conflict, NotFound
 from payouts.batches import booking
 from payouts.batches.approve import require_finance
-from payouts.batches.freeze import add_maker, hash_of, lock_batch
+from payouts.batches.freeze import STATEMENT_S, add_maker, hash_of, lock_batch
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
 from payouts.batches.rules import ItemReason
 
@@ -34,25 +35,33 @@ def cancel_batch(
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
     if batch.status not in ("draft", "frozen"):
         raise NotCancellable
-    items = session.scalars(
-        sa.select(PayoutItem)
-        .where(PayoutItem.batch_id == batch.id, PayoutItem.status == "queued")
-        .order_by(PayoutItem.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
-    booking.give_back(
-        session, program_id=batch.program_id, items=items,
-        reason=ItemReason.BATCH_CANCELLED, now=now,
-    )  # fmt: skip
-    for item in items:
-        _take_out(session, item, ItemReason.BATCH_CANCELLED, now)
+    be_patient(session, statement_s=STATEMENT_S)
+    booking.give_back_all(session, batch=batch, reason=ItemReason.BATCH_CANCELLED, now=now)
+    session.execute(_TAKE_OUT, {"batch_id": batch.id, "now": now})
+    session.expire_all()
     _cancelled(batch, by_user_id, why, now)
     audit.record(
         session, actor=f"user:{by_user_id}", action="batch.cancel", subject=f"batch:{batch.id}",
         scope=batch.program_id, now=now, reason=why,
     )  # fmt: skip
     session.flush()
+
+
+# Only this batch's lock is held: an item changes under it alone until the batch is approved.
+_TAKE_OUT = sa.text(
+    f"""
+    WITH taken AS (
+        UPDATE payout_items
+        SET status = 'cancelled', reason = '{ItemReason.BATCH_CANCELLED}',
+            finished_at = CAST(:now AS timestamptz), next_try_at = NULL
+        WHERE batch_id = :batch_id AND status = 'queued'
+        RETURNING id
+    )
+    UPDATE withdrawals
+    SET closed_at = CAST(:now AS timestamptz), outcome = 'cancelled'
+    FROM taken WHERE withdrawals.item_id = taken.id AND withdrawals.closed_at IS NULL
+    """  # noqa: S608 -- a value of an enum of ours
+)
 
 
 def hold_item(session: Session, *, item_id: int, by_user_id: int, why: str, now: datetime) -> None:
@@ -68,7 +77,7 @@ def hold_item(session: Session, *, item_id: int, by_user_id: int, why: str, now:
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
     item = lock_item(session, item_id=item_id)
-    if item.status != "queued" or _live_attempt(session, item_id):
+    if item.status not in HOLDABLE or _live_attempt(session, item_id):
         raise ItemAlreadySent
     before = batch.status == "frozen"
     reason = ItemReason.HELD_BEFORE_APPROVAL if before else ItemReason.HELD_AFTER_APPROVAL
@@ -112,6 +121,8 @@ def close_withdrawal(session: Session, *, item_id: int, outcome: str, now: datet
     )
 
 
+HOLDABLE = ("queued", "needs_review")
+"""Where no attempt lives, nothing of it can have been sent: it was set aside before its first."""
 OPEN_ITEM_STATUSES = ("queued", "sending", "unknown", "needs_review")
 """An item that may still move, by itself or by a person."""
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from affiliate.core.money import Money
-from affiliate.people.models import Enrollment
+from affiliate.core.db import be_patient
 from affiliate.programs.models import Program
-from payouts.batches.freeze import freeze, new_batch
-from payouts.batches.models import (
-    BatchAbsence,
-    PayeeAccount,
-    PayoutChoice,
-    PayoutHold,
-    PayoutPeriod,
-)
-from payouts.batches.rules import Candidate, Due, NotDue, Schedule, due, periods_due
-from payouts.ledger.accounts import AccountKind, of_enrollment
-from payouts.ledger.balances import lock_available
-from payouts.ledger.models import LedgerAccount, LedgerBalance
-from payouts.rails.registry import Rails, rail_named
+from payouts.batches.candidates import DUE, asked, lock_due, write_absences
+from payouts.batches.freeze import STATEMENT_S, freeze, new_batch
+from payouts.batches.models import PayoutPeriod
+from payouts.batches.rules import Schedule, periods_due
+from payouts.rails.registry import Rails
 
 
 def open_periods(session: Session, *, now: datetime) -> None:
@@ -81,118 +70,23 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     if period is None:
         return None
     program = session.get_one(Program, period.program_id)
-    dues, absent = who_is_due(session, program=program, rail=period.rail, rails=rails)
+    values = asked(program, period.rail, rails)
     period.drafted_at = now
-    if not dues:
+    be_patient(session, statement_s=STATEMENT_S)
+    # Balances before the program's row, as a withdrawal locks them: in the other order a draft
+    # and a withdrawal would wait for each other.
+    if not lock_due(session, values):
         session.flush()
         return None
     batch = new_batch(
         session, program=program, rail=period.rail, kind="weekly", period_id=period.id,
         created_by=None, now=now,
     )  # fmt: skip
-    freeze(session, batch=batch, dues=dues, now=now)
-    _write_absences(session, batch.id, absent)
+    freeze(session, batch=batch, due=DUE, values=values, now=now)
+    write_absences(session, batch_id=batch.id, values=values)
     return batch.id
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Somebody with a balance who is not paid now."""
-
-    enrollment_id: int
-    available: Money
-    why: NotDue
-
-
-def who_is_due(
-    session: Session, *, program: Program, rail: str, rails: Rails
-) -> tuple[list[Due], list[Absent]]:
-    """Everybody whose balance can be paid now, locked; and who has one and cannot."""
-    granularity = rail_named(rails, rail).granularity(program.currency)
-    found = _candidates(session, program, rail)
-    possible = [each for each in found if isinstance(due(each, granularity), Due)]
-    keys = {
-        of_enrollment(AccountKind.AVAILABLE, program.id, c.enrollment_id, program.currency): c
-        for c in possible
-    }
-    locked = lock_available(session, keys=keys)
-    final = {c.enrollment_id: replace(c, available=locked[key]) for key, c in keys.items()}
-    dues, absent = [], []
-    for each in (final.get(c.enrollment_id, c) for c in found):
-        decided = due(each, granularity)
-        if isinstance(decided, Due):
-            dues.append(decided)
-        else:
-            absent.append(Absent(each.enrollment_id, each.available, decided))
-    return dues, absent
 
 
 def schedule_of(program: Program) -> Schedule:
     """The program's payout day as a value."""
     return Schedule(program.payout_weekday, program.payout_hour, program.time_zone)
-
-
-def _candidates(session: Session, program: Program, rail: str) -> list[Candidate]:
-    rows = session.execute(
-        sa.select(
-            Enrollment.id,
-            Enrollment.status,
-            LedgerBalance.amount_micros,
-            PayeeAccount.destination,
-            PayeeAccount.ready_at,
-            PayoutHold.id,
-            sa.func.coalesce(PayoutChoice.on_request, False),
-            sa.func.coalesce(PayoutChoice.minimum_micros, 0),
-        )
-        .join(LedgerAccount, LedgerAccount.enrollment_id == Enrollment.id)
-        .join(LedgerBalance, LedgerBalance.account_id == LedgerAccount.id)
-        .outerjoin(
-            PayeeAccount,
-            sa.and_(
-                PayeeAccount.affiliate_id == Enrollment.affiliate_id,
-                PayeeAccount.rail == rail,
-                PayeeAccount.replaced_at.is_(None),
-            ),
-        )
-        .outerjoin(
-            PayoutHold,
-            sa.and_(PayoutHold.enrollment_id == Enrollment.id, PayoutHold.lifted_at.is_(None)),
-        )
-        .outerjoin(PayoutChoice, PayoutChoice.enrollment_id == Enrollment.id)
-        .where(
-            Enrollment.program_id == program.id,
-            LedgerAccount.kind == AccountKind.AVAILABLE.value,
-            LedgerAccount.currency == program.currency,
-            LedgerBalance.amount_micros != 0,
-        )
-        .order_by(Enrollment.id)
-    )
-    return [
-        Candidate(
-            enrollment_id=row_id,
-            status=status,
-            available=Money(micros, program.currency),
-            destination=destination,
-            ready=ready_at is not None,
-            held=hold_id is not None,
-            on_request=on_request,
-            minimum_micros=minimum,
-        )
-        for row_id, status, micros, destination, ready_at, hold_id, on_request, minimum in rows
-    ]
-
-
-def _write_absences(session: Session, batch_id: int, absent: Sequence[Absent]) -> None:
-    if absent:
-        session.execute(
-            insert(BatchAbsence),
-            [
-                {
-                    "batch_id": batch_id,
-                    "enrollment_id": each.enrollment_id,
-                    "reason": each.why.value,
-                    "available_micros": each.available.micros,
-                }
-                for each in absent
-            ],
-        )

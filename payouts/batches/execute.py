@@ -1,217 +1,214 @@
-"""Send what is approved: intent, wire, answer, each on disk before the next begins."""
+"""Send what is approved: intent, wire, answer, each on disk before the next begins.
+
+A run claims items by the hundred and sends them in a few threads, which share the rail's pace
+with every other run. All state is in rows: a run may end at any line, and any number may work
+on one batch.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import sqlalchemy as sa
 import structlog
 from rq.timeouts import BaseTimeoutException
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
-from affiliate.people.models import Enrollment
+from affiliate.core.db import committed, passes
 from payouts.batches.cancel import finish_batch
-from payouts.batches.claims import Claimed, claim, record, record_missed
 from payouts.batches.fence import check_fence, raise_fence
+from payouts.batches.intents import Claimed, Group, claim, claim_group, movable
 from payouts.batches.locks import open_locks
-from payouts.batches.models import Pace, PayoutBatch, PayoutItem
-from payouts.batches.payees import payee_of, set_ready
-from payouts.batches.rules import ItemReason
-from payouts.rails.protocol import (
-    Answer,
-    Found,
-    NotFound,
-    Postponed,
-    Rail,
-    RailAway,
-    Succeeded,
-)
-from payouts.rails.registry import Rails, rail_named
+from payouts.batches.models import PayoutBatch
+from payouts.batches.readiness import ask_about_parked
+from payouts.batches.sending import SENDERS, Sender, Sending
+from payouts.rails.protocol import Rail
+from payouts.rails.registry import rail_named
 
 ITEMS_MAX = 100
-"""Items that one run looks at; a batch with more rings for the next run."""
-PACE_MS = 50
-"""20 calls a second a rail, all workers together: Stripe allows 25 an endpoint."""
+"""Items that one claim takes."""
+REFILL_AT = 2 * SENDERS
+"""When no more than this many claimed items are left, more are claimed meanwhile."""
+RUN_S = 120
+"""A run claims nothing after it, and ends when what it has is sent: far below RQ's time-out."""
+END_S = 45
+"""Within it calls that are under way come to their end, and are waited for."""
+LOOK_S = 0.5
 
 log = structlog.get_logger(__name__)
 
 
-def _no_hook(step: str) -> None:
-    """Between any two steps a process may die: tests raise or kill here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """All that a run needs of the outside."""
-
-    sessions: sessionmaker[Session]
-    rails: Rails
-    data_dir: Path
-    now: Callable[[Session], datetime]
-    """Business time: what postings are dated with."""
-    real_now: Callable[[], datetime]
-    """The machine's clock: a provider's key ages by it, whatever the demo clock says."""
-    at: Callable[[str], None] = _no_hook
-
-
 def run_batch(sending: Sending, *, batch_id: int) -> bool:
-    """Move up to ITEMS_MAX items of an approved batch; True when more could move now.
+    """Move the items of an approved batch for a while; True when more could move now.
 
     Any number of runs may work on one batch: each item is claimed by one of them. An item
-    whose move raises is left to the next sweep, and the others go on.
+    whose move raises is left to a later run, and set aside when it raises again and again.
     """
-    batch = _begin(sending, batch_id)
-    if batch is None:
+    name = _begin(sending, batch_id)
+    if name is None:
         return False
-    rail = rail_named(sending.rails, batch)
+    rail = rail_named(sending.rails, name)
     if rail.by_hand:
         return False
-    found = _movable(sending, batch_id)
-    halted, moved = False, 0
-    for item_id in found:
-        try:
-            halted = not move_item(sending, item_id=item_id, rail=rail)
-            moved += 1
-        except BaseTimeoutException:
-            # RQ's time-out strikes at any line, also after the provider has accepted: the
-            # attempt stays as it is, and the next run asks with the same key.
-            raise
-        except Exception:
-            log.exception("payout.item_failed", item=item_id)
-        if halted:
-            break
-    with sending.sessions.begin() as session:
-        finish_batch(session, batch_id=batch_id, now=sending.now(session))
-    return not halted and moved > 0 and len(found) == ITEMS_MAX
+    more = _Run(Sender(sending, batch_id, rail)).go()
+    committed(
+        sending.sessions,
+        lambda session: finish_batch(session, batch_id=batch_id, now=sending.now(session)),
+    )
+    return more
 
 
 def move_item(sending: Sending, *, item_id: int, rail: Rail) -> bool:
     """One item's T3, call and T4. False when the rail will serve no other item now either."""
-    with sending.sessions.begin() as session:
-        claimed = claim(session, item_id=item_id, real_now=sending.real_now())
+
+    def intend(session: Session) -> Claimed | None:
+        found = claim(session, item_id=item_id, real_now=sending.real_now())
         sending.at("intent_written")
+        return found
+
+    claimed = committed(sending.sessions, intend)
     if claimed is None:
-        _ask_about_parked(sending, item_id, rail)
+        ask_about_parked(sending.sessions, item_id=item_id, rail=rail, now=sending.now)
         return True
     sending.at("intent_committed")
-    raise_fence(
-        sending.data_dir,
-        installation=claimed.order.installation,
-        batch_id=claimed.batch_id,
-        attempt_id=claimed.attempt_id,
-    )
-    sending.at("fence_raised")
-    _keep_pace(sending, rail)
-    answer = _call(sending, claimed, rail)
-    sending.at("answered")
-    with sending.sessions.begin() as session:
-        now, real_now = sending.now(session), sending.real_now()
-        if answer is None or isinstance(answer, _Missed):
-            record_missed(session, claimed=claimed, looked=answer is not None, real_now=real_now)
-        else:
-            record(session, claimed=claimed, answer=answer, now=now, real_now=real_now)
-        sending.at("answer_written")
-    sending.at("answer_committed")
-    return not (isinstance(answer, Postponed) and answer.halts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Missed:
-    """The list was read to its end, the key is too old to be sent again."""
-
-
-def _call(sending: Sending, claimed: Claimed, rail: Rail) -> Answer | _Missed | None:
-    """Ask the provider. A retry looks first: what is found needs no second call.
-
-    While the key lives it is sent again, with the stored parameters. Afterwards nothing is
-    ever sent: only the list can tell, None when even that did not answer.
-    """
-    if claimed.tries > 1 or not claimed.key_alive:
-        seen = rail.find(claimed.order)
-        if isinstance(seen, Found):
-            return Succeeded(seen.transfer_id)
-        if not claimed.key_alive:
-            return _Missed() if isinstance(seen, NotFound) else None
-    sending.at("sending")
-    return rail.send(claimed.order, key=claimed.key)
+    _raise_fence(sending, (claimed,))
+    sender = Sender(sending, claimed.batch_id, rail)
+    sender.send(claimed)
+    sender.give_back([])
+    return not sender.halted
 
 
 def _begin(sending: Sending, batch_id: int) -> str | None:
     """The batch's rail, once it may be sent from: approved, no lock, no older database."""
-    with sending.sessions.begin() as session:
+
+    def begin(session: Session) -> str | None:
         now = sending.now(session)
         if not check_fence(session, sending.data_dir, now=now) or open_locks(session):
             log.error("payout.locked", batch=batch_id)
             return None
-        return session.scalar(
+        session.execute(
             sa.update(PayoutBatch)
-            .where(PayoutBatch.id == batch_id, PayoutBatch.status.in_(("approved", "paying")))
+            .where(PayoutBatch.id == batch_id, PayoutBatch.status == "approved")
             .values(status="paying")
-            .returning(PayoutBatch.rail)
         )
-
-
-def _movable(sending: Sending, batch_id: int) -> list[int]:
-    with sending.sessions() as session:
-        return list(session.scalars(movable(sending.real_now(), batch_id)))
-
-
-def movable(real_now: datetime, batch_id: int) -> sa.Select[int]:
-    """Items of a batch that should move now, oldest first."""
-    return (
-        sa.select(PayoutItem.id)
-        .where(
-            PayoutItem.batch_id == batch_id,
-            PayoutItem.status.in_(("queued", "sending", "unknown")),
-            sa.or_(PayoutItem.next_try_at.is_(None), PayoutItem.next_try_at <= real_now),
-        )
-        .order_by(PayoutItem.id)
-        .limit(ITEMS_MAX)
-    )
-
-
-def _keep_pace(sending: Sending, rail: Rail) -> None:
-    """Take the rail's next slot, shared by all workers through PostgreSQL, and wait for it."""
-    real_now = sending.real_now()
-    step = timedelta(milliseconds=PACE_MS)
-    with sending.sessions.begin() as session:
-        row = insert(Pace).values(rail=rail.name, next_at=real_now + step)
-        next_at = session.scalars(
-            row.on_conflict_do_update(
-                index_elements=["rail"],
-                set_={"next_at": sa.func.greatest(Pace.next_at, real_now) + step},
-            ).returning(Pace.next_at)
-        ).one()
-    wait_s = (next_at - step - real_now).total_seconds()
-    if wait_s > 0:
-        time.sleep(min(wait_s, 5.0))
-
-
-def _ask_about_parked(sending: Sending, item_id: int, rail: Rail) -> None:
-    """An item parked for its payee moves again as soon as the rail says they are ready."""
-    with sending.sessions() as session:
-        item = session.get(PayoutItem, item_id)
-        if item is None or item.reason != ItemReason.PAYEE_NOT_READY or item.status != "queued":
-            return
-        enrollment = session.get_one(Enrollment, item.enrollment_id)
-        payee = payee_of(session, affiliate_id=enrollment.affiliate_id, rail=rail.name)
-    if payee is None or payee.ready:
-        return
-    try:
-        ready = rail.payee_ready(payee.destination)
-    except RailAway as away:
-        log.warning("payout.rail_away", rail=rail.name, error=str(away))
-        return
-    if ready:
-        with sending.sessions.begin() as session:
-            set_ready(session, payee_id=payee.id, ready=True, now=sending.now(session))
-            session.execute(
-                sa.update(PayoutItem)
-                .where(PayoutItem.id == item_id, PayoutItem.status == "queued")
-                .values(next_try_at=None, reason=None)
+        return session.scalar(
+            sa.select(PayoutBatch.rail).where(
+                PayoutBatch.id == batch_id,
+                PayoutBatch.status == "paying",
+                PayoutBatch.paused_at.is_(None),
             )
+        )
+
+    return committed(sending.sessions, begin)
+
+
+def _raise_fence(sending: Sending, claimed: tuple[Claimed, ...]) -> None:
+    """Once for a whole group, before any of it reaches the wire."""
+    raise_fence(
+        sending.data_dir,
+        installation=claimed[0].order.installation,
+        batch_id=claimed[0].batch_id,
+        attempt_id=max(each.attempt_id for each in claimed),
+    )
+    sending.at("fence_raised")
+
+
+class _Run:
+    """One run over a batch: what it has claimed and who sends it."""
+
+    def __init__(self, sender: Sender) -> None:
+        self.sender, self.sending, self.batch_id = sender, sender.sending, sender.batch_id
+        self.waiting: deque[Claimed | int] = deque()
+        """Claimed items, and ids of parked ones whose payee the rail is asked about."""
+        self.exhausted = False
+        """The last claim found fewer items than it asked for."""
+        self.ends = time.monotonic() + RUN_S
+
+    def go(self) -> bool:
+        """Claim and send until nothing is left, the time is over or nothing may be sent."""
+        try:
+            if self.sending.senders == 1:
+                while self.refill():
+                    self.sender.act(self.waiting.popleft())
+            else:
+                self.go_in_threads()
+        except BaseException:
+            # RQ's time-out strikes at any line of this thread: what is under way in others is
+            # waited for, and what was claimed stays as it is. The next run asks with its keys.
+            self.sender.died = True
+            raise
+        self.sender.give_back([each for each in self.waiting if isinstance(each, Claimed)])
+        return not self.sender.halted and not self.exhausted and self.sender.moved > 0
+
+    def go_in_threads(self) -> None:
+        """Keep each sender at one item; the calling thread claims meanwhile."""
+        busy: set[Future[None]] = set()
+        pool = ThreadPoolExecutor(self.sending.senders, thread_name_prefix="sender")
+        try:
+            while self.refill() or busy:
+                while self.waiting and len(busy) < self.sending.senders and self.sender.goes_on():
+                    busy.add(pool.submit(self.sender.act, self.waiting.popleft()))
+                done, busy = wait(busy, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        finally:
+            self.sender.over.set()
+            wait(busy, timeout=END_S)
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def refill(self) -> bool:
+        """Claim more while few are left; whether there is something to send."""
+        if not self.sender.goes_on():
+            return False
+        due = time.monotonic() < self.ends and not self.exhausted
+        if due and len(self.waiting) <= REFILL_AT:
+            group = self.claim()
+            self.exhausted = group.looked_at < ITEMS_MAX
+            if group.claimed:
+                self.sending.at("intent_committed")
+                _raise_fence(self.sending, group.claimed)
+            self.waiting.extend(group.claimed)
+            self.waiting.extend(group.not_ready)
+        return bool(self.waiting)
+
+    def claim(self) -> Group:
+        """A group; where one item makes the claim raise, the others one by one without it."""
+        try:
+            return committed(self.sending.sessions, self.intend)
+        except BaseTimeoutException:
+            raise
+        except Exception as error:
+            if passes(error):
+                raise
+            log.exception("payout.claim_failed", batch=self.batch_id)
+        with self.sending.sessions() as session:
+            found = movable(self.sending.real_now(), self.batch_id).limit(ITEMS_MAX)
+            item_ids = list(session.scalars(found))
+        groups = [self.claim_alone(item_id) for item_id in item_ids]
+        return Group(
+            tuple(each for group in groups for each in group.claimed),
+            tuple(each for group in groups for each in group.not_ready),
+            len(item_ids),
+        )
+
+    def claim_alone(self, item_id: int) -> Group:
+        try:
+            return committed(self.sending.sessions, lambda session: self.intend(session, [item_id]))
+        except BaseTimeoutException:
+            raise
+        except Exception as error:  # noqa: BLE001 -- noted with its item and logged
+            self.sender.note_raise(item_id, error)
+            return Group()
+
+    def intend(self, session: Session, item_ids: list[int] | None = None) -> Group:
+        group = claim_group(
+            session,
+            batch_id=self.batch_id,
+            real_now=self.sending.real_now(),
+            items_max=ITEMS_MAX,
+            item_ids=item_ids,
+        )
+        self.sending.at("intent_written")
+        return group

@@ -14,9 +14,11 @@ from payouts.batches import on_time
 from payouts.batches.cancel import finish_batch
 from payouts.batches.clocks import note_pauses
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
-from payouts.batches.execute import Sending, movable, run_batch
+from payouts.batches.execute import run_batch
 from payouts.batches.fence import check_fence
+from payouts.batches.intents import movable
 from payouts.batches.models import PayoutBatch
+from payouts.batches.sending import SENDERS, Sending
 from payouts.rails.registry import rails
 
 log = structlog.get_logger(__name__)
@@ -61,12 +63,14 @@ def sweep() -> None:
     check_fence(session, settings.data_dir, now=clock.now(session))
     note_pauses(session, now=clock.now(session))
     open_batches = session.execute(
-        sa.select(PayoutBatch.id, PayoutBatch.rail)
+        sa.select(PayoutBatch.id, PayoutBatch.rail, PayoutBatch.paused_at)
         .where(PayoutBatch.status.in_(("approved", "paying")))
         .order_by(PayoutBatch.id)
     ).all()
-    for batch_id, rail in open_batches:
+    for batch_id, rail, paused_at in open_batches:
         if finish_batch(session, batch_id=batch_id, now=clock.now(session)):
+            continue
+        if paused_at is not None:
             continue
         if rail not in known:
             log.error("payout.no_such_rail", batch=batch_id, rail=rail)
@@ -94,4 +98,7 @@ def _sending() -> Sending:
         data_dir=settings.data_dir,
         now=clock.now,
         real_now=clock.real_now,
+        stopping=queue.stopping,
+        # The calling thread claims while they send; each has one connection at a time.
+        senders=min(SENDERS, max(1, 2 * settings.database_pool_size - 1)),
     )

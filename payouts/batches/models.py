@@ -68,6 +68,9 @@ class PayoutBatch(Model):
             "AND approved_total_micros IS NOT NULL AND approved_count IS NOT NULL)",
             name="approval_complete",
         ),
+        sa.CheckConstraint(
+            "num_nonnulls(paused_at, paused_by, pause_reason) IN (0, 3)", name="pause_complete"
+        ),
         sa.UniqueConstraint("program_id", "number"),
     )
 
@@ -97,6 +100,10 @@ class PayoutBatch(Model):
     cancelled_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
     cancelled_at: Mapped[datetime | None]
     cancel_reason: Mapped[str | None]
+    paused_at: Mapped[datetime | None]
+    """Since when a person has stopped it: no new attempt begins until they resume it."""
+    paused_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    pause_reason: Mapped[str | None]
     done_at: Mapped[datetime | None]
 
 
@@ -135,6 +142,11 @@ class PayoutItem(Model):
         sa.Index(
             "ix_payout_items_paid", "paid_at", postgresql_where=sa.text("status = 'paid'")
         ),
+        # What a worker claims next: the items of a large batch that are paid are not read again.
+        sa.Index(
+            "ix_payout_items_moving", "batch_id", "id",
+            postgresql_where=sa.text("status IN ('queued', 'sending', 'unknown')"),
+        ),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -156,6 +168,8 @@ class PayoutItem(Model):
     """Real time at which the sweeper may move it again."""
     reason: Mapped[str | None]
     """Why it was taken out, failed or waits for a person (closed enum)."""
+    raised: Mapped[int] = mapped_column(sa.Integer, server_default="0")
+    """How often moving it raised; too often sets it aside."""
     paid_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 

@@ -11,8 +11,9 @@ from affiliate.core import audit, clock
 from affiliate.core.errors import Conflict, Invalid, NotFound
 from payouts.batches.approve import require_finance
 from payouts.batches.cancel import finish_batch, lock_item
-from payouts.batches.claims import add_attempt, succeed
+from payouts.batches.claims import succeed
 from payouts.batches.freeze import lock_batch
+from payouts.batches.intents import add_attempt
 from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.batches.rules import ItemReason
@@ -55,8 +56,10 @@ def mark_paid(
         attempt = _typed(session, item, reference, by_user_id)
         transfer_id = f"manual:{item.id}:{reference}"
     elif item.status == "needs_review":
-        attempt, transfer_id = _live(session, item), reference
-        _refuse_known(session, transfer_id)
+        _refuse_known(session, reference)
+        # Set aside before its first attempt, it was never sent by us: a person paid it.
+        attempt = _live(session, item) or _typed(session, item, reference, by_user_id)
+        transfer_id = reference
     else:
         raise NotWaitingForAPerson
     succeed(session, item=item, attempt=attempt, transfer_id=transfer_id, now=now)
@@ -75,8 +78,10 @@ def try_again(session: Session, *, item_id: int, by_user_id: int, why: str, now:
     if item.status != "needs_review":
         raise NotWaitingForAPerson
     attempt = _live(session, item)
-    attempt.status, attempt.finished_at = "failed", now
+    if attempt is not None:
+        attempt.status, attempt.finished_at = "failed", now
     item.status, item.reason, item.next_try_at = "queued", ItemReason.TRY_AGAIN.value, None
+    item.raised = 0
     audit.record(
         session, actor=f"user:{by_user_id}", action="item.try_again", subject=f"item:{item.id}",
         scope=batch.program_id, now=now, reason=why,
@@ -103,13 +108,13 @@ def _refuse_known(session: Session, transfer_id: str) -> None:
         raise TransferOfAnother
 
 
-def _live(session: Session, item: PayoutItem) -> PayoutAttempt:
+def _live(session: Session, item: PayoutItem) -> PayoutAttempt | None:
     return session.scalars(
         sa.select(PayoutAttempt)
         .where(PayoutAttempt.item_id == item.id, PayoutAttempt.status != "failed")
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one()
+    ).one_or_none()
 
 
 def _typed(session: Session, item: PayoutItem, reference: str, by_user_id: int) -> PayoutAttempt:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from affiliate.core.money import Money
@@ -25,10 +26,10 @@ PAYABLE_STATUSES = ("active", "closed")
 class NotDue(StrEnum):
     """Why an enrollment with a balance is not in a batch."""
 
+    NEGATIVE_BALANCE = "negative_balance"
+    """A refund of what was paid already; later earnings recover it."""
     NOTHING_PAYABLE = "nothing_payable"
     """Less than the smallest unit that the rail pays; it stays and adds up."""
-    NEGATIVE = "negative"
-    """A refund took back what was paid already; the next earnings come first to zero."""
     ON_HOLD = "on_hold"
     """Finance holds the affiliate's payouts back."""
     ON_REQUEST = "on_request"
@@ -62,6 +63,8 @@ class ItemReason(StrEnum):
     """Sent, and no answer came: asked again with the same key."""
     NOT_FOUND = "not_found"
     """No answer, and two look-ups found nothing: a person decides."""
+    SET_ASIDE = "set_aside"
+    """Moving it raised again and again: a mistake of ours, and a person decides."""
     TRY_AGAIN = "try_again"
     """A person decided for a new attempt."""
 
@@ -144,11 +147,12 @@ def due(candidate: Candidate, granularity: int) -> Due | NotDue:
 
     Of several reasons against it the first is told: membership, balance, finance, the
     affiliate's own wish, their account. Rule: docs/rules.md, "Payouts".
+    payouts.batches.candidates says the same in SQL; a test compares the two.
     """
     if candidate.status not in PAYABLE_STATUSES:
         return NotDue.NOT_ACTIVE
     if candidate.available.micros < 0:
-        return NotDue.NEGATIVE
+        return NotDue.NEGATIVE_BALANCE
     units = candidate.available.whole_minor_units(granularity)
     if not units:
         return NotDue.NOTHING_PAYABLE
@@ -176,13 +180,47 @@ class Reserved:
     destination: str
     reserve_id: int
 
+    def row(self) -> HashedRow:
+        return (self.item_id, self.enrollment_id, self.amount.micros, self.amount.currency,
+                self.destination, self.reserve_id)  # fmt: skip
+
+
+HASHED_AT_ONCE = 1_000
+HashedRow = tuple[int, int, int, str, str, int]
+"""Item, enrollment, micros, currency, destination, reserve."""
+
+
+class BatchHash:
+    """SHA-256 of what is approved, taken in as the rows come: by item id, smallest first.
+
+    The hashed text is the JSON array of all rows, as `batch_hash` would write it at once.
+    """
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256(b"[")
+        self._last_id: int | None = None
+
+    def add(self, rows: Iterable[HashedRow]) -> None:
+        """Take in more rows, however many. Raises ValueError when they do not come in order."""
+        rest = iter(rows)
+        while chunk := list(islice(rest, HASHED_AT_ONCE)):
+            ids = [row[0] for row in chunk]
+            after = self._last_id
+            if ids != sorted(set(ids)) or (after is not None and ids[0] <= after):
+                raise ValueError("rows of a batch's hash come by item id, each once")
+            text = json.dumps(chunk, ensure_ascii=True, separators=(",", ":"))[1:-1]
+            self._sha.update((text if after is None else "," + text).encode())
+            self._last_id = ids[-1]
+
+    def hexdigest(self) -> str:
+        """The hash of the rows so far."""
+        whole = self._sha.copy()
+        whole.update(b"]")
+        return whole.hexdigest()
+
 
 def batch_hash(items: Sequence[Reserved]) -> str:
     """SHA-256 of what is approved: whoever approves a hash approves exactly these payments."""
-    rows = sorted(
-        [i.item_id, i.enrollment_id, i.amount.micros, i.amount.currency, i.destination,
-         i.reserve_id]
-        for i in items
-    )  # fmt: skip
-    text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    whole = BatchHash()
+    whole.add(sorted(item.row() for item in items))
+    return whole.hexdigest()

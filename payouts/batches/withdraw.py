@@ -13,7 +13,7 @@ from affiliate.core.errors import Conflict, Invalid, NotFound, Phrase, Refusal
 from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
-from payouts.batches.freeze import add_maker, freeze, new_batch
+from payouts.batches.freeze import add_maker, freeze_one, new_batch
 from payouts.batches.holds import is_held
 from payouts.batches.models import Withdrawal
 from payouts.batches.payees import payee_of
@@ -106,8 +106,8 @@ def withdraw(
         add_maker(
             session, batch_id=batch.id, user_id=requested_by, did="request_withdrawal", now=now
         )
-    dues = [Due(enrollment.id, chosen, destination)]
-    (item,) = freeze(session, batch=batch, dues=dues, now=now)
+    due = Due(enrollment.id, chosen, destination)
+    item_id = freeze_one(session, batch=batch, due=due, now=now)
     row = Withdrawal(
         enrollment_id=enrollment.id,
         currency=program.currency,
@@ -115,7 +115,7 @@ def withdraw(
         requested_by=requested_by,
         requested_at=now,
         deadline_at=now + timedelta(hours=DEADLINE_H),
-        item_id=item.id,
+        item_id=item_id,
     )
     session.add(row)
     session.flush()
@@ -123,7 +123,7 @@ def withdraw(
         session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
         scope=program.id, now=now, new={"amount": str(chosen), "destination": destination},
     )  # fmt: skip
-    return Requested(row.id, batch.id, item.id, chosen, now, row.deadline_at)
+    return Requested(row.id, batch.id, item_id, chosen, now, row.deadline_at)
 
 
 def _is_open(session: Session, enrollment_id: int, currency: str) -> bool:

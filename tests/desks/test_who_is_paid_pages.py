@@ -101,7 +101,7 @@ def test_a_negative_carry_is_told_once_it_is_over(world: World) -> None:
     world.session.add(
         BatchAbsence(
             batch_id=first.id, enrollment_id=world.people["Boris"].enrollment.id,
-            reason="negative", available_micros=-1_000_000,
+            reason="negative_balance", available_micros=-1_000_000,
         )
     )  # fmt: skip
     world.session.commit()

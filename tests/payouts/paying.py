@@ -19,9 +19,10 @@ from affiliate.core.money import Money
 from payouts.audit.checks import CHECKS
 from payouts.audit.run import run
 from payouts.batches.approve import approve
-from payouts.batches.execute import Sending, run_batch
+from payouts.batches.execute import run_batch
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.batches.payees import set_payee
+from payouts.batches.sending import Sending
 from payouts.batches.withdraw import Requested, withdraw
 from payouts.ledger.balances import Balances, balances
 from payouts.rails.registry import rails

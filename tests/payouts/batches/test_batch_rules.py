@@ -125,8 +125,8 @@ def candidate(**changes: object) -> Candidate:
         ({"available": Money(10_000, "EUR")}, 1, 10_000),  # one cent is paid
         ({"available": Money(9_999, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
         ({"available": Money(0, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
-        ({"available": Money(-1, "EUR")}, 1, NotDue.NEGATIVE),
-        ({"available": Money(-5_000_000, "EUR")}, 1, NotDue.NEGATIVE),
+        ({"available": Money(-1, "EUR")}, 1, NotDue.NEGATIVE_BALANCE),
+        ({"available": Money(-5_000_000, "EUR")}, 1, NotDue.NEGATIVE_BALANCE),
         ({"held": True}, 1, NotDue.ON_HOLD),
         ({"held": True, "available": Money(9_999, "EUR")}, 1, NotDue.NOTHING_PAYABLE),
         ({"on_request": True}, 1, NotDue.ON_REQUEST),

@@ -308,7 +308,7 @@ def recovered(session: Session, *, batch: PayoutBatch) -> list[str]:
             .join(PayoutItem, PayoutItem.enrollment_id == Enrollment.id)
             .where(
                 BatchAbsence.batch_id == before,
-                BatchAbsence.reason == NotDue.NEGATIVE.value,
+                BatchAbsence.reason == NotDue.NEGATIVE_BALANCE.value,
                 PayoutItem.batch_id == batch.id,
                 PayoutItem.status != "cancelled",
             )

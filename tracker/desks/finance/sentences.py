@@ -102,7 +102,9 @@ def not_due(why: NotDue) -> str:
     """Why somebody with a balance is not in a weekly batch."""
     return {
         NotDue.NOTHING_PAYABLE: _("Less than the smallest coin; it stays and adds up."),
-        NotDue.NEGATIVE: _("Below zero after refunds; the next earnings come first to zero."),
+        NotDue.NEGATIVE_BALANCE: _(
+            "Below zero after refunds; the next earnings come first to zero."
+        ),
         NotDue.ON_HOLD: _("Finance holds their payouts back."),
         NotDue.ON_REQUEST: _("They chose to be paid when they ask."),
         NotDue.BELOW_OWN_MINIMUM: _("Below the minimum that they set for themselves."),
