@@ -65,6 +65,7 @@ COMMANDS = (
     "tracker.clicks.cli",
     "payouts.batches.cli",
     "payouts.cli",
+    "payouts.ledger.seals.cli",
     "tracker.stats.cli",
     "tracker.replay.cli",
     "tracker.cli",
@@ -92,6 +93,7 @@ PERIODIC = (
     ("tracker.orders.jobs", "convert_waiting_orders", 60),
     ("tracker.claims.jobs", "answer_claims", 60),
     ("tracker.claims.jobs", "remind_of_claims", 900),
+    ("payouts.ledger.seals.jobs", "seal", 600),
     ("payouts.audit.jobs", "audit", 3_600),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""
