@@ -50,6 +50,7 @@ SET_UPS = (
     "tracker.clicks.api",
     "tracker.clicks.metrics",
     "tracker.desks.home",
+    "tracker.desks.seals",
     "tracker.desks.account",
     "tracker.desks.finance",
     "tracker.desks.manage",

@@ -23,6 +23,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         money,
         orders,
         own_browser,
+        proofs,
         statements,
         statistics,
         team,
@@ -30,7 +31,10 @@ def set_up(app: Flask, settings: Settings) -> None:
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, leads, claims, money, statements, statistics, team, terms)
+    views = (
+        home, links, clicks, orders, leads, claims, money, statements, proofs, statistics, team,
+        terms,
+    )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     own_browser.set_up(app, settings)
