@@ -96,6 +96,7 @@ PERIODIC = (
     ("tracker.claims.jobs", "remind_of_claims", 900),
     ("payouts.ledger.seals.jobs", "seal", 600),
     ("payouts.audit.jobs", "audit", 3_600),
+    ("payouts.audit.jobs", "compare_books", 86_400),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""
 

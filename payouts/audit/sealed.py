@@ -15,22 +15,21 @@ from payouts.ledger.seals import walk
 from payouts.ledger.seals.kept import kept_head
 from payouts.ledger.seals.sealing import unsealed
 
-NEWEST_SEALS: Final = 20
-SLICES: Final = 24
-"""Of the older seals each hour looks at one slice, so that hourly audits see all in a day."""
+NEWEST_LEAVES_MAX: Final = 20_000
+"""What an audit compares, besides the newest seal; all is compared each day (`all_findings`)."""
 WAIT_H: Final = 1
 
 
-def changed_entries(session: Session, real_now: datetime) -> Iterator[dict[str, Any]]:
-    """Entries of the newest seals and of this hour's slice; what was written behind all seals."""
+def changed_entries(
+    session: Session,
+    real_now: datetime,  # noqa: ARG001 -- the shape of every Finder
+) -> Iterator[dict[str, Any]]:
+    """Entries of the newest seals, and what was written behind all seals."""
     last = walk.last_number(session)
-    newest = max(1, last - NEWEST_SEALS + 1)
-    each_hour = real_now.hour % SLICES
-    stretches = [(n, n) for n in range(1, newest) if n % SLICES == each_hour]
-    real_time = _in_production()
-    for first, end in (*stretches, (newest, last)):
-        for finding in walk.changed_entries(session, first=first, last=end, back_dating=real_time):
-            yield finding.row()
+    first = walk.first_of_newest(session, leaves_max=NEWEST_LEAVES_MAX)
+    found = walk.changed_entries(session, first=first, last=last, back_dating=_in_production())
+    for finding in found:
+        yield finding.row()
     for finding in walk.written_behind(session, rows_max=ROWS_MAX):
         yield finding.row()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from itertools import groupby
 from typing import Any, Final
 
@@ -159,7 +158,7 @@ def _unsealed(session: Session, asked: dict[str, Any], salt: bytes) -> Iterator[
 
 def _shown(leaf: SealedEntry) -> dict[str, Any]:
     """The leaf's fields; the owner stands once, above all entries."""
-    found = asdict(leaf)
+    found = leaf._asdict()
     del found["owner"]
     return found
 

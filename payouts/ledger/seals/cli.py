@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from sqlalchemy.orm import Session
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
@@ -71,22 +69,15 @@ def verify_command(heads: tuple[str, ...]) -> None:
     found = 0
     with read_once(db.engine) as session:
         last = walk.last_number(session)
-        for finding in _all(session, given, last, settings):
+        for finding in walk.all_findings(
+            session, heads=given, back_dating=settings.production, rows_max=FINDINGS_SHOWN_MAX
+        ):
             found += 1
             if found <= FINDINGS_SHOWN_MAX:
                 click.echo(str(finding))
     click.echo(f"{last} seals and {len(given)} heads given out looked at, {found} findings.")
     if found:
         raise SystemExit(1)
-
-
-def _all(
-    session: Session, heads: list[str], last: int, settings: Settings
-) -> Iterator[walk.Finding]:
-    yield from walk.broken_links(session)
-    yield from walk.unknown_heads(session, heads)
-    yield from walk.changed_entries(session, first=1, last=last, back_dating=settings.production)
-    yield from walk.written_behind(session, rows_max=FINDINGS_SHOWN_MAX)
 
 
 commands = [seals_group]

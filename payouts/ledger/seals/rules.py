@@ -7,12 +7,10 @@ a salt of the installation: what erases a person's rows leaves every seal as it 
 
 from __future__ import annotations
 
-import hmac
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
-from typing import Final
+from hashlib import blake2s, sha256
+from typing import Final, NamedTuple
 
 HEAD: Final = b"\x02"
 SUMMARY: Final = b"\x03"
@@ -21,13 +19,12 @@ GENESIS: Final = bytes(32)
 """What stands before the first seal."""
 SALT_BYTES: Final = 16
 ENTRY_FORM: Final = "kopeck-entry-1"
-_PSEUDONYM_HEX: Final = 32
+PSEUDONYM_BYTES: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _text = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class SealedEntry:
+class SealedEntry(NamedTuple):
     """An entry as its leaf has it; each field can be handed to the affiliate it belongs to."""
 
     transaction: str
@@ -47,22 +44,8 @@ class SealedEntry:
 
 
 def content(entry: SealedEntry, salt: bytes) -> bytes:
-    """What the leaf is the hash of: a JSON array in ASCII, salt first, no spaces."""
-    return _text(
-        [
-            ENTRY_FORM,
-            salt.hex(),
-            entry.transaction,
-            entry.kind,
-            entry.reason,
-            entry.occurred_at,
-            entry.recorded_at,
-            entry.account,
-            entry.owner,
-            entry.currency,
-            entry.amount_micros,
-        ]
-    ).encode("ascii")
+    """What the leaf is the hash of: a JSON array in ASCII, without spaces; the salt comes first."""
+    return _text([ENTRY_FORM, salt.hex(), *entry]).encode("ascii")
 
 
 def owner_pseudonym(salt: bytes, *, program_id: int, enrollment_id: int | None) -> str:
@@ -98,4 +81,5 @@ def head_of(*, number: int, before: bytes, summary: bytes, sealed_at: datetime) 
 
 
 def _pseudonym(salt: bytes, name: str) -> str:
-    return hmac.digest(salt, name.encode(), "sha256").hex()[:_PSEUDONYM_HEX]
+    """BLAKE2 with a key (RFC 7693): a third of the time of an HMAC, once a transaction."""
+    return blake2s(name.encode(), key=salt, digest_size=PSEUDONYM_BYTES).hexdigest()

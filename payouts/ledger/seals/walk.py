@@ -142,6 +142,29 @@ def written_behind(session: Session, *, rows_max: int) -> Iterator[Finding]:
         yield Finding(Broken.WRITTEN_BEHIND, None, transaction=row.id)
 
 
+def all_findings(
+    session: Session, *, heads: Iterable[str], back_dating: bool, rows_max: int
+) -> Iterator[Finding]:
+    """Everything there is to compare, from the first seal to what is in none."""
+    yield from broken_links(session)
+    yield from unknown_heads(session, heads)
+    last = last_number(session)
+    yield from changed_entries(session, first=1, last=last, back_dating=back_dating)
+    yield from written_behind(session, rows_max=rows_max)
+
+
+def first_of_newest(session: Session, *, leaves_max: int) -> int:
+    """The first of the newest seals that have so many leaves together; at least the newest."""
+    number, leaves = last_number(session), 0
+    newest = sa.select(Seal.number, Seal.leaves).order_by(Seal.number.desc())
+    for seal in session.execute(newest.limit(leaves_max)):
+        leaves += seal.leaves
+        if leaves > leaves_max:
+            break
+        number = seal.number
+    return number
+
+
 def last_number(session: Session) -> int:
     """The number of the newest seal; 0 before the first."""
     return session.scalar(sa.select(sa.func.max(Seal.number))) or 0

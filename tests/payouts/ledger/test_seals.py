@@ -18,6 +18,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
 from payouts.audit.checks import CHECKS
 from payouts.audit.run import run
+from payouts.batches.locks import open_locks
 from payouts.batches.review import mark_paid
 from payouts.cli import payouts_group
 from payouts.commissions.earn import earn
@@ -436,29 +437,30 @@ def test_what_waits_for_its_seal_alerts_and_is_silent_once_sealed(world: World) 
     assert broken(timedelta(days=9)) == set()
 
 
-def test_hourly_audits_look_at_every_seal_once_a_day(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_an_audit_compares_the_newest_and_the_daily_job_everything(
+    app: Flask, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from payouts.audit import sealed
+    from payouts.audit.jobs import compare_books
 
-    monkeypatch.setattr(sealed, "NEWEST_SEALS", 2)
-    monkeypatch.setattr(sealed, "SLICES", 24)
-    for n in range(30):
+    for n in range(6):
         book(world.session, world, "anna", f"earn:test:{n}")
     world.session.commit()
     seal_all(world.session, transactions_max=1)
-    looked: list[int] = []
-
-    def note(session: Session, *, first: int, last: int, back_dating: bool) -> list[walk.Finding]:
-        looked.extend(range(first, last + 1))
-        return []
-
-    monkeypatch.setattr(walk, "changed_entries", note)
-    for hour in range(24):
-        list(sealed.changed_entries(world.session, NOW.replace(hour=hour)))
-    assert {n: looked.count(n) for n in range(1, 31)} == {
-        n: 24 if n > 28 else 1 for n in range(1, 31)
-    }
+    for leaves, first in ((0, 6), (1, 6), (2, 6), (4, 5), (5, 5), (12, 1), (99, 1)):
+        assert walk.first_of_newest(world.session, leaves_max=leaves) == first
+    with app.app_context():
+        compare_books()
+    assert open_locks(world.session) == []
+    world.session.execute(sa.text("SET LOCAL session_replication_role = replica"))
+    world.session.execute(sa.text("UPDATE ledger_entries SET amount_micros = 3 WHERE id = 2"))
+    world.session.commit()
+    monkeypatch.setattr(sealed, "NEWEST_LEAVES_MAX", 4)
+    assert list(sealed.changed_entries(world.session, clock.real_now())) == []
+    with app.app_context():
+        compare_books()
+    (lock,) = open_locks(world.session)
+    assert lock.detail.startswith("seal 1, transaction_id 1, entry_id 2: an entry or its salt")
 
 
 @pytest.fixture
