@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-replay bench-statistics performance faults-clicks demo-data screenshots translations clean
+.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-replay bench-seals bench-statistics performance faults-clicks demo-data screenshots translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ bench-loader: $(INSTALLED) ## the loader benchmark: all it does against a bare C
 
 bench-replay: $(INSTALLED) ## a draft tried on 100,000 orders, beside the order intake
 	@$(BIN)/python -m bench.replay $(ARGS)
+
+bench-seals: $(INSTALLED) ## a million transactions sealed and compared, as multiples of one sum over them
+	@$(BIN)/python -m bench.seals $(ARGS)
 
 performance: $(INSTALLED) ## run the benchmarks and write docs/performance.md; ARGS="clicks orders" for some
 	@$(BIN)/python -m bench.report $(ARGS)

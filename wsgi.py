@@ -51,6 +51,7 @@ SET_UPS = (
     "tracker.clicks.api",
     "tracker.clicks.metrics",
     "tracker.desks.home",
+    "tracker.desks.seals",
     "tracker.desks.account",
     "tracker.desks.finance",
     "tracker.desks.manage",
@@ -66,6 +67,7 @@ COMMANDS = (
     "tracker.clicks.cli",
     "payouts.batches.cli",
     "payouts.cli",
+    "payouts.ledger.seals.cli",
     "tracker.stats.cli",
     "tracker.replay.cli",
     "tracker.cli",
@@ -94,7 +96,9 @@ PERIODIC = (
     ("tracker.orders.jobs", "convert_waiting_orders", 60),
     ("tracker.claims.jobs", "answer_claims", 60),
     ("tracker.claims.jobs", "remind_of_claims", 900),
+    ("payouts.ledger.seals.jobs", "seal", 600),
     ("payouts.audit.jobs", "audit", 3_600),
+    ("payouts.audit.jobs", "compare_books", 86_400),
 )
 """Every periodic job: module, name, seconds of real time between two bells."""
 

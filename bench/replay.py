@@ -31,6 +31,7 @@ import sqlalchemy as sa
 from affiliate.core.config import ROOT, Settings
 from affiliate.core.db import engine_for
 from affiliate.core.embedded.servers import running
+from affiliate.core.snapshot import read_once
 from affiliate.programs import terms_document as terms_of
 from affiliate.programs.models import Program
 from bench.load import generator, load, wait_for
@@ -39,7 +40,7 @@ from bench.shop import DISTINCT, Shop, make_shop, read_rows
 from tracker.clicks.database import libpq_url
 from tracker.demo.people import terms_document
 from tracker.replay.booked import differences
-from tracker.replay.history import Span, orders, read_once
+from tracker.replay.history import Span, orders
 from tracker.replay.trial import trial
 
 COPY = """

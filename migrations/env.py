@@ -17,6 +17,7 @@ MODELS = (
     "affiliate.people.models",
     "affiliate.links.models",
     "payouts.ledger.models",
+    "payouts.ledger.seals.models",
     "payouts.commissions.models",
     "payouts.batches.models",
     "tracker.clicks.models",

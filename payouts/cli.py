@@ -12,6 +12,7 @@ from affiliate.core.db import unit_of_work
 from payouts.audit.lock import audit_and_lock
 from payouts.audit.run import registered, run
 from payouts.batches import fence, locks
+from payouts.ledger.seals import kept
 
 
 @click.command("audit")
@@ -72,6 +73,7 @@ def unlock_command(why: str) -> None:
     settings: Settings = current_app.extensions["kopeck.settings"]
     with unit_of_work() as session:
         fence.lower_fence(session, settings.data_dir)
+        kept.start_over(session, settings.data_dir)
         lifted = locks.unlock(session, by="cli", why=why, now=clock.now(session))
     click.echo(f"{lifted} lifted.")
 

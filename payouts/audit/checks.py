@@ -11,6 +11,7 @@ from flask import Flask
 from affiliate.core.config import Settings
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.run import Check, Severity, register
+from payouts.audit.sealed import changed_entries, changed_heads, unsealed_for_long
 from payouts.batches.intents import KEY_LIFE_H
 
 _INTEGRITY, _LIVENESS = Severity.INTEGRITY, Severity.LIVENESS
@@ -117,6 +118,14 @@ LEDGER = (
         WHERE n.program_id <> a.program_id
         """,
     ),
+    Check("L10", _INTEGRITY, "a sealed entry is what was sealed", changed_entries),
+    Check(
+        "L11",
+        _INTEGRITY,
+        "the chain of seals is whole, and has the head that this node has noted",
+        changed_heads,
+    ),
+    Check("L12", _LIVENESS, "nothing booked waits for its seal for an hour", unsealed_for_long),
 )
 
 COMMISSIONS = (

@@ -18,12 +18,12 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.db import db, session_for
 from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.snapshot import read_once
 from affiliate.programs import drafts
 from affiliate.programs.models import RuleDraft
 from tests.builders import terms_document
 from tests.orders.shop_world import DAY, World
 from tracker.replay import jobs, runs
-from tracker.replay.history import read_once
 from tracker.replay.models import RuleReplay, RuleShadow
 from tracker.replay.runs import Desk, Status
 

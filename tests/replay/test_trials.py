@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from replay_support import PERCENT, TIERS, cancelled, micros, refunded, sold, span_of, tried
 
 from affiliate.core.db import db
+from affiliate.core.snapshot import read_once
 from affiliate.programs.terms import Period
 from payouts.commissions.make_up import make_up_due
 from payouts.commissions.models import Commission
@@ -17,7 +18,6 @@ from payouts.commissions.periods import stretch_of
 from tests.orders.shop_world import DAY, World
 from tests.orders.test_what_came_before import Make
 from tracker.replay import history
-from tracker.replay.history import read_once
 
 
 def same(world: World, **terms: Any) -> None:

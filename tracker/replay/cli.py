@@ -20,12 +20,13 @@ from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, Refusal
 from affiliate.core.money import Money
+from affiliate.core.snapshot import read_once
 from affiliate.people.ids import public
 from affiliate.programs import terms_document as terms_of
 from affiliate.programs.programs import by_slug
 from tracker.replay import booked, history
 from tracker.replay.comparison import Change, Comparison
-from tracker.replay.history import PastOrder, Span, read_once
+from tracker.replay.history import PastOrder, Span
 from tracker.replay.runs import YEAR_MIN
 from tracker.replay.trial import trial
 

@@ -7,15 +7,13 @@ the rest. Nothing is written; the caller holds one snapshot of the database (`re
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 import orjson
-import sqlalchemy as sa
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
 from affiliate.core.money import Money
@@ -23,8 +21,6 @@ from tracker.attribution.subject import REFERENCE, Subject
 from tracker.orders.converting import in_program, refunded_net_of, sale_net_of
 
 BATCH: Final = 1_000
-STATEMENT_TIMEOUT_S: Final = 300
-"""Putting a long history in order takes longer than a page may."""
 
 # A cancelled order counted for volumes until it was; its last decision says how.
 _WHICH: Final = """
@@ -137,21 +133,6 @@ class Span:
 
     def values(self) -> dict[str, Any]:
         return {"program_id": self.program_id, "begins": self.begins, "ends": self.ends}
-
-
-@contextmanager
-def read_once(engine: sa.Engine) -> Iterator[Session]:
-    """A session of one snapshot in which nothing can be written."""
-    frozen = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    with sessionmaker(frozen, expire_on_commit=False)() as session:
-        allow_time(session)
-        yield session
-        session.rollback()
-
-
-def allow_time(session: Session) -> None:
-    """Let the statements of this transaction take as long as history is."""
-    session.execute(sa.text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
 
 
 def count(session: Session, span: Span) -> int:

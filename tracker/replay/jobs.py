@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import clock, queue
 from affiliate.core.db import db, session_for
+from affiliate.core.snapshot import read_once
 from tracker.replay import runs
-from tracker.replay.history import read_once
 
 
 @queue.job(queue.HISTORY)

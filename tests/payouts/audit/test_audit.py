@@ -18,11 +18,12 @@ from payouts.batches.locks import LockReason, open_locks, unlock
 from payouts.batches.review import mark_paid
 from payouts.commissions.earn import earn
 from payouts.commissions.void import take_back
+from payouts.ledger.seals.sealing import seal_next
 
 
 @pytest.fixture
 def books(by_hand: Pay) -> Pay:
-    """Two levels, a refund, a payout that is paid and one that is frozen."""
+    """Two levels, a refund, a payout that is paid and one that is frozen; all of it sealed."""
     by_hand.world.affiliate("rita")
     by_hand.affiliate("anna", "9.00")
     by_hand.affiliate("boris", "3.00")
@@ -52,6 +53,8 @@ def books(by_hand: Pay) -> Pay:
     )
     by_hand.session.commit()
     by_hand.withdraw("boris", "1.00")
+    seal_next(by_hand.session, real_now=clock.real_now())
+    by_hand.session.commit()
     return by_hand
 
 
@@ -67,6 +70,12 @@ PLANTED = [
            " WHERE a.id = e.account_id AND a.kind = 'pending'"),
     ("L8", "UPDATE ledger_balances SET amount_micros = amount_micros + 1"),
     ("L9", "UPDATE ledger_accounts SET program_id = 999 WHERE kind = 'pending'"),
+    ("L10", "UPDATE ledger_transactions SET reference = 'another' WHERE id = 1"),
+    ("L10", "INSERT INTO ledger_transactions (kind, reference, reason, occurred_at, recorded_at)"
+            " VALUES ('bonus', 'old', 'test', now(), now() - interval '9 days')"),
+    ("L11", "UPDATE ledger_seals SET root = sha256(root)"),
+    ("L12", "DELETE FROM ledger_seals;"
+            "UPDATE ledger_transactions SET recorded_at = now() - interval '2 hours'"),
     ("C1", "DELETE FROM commissions WHERE level = 1 AND reference = 'sale:900'"),
     ("C2", "UPDATE commissions SET decision = 2 WHERE level = 2"),
     ("C5", "UPDATE commissions SET amount_micros = amount_micros + 1 WHERE level = 2"),

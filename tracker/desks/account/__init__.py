@@ -24,6 +24,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         money,
         orders,
         own_browser,
+        proofs,
         statements,
         statistics,
         team,
@@ -32,7 +33,8 @@ def set_up(app: Flask, settings: Settings) -> None:
     from tracker.desks.account.blueprint import account
 
     views = (
-        home, links, clicks, orders, leads, claims, money, choice, statements, statistics, team,
+        home, links, clicks, orders, leads, claims, money, choice, statements, proofs, statistics,
+        team,
         terms,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)

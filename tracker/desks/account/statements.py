@@ -97,12 +97,7 @@ def months_of(session: Session, place: Place) -> list[date]:
 
 def read_statement(session: Session, place: Place, month: str) -> Statement:
     """The statement of `2026-11` in the program's zone; NotFound for a month not begun yet."""
-    if not _MONTH.fullmatch(month):
-        raise NotFound
-    first = date.fromisoformat(f"{month}-01")
-    on = today(place.now, place.program.time_zone)
-    if first > on or first.year < YEAR_MIN:
-        raise NotFound
+    first, on = first_day(place, month), today(place.now, place.program.time_zone)
     read = statements.statement(
         session, enrollment_id=place.enrollment.id, year=first.year, month=first.month
     )
@@ -118,6 +113,16 @@ def read_statement(session: Session, place: Place, month: str) -> Statement:
         paid=read.sum_of(statements.PAID),
         complete=last < on,
     )
+
+
+def first_day(place: Place, month: str) -> date:
+    """The first day of `2026-11`; NotFound for no month, and for one not begun yet."""
+    if not _MONTH.fullmatch(month):
+        raise NotFound
+    first = date.fromisoformat(f"{month}-01")
+    if first > today(place.now, place.program.time_zone) or first.year < YEAR_MIN:
+        raise NotFound
+    return first
 
 
 def _lines(session: Session, lines: Sequence[StatementLine]) -> tuple[Line, ...]:

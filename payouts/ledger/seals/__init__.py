@@ -1,0 +1,1 @@
+"""Seals: committed transactions under Merkle trees, each chained to the head before."""
