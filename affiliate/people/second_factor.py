@@ -93,6 +93,14 @@ def factors_of(session: Session, *, user_id: int) -> Factors:
     return Factors(since, keys, left or 0)
 
 
+def ways_of(session: Session, *, user_id: int) -> tuple[bool, bool]:
+    """Whether the person can be asked for a code of an app, and for a passkey; one query."""
+    app = sa.exists().where(SecondFactor.user_id == user_id, SecondFactor.totp_since.is_not(None))
+    key = sa.exists().where(Passkey.user_id == user_id)
+    by_app, by_passkey = session.execute(sa.select(app, key)).one()
+    return by_app, by_passkey
+
+
 def begin_app(session: Session, *, user_id: int) -> None:
     """Make the secret that an app is to be given; it counts once a code of it was typed.
 

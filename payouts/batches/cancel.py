@@ -42,8 +42,12 @@ def cancel_batch(
     if batch.status == "cancelled":
         raise NotCancellable(outcome_of(session, batch))
     if batch.status not in ("draft", "frozen"):
-        hint = Phrase("Hold single payouts instead, as long as they are not sent.")
-        raise NotCancellable(Phrase("%(told)s", told=(outcome_of(session, batch), hint)))
+        raise NotCancellable(
+            Phrase(
+                "%(told)s Hold single payouts instead, as long as they are not sent.",
+                told=outcome_of(session, batch),
+            )
+        )
     items = session.scalars(
         sa.select(PayoutItem)
         .where(PayoutItem.batch_id == batch.id, PayoutItem.status == "queued")

@@ -12,8 +12,7 @@ from affiliate.core.pages import money
 from affiliate.people import access, passkeys, second_factor
 from affiliate.people.models import User
 from payouts.batches.locks import OpenLock
-from payouts.batches.models import PayoutBatch
-from payouts.batches.signatures import signatures_of
+from payouts.batches.models import BatchSignature, PayoutBatch
 from payouts.policies.change import policy_of, read
 from payouts.policies.models import PayoutPolicy
 from payouts.policies.rules import ApprovedBy, NotAutomatic, Policy, signatures_needed
@@ -25,6 +24,7 @@ from tracker.desks.words import _
 class SignatureLine:
     """Somebody's yes, as the page shows it."""
 
+    user_id: int
     name: str
     at: datetime
 
@@ -58,10 +58,10 @@ def approval_of(
     needed = batch.signatures_needed
     if needed is None:
         needed = signatures_needed(policy, line.total)
-    signed = signatures_of(session, batch_id=batch.id)
-    names = _names(session, {each.user_id for each in signed})
+    signed = _signed(session, batch)
     mine = [each.did for each in makers if each.user_id == me]
-    factors = second_factor.factors_of(session, user_id=me)
+    asks = access.factor_at() is None
+    by_app, by_passkey = second_factor.ways_of(session, user_id=me) if asks else (False, False)
     obstacles = [
         text
         for text, holds in (
@@ -79,13 +79,13 @@ def approval_of(
         if holds
     ]
     return Approval(
-        signatures=[SignatureLine(names[each.user_id], each.signed_at) for each in signed],
+        signatures=signed,
         needed=needed,
         obstacles=obstacles if batch.status == "frozen" else [],
         rules=rules_in_words(policy, batch),
-        asks_factor=access.factor_at() is None,
-        by_app=factors.totp_since is not None,
-        by_passkey=bool(factors.passkeys) and passkeys.possible(),
+        asks_factor=asks,
+        by_app=by_app,
+        by_passkey=by_passkey and passkeys.possible(),
     )
 
 
@@ -140,8 +140,11 @@ def _maker_sentence(did: list[str]) -> str:
     return _("You made this batch, so somebody else must approve it.")
 
 
-def _names(session: Session, user_ids: set[int]) -> dict[int, str]:
-    if not user_ids:
-        return {}
-    found = session.execute(sa.select(User.id, User.name, User.email).where(User.id.in_(user_ids)))
-    return {row.id: row.name or row.email for row in found}
+def _signed(session: Session, batch: PayoutBatch) -> list[SignatureLine]:
+    rows = session.execute(
+        sa.select(User.id, User.name, User.email, BatchSignature.signed_at)
+        .join(BatchSignature, BatchSignature.user_id == User.id)
+        .where(BatchSignature.batch_id == batch.id, BatchSignature.voided_at.is_(None))
+        .order_by(BatchSignature.id)
+    )
+    return [SignatureLine(row.id, row.name or row.email, row.signed_at) for row in rows]
