@@ -83,6 +83,7 @@ PERIODIC = (
     ("payouts.commissions.jobs", "release_budgeted", 600),
     ("payouts.commissions.jobs", "make_up_tiers", 3_600),
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
+    ("payouts.batches.jobs", "approve_small_withdrawals", 60),
     ("payouts.batches.jobs", "sweep", 60),
     ("payouts.batches.jobs", "measure_punctuality", 3_600),
     ("tracker.attribution.jobs", "check_clicks", 15),

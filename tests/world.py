@@ -142,9 +142,9 @@ class World:
         return person
 
     def sign_in(self, user_id: int) -> FlaskClient:
-        """A browser in which this user is signed in."""
+        """A browser in which this user is signed in, a second factor given just now."""
         now = clock.real_now()
-        token = sessions.begin(self.session, user_id=user_id, agent="tests", now=now)
+        token = sessions.begin(self.session, user_id=user_id, agent="tests", now=now, factor_at=now)
         self.session.commit()
         client = self.app.test_client()
         with client.session_transaction() as cookie:

@@ -49,6 +49,8 @@ def say(text: str) -> str:
 def _said(value: object) -> object:
     if isinstance(value, Money):
         return money(value)
+    if isinstance(value, datetime):
+        return moment(value)
     if isinstance(value, tuple):
         return " ".join(say(each) for each in value if each)
     return say(value) if isinstance(value, Phrase) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -31,6 +31,8 @@ from affiliate.programs.models import Program
 
 FRESH_S = 15 * 60
 """For how long after giving the password money actions need not ask again."""
+FACTOR_FRESH_S = 5 * 60
+"""For how long after a second factor an approval, or what is like one, need not ask again."""
 _MARK = "kopeck_access"
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -45,6 +47,10 @@ class Role(StrEnum):
     MANAGER = "manager"
     ANALYST = "analyst"
     OWNER = "owner"
+
+
+FACTOR_ROLES = frozenset({Role.FINANCE, Role.OWNER})
+"""Roles that sleep in a session in which no second factor was given."""
 
 
 class Kind(StrEnum):
@@ -82,7 +88,9 @@ class Standing:
 
     actor: Actor
     grants: frozenset[tuple[Role, int | None]]
-    """(role, program); an owner's program is none."""
+    """(role, program); an owner's program is none. Those that sleep are not among them."""
+    asleep: frozenset[Role] = frozenset()
+    """Roles that the person has, and that this session may not use without a second factor."""
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -104,6 +112,20 @@ class PasswordNeeded(Unauthenticated):
 
     code = "password_needed"
     title = "Give your password again to go on."
+
+
+class FactorNeeded(Forbidden):
+    """The role is theirs; the session has not shown a second factor."""
+
+    code = "second_factor_needed"
+    title = "Finance and owners work with a second factor."
+
+
+class FactorStale(Unauthenticated):
+    """The session has shown a second factor, but too long ago for this."""
+
+    code = "second_factor_stale"
+    title = "Give your second factor again to go on."
 
 
 PUBLIC_ENDPOINTS = frozenset(
@@ -212,6 +234,35 @@ def require_fresh(max_age_s: int = FRESH_S) -> None:
         raise PasswordNeeded
 
 
+def factor_at() -> datetime | None:
+    """When a second factor was given in this session, if that was in the last five minutes.
+
+    Real time. None means that it has to be asked for.
+    """
+    found = sign_in()
+    if found is None or found.factor_at is None:
+        return None
+    age_s = (clock.real_now() - found.factor_at).total_seconds()
+    return found.factor_at if age_s <= FACTOR_FRESH_S else None
+
+
+def require_factor() -> None:
+    """Before roles, policies or locks change: a second factor of the last five minutes.
+
+    Raises FactorStale, which a browser meets as the page that asks for it.
+    """
+    if sign_in() is None:
+        raise Unauthenticated
+    if factor_at() is None:
+        raise FactorStale
+
+
+def asleep() -> bool:
+    """Whether a role of the signed-in person waits for their second factor."""
+    standing = find_standing()
+    return standing is not None and bool(standing.asleep)
+
+
 def sign_in() -> sessions.SignIn | None:
     """The live session of this request's cookie, looked up once a request."""
     if "sign_in" not in g:
@@ -224,7 +275,11 @@ def find_standing() -> Standing | None:
     """The caller's rights, read once a request; None for a visitor."""
     if "standing" not in g:
         found = sign_in()
-        g.standing = None if found is None else read_standing(db.session(), found.user.id)
+        g.standing = (
+            None
+            if found is None
+            else read_standing(db.session(), found.user.id, with_factor=found.factor_at is not None)
+        )
     standing: Standing | None = g.standing
     return standing
 
@@ -235,7 +290,7 @@ def forget() -> None:
     g.pop("standing", None)
 
 
-def read_standing(session: Session, user_id: int) -> Standing:
+def read_standing(session: Session, user_id: int, *, with_factor: bool) -> Standing:
     """Roles and affiliate of a user as the database has them now."""
     affiliate_id = session.scalar(sa.select(Affiliate.id).where(Affiliate.user_id == user_id))
     grants = session.execute(
@@ -243,9 +298,12 @@ def read_standing(session: Session, user_id: int) -> Standing:
             Grant.user_id == user_id, Grant.revoked_at.is_(None)
         )
     )
+    held = frozenset((Role(role), program_id) for role, program_id in grants)
+    sleeping = frozenset() if with_factor else FACTOR_ROLES & {role for role, _ in held}
     return Standing(
         Actor(user_id, affiliate_id, f"user:{user_id}"),
-        frozenset((Role(role), program_id) for role, program_id in grants),
+        frozenset(grant for grant in held if grant[0] not in sleeping),
+        sleeping,
     )
 
 
@@ -303,11 +361,12 @@ def _authorise() -> None:
 
 
 def _authorise_person(mark: Mark) -> None:
-    held = _standing().roles
+    standing = _standing()
+    held = standing.roles
     if mark.kind is Kind.AFFILIATES and Role.AFFILIATE not in held:
         raise Forbidden
     if mark.kind is Kind.ROLES and not held & mark.roles:
-        raise Forbidden
+        raise FactorNeeded if standing.asleep & mark.roles else Forbidden
 
 
 def _authorise_key(scope: str) -> None:
@@ -374,7 +433,8 @@ def _unauthenticated(refusal: Unauthenticated) -> Response:
 
     if wants_problem():
         return answer(refusal)
-    page = "/confirm-password" if isinstance(refusal, PasswordNeeded) else "/sign-in"
+    pages = {PasswordNeeded: "/confirm-password", FactorStale: "/confirm-factor"}
+    page = pages.get(type(refusal), "/sign-in")
     back = request.full_path.rstrip("?") if request.method == "GET" else page_before()
     return redirect(f"{page}?{urlencode({'next': back})}" if back else page, 303)  # type: ignore[return-value]
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
-from affiliate.people import account, api_keys, users
+from affiliate.people import account, api_keys, second_factor, users
 from affiliate.people.models import User
 from affiliate.programs.models import Program
 
@@ -93,6 +93,20 @@ def enable_command(email: str) -> None:
         user = _user(session, email)
         users.enable_user(session, user_id=user.id, by=None, now=clock.now(session))
         click.echo(f"{user.email} can sign in again.")
+
+
+@user_group.command("reset-second-factor")
+@click.option("--email", required=True)
+@with_appcontext
+def reset_second_factor_command(email: str) -> None:
+    """Take the second factors off somebody who lost them; their sessions end, they are told.
+
+    Make sure that it is them who asks: the password alone signs in from now on.
+    """
+    with _work() as session:
+        user = _user(session, email)
+        second_factor.reset(session, user_id=user.id, by=None, now=clock.now(session))
+        click.echo(f"{user.email} has no second factor any more and is signed out everywhere.")
 
 
 @click.group("api-key")

@@ -65,7 +65,75 @@ class UserSession(Model):
     last_seen_at: Mapped[datetime]
     fresh_at: Mapped[datetime]
     """When the password was last given in this session."""
+    factor_at: Mapped[datetime | None]
+    """When a second factor was last given in it, real time. None: never; then the roles that
+    need one sleep."""
+    awaits_factor: Mapped[bool] = mapped_column(server_default=sa.false())
+    """The password was right and the second factor is still asked for: nobody is signed in."""
+    challenge: Mapped[bytes | None]
+    """What a passkey has to sign next; taken away by the first answer."""
+    challenge_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class SecondFactor(Model):
+    """What a person proves beside the password by codes, and how often guessing failed.
+
+    One row a user, locked by whoever looks at a code: that makes each code work once and
+    guesses come one after the other.
+    """
+
+    __tablename__ = "second_factors"
+    __table_args__ = (
+        sa.CheckConstraint(
+            "totp_since IS NULL OR totp_secret IS NOT NULL", name="since_has_secret"
+        ),
+    )
+
+    user_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("users.id"), primary_key=True, autoincrement=False
+    )
+    totp_secret: Mapped[str | None]
+    """Encrypted under a key derived from KOPECK_SECRET, with that key's name beside it."""
+    totp_since: Mapped[datetime | None]
+    """When the app's first code was taken; None: it is being set up and counts for nothing."""
+    totp_counter: Mapped[int | None]
+    """The last 30-second step whose code was taken."""
+    failures: Mapped[int] = mapped_column(sa.Integer, server_default="0")
+    """Wrong codes since `failing_since`."""
+    failing_since: Mapped[datetime | None]
+    """Real time."""
+
+
+class Passkey(Model):
+    """A device or key that signs challenges (WebAuthn)."""
+
+    __tablename__ = "passkeys"
+    __table_args__ = (sa.Index("ix_passkeys_user_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    credential_id: Mapped[bytes] = mapped_column(unique=True)
+    public_key: Mapped[bytes]
+    sign_count: Mapped[int]
+    """As the device last said; one that goes back belongs to a copied key."""
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class RecoveryCode(Model):
+    """One of ten codes for whoever has lost app and passkeys; works once."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (sa.UniqueConstraint("user_id", "code_hash"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    code_hash: Mapped[bytes]
+    """HMAC under a key derived from KOPECK_SECRET: the table alone opens nothing."""
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
 
 
 class Grant(Model):

@@ -71,6 +71,7 @@ DESKS = (
             Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
             Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
             Entry(_l("Statements"), "/finance/statements", "report-money"),
+            Entry(_l("Approval"), "/finance/policies", "shield-check"),
         ),
     ),
     Desk(
@@ -153,7 +154,8 @@ def _menus() -> dict[str, Any]:
     ]
     menus["home_url"] = landing(roles)
     menus["account_menu"] = [
-        {"label": _l("Profile and sign-ins"), "url": "/profile", "icon": "user-circle"}
+        {"label": _l("Profile and sign-ins"), "url": "/profile", "icon": "user-circle"},
+        {"label": _l("Second factor"), "url": "/profile/second-factor", "icon": "key"},
     ]
     return menus
 

@@ -20,6 +20,12 @@ from affiliate.people.models import User, UserSession
 
 COOKIE_KEY = "sign_in"
 """Name of the token inside Flask's session cookie."""
+WAITING_COOKIE_KEY = "sign_in_waits"
+"""The same, between the password and the second factor."""
+WAITING_S = 10 * 60
+"""For how long the second factor may come after the password."""
+CHALLENGE_S = 5 * 60
+"""For how long a passkey may take to sign."""
 TOKEN_BYTES = 32
 TOUCH_INTERVAL_S = 60
 AGENT_CHARS_MAX = 300
@@ -34,10 +40,23 @@ class SignIn:
     fresh_at: datetime
     """When the password was last given in it."""
     last_seen_at: datetime
+    factor_at: datetime | None = None
+    """When a second factor was last given in it."""
 
 
-def begin(session: Session, *, user_id: int, agent: str, now: datetime) -> str:
-    """Open a session; returns the token that the cookie shall hold. Never reuses one."""
+def begin(
+    session: Session,
+    *,
+    user_id: int,
+    agent: str,
+    now: datetime,
+    factor_at: datetime | None = None,
+    awaits_factor: bool = False,
+) -> str:
+    """Open a session; returns the token that the cookie shall hold. Never reuses one.
+
+    One that awaits the second factor signs nobody in: `find_waiting` alone finds it.
+    """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     session.execute(
         sa.insert(UserSession).values(
@@ -47,6 +66,8 @@ def begin(session: Session, *, user_id: int, agent: str, now: datetime) -> str:
             created_at=now,
             last_seen_at=now,
             fresh_at=now,
+            factor_at=factor_at,
+            awaits_factor=awaits_factor,
         )
     )
     return token
@@ -57,7 +78,13 @@ def find(
 ) -> SignIn | None:
     """The live session of this token: not revoked, not idle, not too old, user active."""
     row = session.execute(
-        sa.select(UserSession.id, UserSession.fresh_at, UserSession.last_seen_at, User)
+        sa.select(
+            UserSession.id,
+            User,
+            UserSession.fresh_at,
+            UserSession.last_seen_at,
+            UserSession.factor_at,
+        )
         .join(User, User.id == UserSession.user_id)
         .where(
             UserSession.token_hash == _hash(token),
@@ -65,7 +92,62 @@ def find(
             User.active,
         )
     ).one_or_none()
-    return None if row is None else SignIn(row[0], row[3], row[1], row[2])
+    return None if row is None else SignIn(*row)
+
+
+def find_waiting(session: Session, *, token: str, now: datetime) -> SignIn | None:
+    """Whose password was right a few minutes ago, and whose second factor is awaited."""
+    row = session.execute(
+        sa.select(UserSession.id, User, UserSession.fresh_at, UserSession.last_seen_at)
+        .join(User, User.id == UserSession.user_id)
+        .where(
+            UserSession.token_hash == _hash(token),
+            UserSession.awaits_factor,
+            UserSession.revoked_at.is_(None),
+            UserSession.created_at > now - timedelta(seconds=WAITING_S),
+            User.active,
+        )
+    ).one_or_none()
+    return None if row is None else SignIn(*row)
+
+
+def give_factor(session: Session, *, session_id: int, now: datetime) -> None:
+    """A second factor was given again in this session."""
+    session.execute(
+        sa.update(UserSession).where(UserSession.id == session_id).values(factor_at=now)
+    )
+
+
+def forget_factor(session: Session, *, user_id: int) -> None:
+    """The person has none any more: the roles that need one sleep in every session."""
+    session.execute(
+        sa.update(UserSession).where(UserSession.user_id == user_id).values(factor_at=None)
+    )
+
+
+def set_challenge(session: Session, *, session_id: int, challenge: bytes, now: datetime) -> None:
+    """Remember what a passkey is to sign; the one before is void."""
+    session.execute(
+        sa.update(UserSession)
+        .where(UserSession.id == session_id)
+        .values(challenge=challenge, challenge_at=now)
+    )
+
+
+def take_challenge(session: Session, *, session_id: int, now: datetime) -> bytes | None:
+    """The challenge, taken away for good, so that no answer to it counts twice; None: too old."""
+    row = session.scalars(
+        sa.select(UserSession)
+        .where(UserSession.id == session_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    challenge, at = row.challenge, row.challenge_at
+    row.challenge = row.challenge_at = None
+    session.flush()
+    if challenge is None or at is None or now - at > timedelta(seconds=CHALLENGE_S):
+        return None
+    return challenge
 
 
 def touch(session: Session, *, found: SignIn, now: datetime) -> bool:
@@ -129,6 +211,7 @@ def revoke_all(
 def _alive(*, idle_s: int, absolute_s: int, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         UserSession.revoked_at.is_(None),
+        ~UserSession.awaits_factor,
         UserSession.last_seen_at > now - timedelta(seconds=idle_s),
         UserSession.created_at > now - timedelta(seconds=absolute_s),
     )

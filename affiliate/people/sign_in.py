@@ -1,13 +1,13 @@
 """Signing in and out, registering, verifying, resetting: pages over the verbs of this room.
 
-Flask-Security carries the sign-in (and the second factors that come later); our own table of
-sessions decides whether it still counts (affiliate.people.sessions). Every answer to a
-stranger is the same whether the address is known or not.
+Flask-Security carries the sign-in; our own table of sessions decides whether it still counts
+(affiliate.people.sessions). The second factor follows in affiliate.people.second_factor_web.
+Every answer to a stranger is the same whether the address is known or not.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,7 +24,16 @@ from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid
-from affiliate.people import access, account, enrollments, limits, mail_links, navigation, users
+from affiliate.people import (
+    access,
+    account,
+    enrollments,
+    limits,
+    mail_links,
+    navigation,
+    second_factor,
+    users,
+)
 from affiliate.people import sessions as browser_sessions
 from affiliate.people.access import public, signed_in
 from affiliate.people.forms import (
@@ -77,41 +86,76 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.register_blueprint(blueprint)
 
 
-def enter(user: User) -> None:
+def admit(user: User) -> str:
+    """The password was right: sign in, or ask for the second factor first; where to go on.
+
+    Whoever has a second factor is not signed in by the password alone, by whatever page.
+    """
+    if not second_factor.factors_of(db.session(), user_id=user.id).enrolled:
+        enter(user)
+        return after_sign_in()
+    _end_what_was()
+    cookie[browser_sessions.WAITING_COOKIE_KEY] = _begin(user, awaits_factor=True)
+    return with_next("/second-factor")
+
+
+def enter(user: User, *, factor_at: datetime | None = None) -> None:
     """Sign this browser in as the user, under a new session and an empty cookie.
 
-    Whatever the browser brought (a session planted by somebody else, an older sign-in) ends
-    here, so a fixed id is worth nothing.
+    `factor_at` is when the person gave their second factor, if they did. Whatever the browser
+    brought (a session planted by somebody else, an older sign-in) ends here, so a fixed id is
+    worth nothing.
     """
+    _end_what_was()
+    ways = ["password"] if factor_at is None else ["password", "mfa"]
+    login_user(user, remember=False, authn_via=ways)  # type: ignore[arg-type]
+    cookie[browser_sessions.COOKIE_KEY] = _begin(user, factor_at=factor_at)
+    cookie.permanent = True
+    access.forget()
+
+
+def waiting() -> browser_sessions.SignIn | None:
+    """Who has given the password in this browser and is asked for the second factor."""
+    token = cookie.get(browser_sessions.WAITING_COOKIE_KEY)
+    if not isinstance(token, str):
+        return None
+    return browser_sessions.find_waiting(db.session(), token=token, now=clock.real_now())
+
+
+def _begin(user: User, *, factor_at: datetime | None = None, awaits_factor: bool = False) -> str:
+    return browser_sessions.begin(
+        db.session(),
+        user_id=user.id,
+        agent=request.headers.get("User-Agent", ""),
+        now=clock.real_now(),
+        factor_at=factor_at,
+        awaits_factor=awaits_factor,
+    )
+
+
+def _end_what_was() -> None:
     session, now = db.session(), clock.real_now()
-    found = access.sign_in()
-    if found is not None:
-        browser_sessions.revoke(session, user_id=found.user.id, session_id=found.id, now=now)
+    for found in (access.sign_in(), waiting()):
+        if found is not None:
+            browser_sessions.revoke(session, user_id=found.user.id, session_id=found.id, now=now)
     cookie.clear()
     g.pop("csrf_token", None)
-    login_user(user, remember=False, authn_via=["password"])  # type: ignore[arg-type]
-    cookie[browser_sessions.COOKIE_KEY] = browser_sessions.begin(
-        session, user_id=user.id, agent=request.headers.get("User-Agent", ""), now=now
-    )
-    cookie.permanent = True
     access.forget()
 
 
 def leave() -> None:
     """Sign this browser out, on the server as well as in the cookie."""
-    found = access.sign_in()
-    if found is not None:
-        browser_sessions.revoke(
-            db.session(), user_id=found.user.id, session_id=found.id, now=clock.real_now()
-        )
     logout_user()
-    cookie.clear()
-    g.pop("csrf_token", None)
-    access.forget()
+    _end_what_was()
 
 
 def after_sign_in() -> str:
-    """The page that was asked for, when it is ours; else the desk where the role lives."""
+    """The page that was asked for, when it is ours; else the desk where the role lives.
+
+    A role that sleeps for want of a second factor leads to where one is set up.
+    """
+    if access.asleep():
+        return with_next("/profile/second-factor")
     return own_next() or navigation.landing(access.roles())
 
 
@@ -128,7 +172,7 @@ def is_own_path(path: str) -> bool:
         and path.startswith("/")
         and not path.startswith(("//", "/\\"))
         and path.isprintable()
-        and path.partition("?")[0] not in ("/sign-in", "/sign-out")
+        and path.partition("?")[0] not in ("/sign-in", "/sign-out", "/second-factor")
     )
 
 
@@ -152,9 +196,9 @@ def sign_in() -> Answer:
         users.send_verification(session, user=user, next_path=own_next(), now=clock.now(session))
         session.commit()
         return _check_mail(user.email)
-    enter(user)
+    page = admit(user)
     session.commit()
-    return redirect(after_sign_in(), 303)
+    return redirect(page, 303)
 
 
 @blueprint.post("/sign-out")
@@ -195,7 +239,7 @@ def register() -> Answer:
         title=_("Create your account"),
         lead=_("One account serves every program here. Which ones you join you choose next."),
         submit=_("Create account"),
-        links=[(_("I have an account: sign in"), _with_next("/sign-in"))],
+        links=[(_("I have an account: sign in"), with_next("/sign-in"))],
     )
 
 
@@ -212,7 +256,7 @@ def verify(token: str) -> Answer:
         enrollments.address_verified(session, user_id=user.id, now=now)
         session.commit()
         flash(_("Your address is verified. Sign in to go on."), "success")
-        return redirect(_with_next("/sign-in"), 303)
+        return redirect(with_next("/sign-in"), 303)
     return _page(
         form,
         title=_("Verify your address"),
@@ -298,12 +342,13 @@ def _sign_in_page(form: SignInForm) -> str:
         submit=_("Sign in"),
         links=[
             (_("I forgot my password"), "/forgot-password"),
-            (_("Create an account"), _with_next("/sign-up")),
+            (_("Create an account"), with_next("/sign-up")),
         ],
     )
 
 
-def _with_next(path: str) -> str:
+def with_next(path: str) -> str:
+    """The path with the page that the reader was on the way to."""
     wanted = own_next()
     return f"{path}?{urlencode({'next': wanted})}" if wanted else path
 

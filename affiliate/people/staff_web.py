@@ -39,6 +39,8 @@ def invite() -> Answer:
     form = _invite_form()
     if not form.validate_on_submit():
         return _staff_page(form), 422
+    if form.role.data in access.FACTOR_ROLES:
+        access.require_factor()
     session = db.session()
     owner = form.role.data == Role.OWNER
     try:
@@ -83,6 +85,8 @@ def revoke_role(grant_id: int) -> Answer:
     if not access.is_owner():
         _visible_grant(grant_id)
     session = db.session()
+    if session.scalar(sa.select(Grant.role).where(Grant.id == grant_id)) in access.FACTOR_ROLES:
+        access.require_factor()
     users.revoke_role(session, grant_id=grant_id, by=access.actor().user_id, now=clock.now(session))
     return _done(_("The role is taken back."), "/manage/staff")
 

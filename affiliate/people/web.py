@@ -19,6 +19,7 @@ from affiliate.people import (
     language,
     limits,
     mail_links,
+    second_factor_web,
     staff_web,
     users,
 )
@@ -47,6 +48,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     app.register_blueprint(blueprint)
     app.register_blueprint(staff_web.blueprint)
     language.set_up(app)
+    second_factor_web.set_up(app)
 
 
 @blueprint.get("/profile")
@@ -97,7 +99,7 @@ def change_password() -> Answer:
     except Refusal as refusal:
         form.show(refusal)
         return _profile_page(password_form=form), 422
-    sign_in_pages.enter(user)
+    sign_in_pages.enter(user, factor_at=found.factor_at)
     return _done(_("The new password is set. You are signed out everywhere else."))
 
 
@@ -194,9 +196,9 @@ def accept_invitation(token: str) -> Answer:
             session.rollback()
             form.show(refusal)
         else:
-            sign_in_pages.enter(user)
+            page = sign_in_pages.admit(user)
             session.commit()
-            return redirect(sign_in_pages.after_sign_in(), 303)
+            return redirect(page, 303)
     html = render_template(
         "affiliate/people/form_page.html",
         form=form,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Flask
 
 from affiliate.core.config import Settings
+from payouts.audit.approval_checks import APPROVALS
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.run import Check, Severity, register
 from payouts.audit.sealed import changed_entries, changed_heads, unsealed_for_long
@@ -243,21 +244,6 @@ PAYOUTS = (
         """,
     ),
     Check(
-        "P3",
-        _INTEGRITY,
-        "whoever approved had the role and is none of the makers",
-        """
-        SELECT b.id AS batch_id, b.approved_by FROM payout_batches b
-        WHERE b.status IN ('approved', 'paying', 'done') AND b.approval_policy = 'four_eyes'
-          AND (b.approved_by IS NULL OR b.approved_by IS NOT DISTINCT FROM b.created_by
-               OR EXISTS (SELECT 1 FROM batch_makers m
-                          WHERE m.batch_id = b.id AND m.user_id = b.approved_by)
-               OR NOT EXISTS (SELECT 1 FROM grants g
-                              WHERE g.user_id = b.approved_by AND g.role IN ('finance', 'owner')
-                                AND (g.program_id = b.program_id OR g.program_id IS NULL)))
-        """,
-    ),
-    Check(
         "P4",
         _INTEGRITY,
         "each attempt sends the item's amount to the approved destination",
@@ -428,7 +414,7 @@ PEOPLE = (
     ),
 )
 
-CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *PEOPLE)
+CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *PEOPLE)
 
 
 def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up

@@ -1,7 +1,11 @@
-"""Finance approves a frozen batch: four eyes, bound to the hash that was seen."""
+"""Finance approves a frozen batch: four eyes, bound to the hash that was seen.
+
+Rules of approval: payouts.policies; docs/decisions/0018-approval.md.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,13 +13,17 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.errors import Conflict, Forbidden
+from affiliate.core.money import Money
 from affiliate.people.models import Grant, User
 from payouts.batches.freeze import hash_of, lock_batch
 from payouts.batches.locks import refuse_while_locked
-from payouts.batches.models import BatchMaker, PayoutBatch, PayoutItem
+from payouts.batches.models import PayoutBatch, PayoutItem
+from payouts.batches.outcomes import last_change, outcome_of
+from payouts.batches.signatures import is_maker, sign, signatures_of, void_signatures
+from payouts.policies.change import hold_policy
+from payouts.policies.rules import ApprovedBy, Policy, signatures_needed
 from payouts.rails.registry import Rails, rail_named
 
-FOUR_EYES = "four_eyes"
 APPROVING_ROLES = ("finance", "owner")
 
 
@@ -34,6 +42,11 @@ class MakerCannotApprove(Forbidden):
     title = "You changed this batch or asked for its withdrawal: another person must approve it."
 
 
+class SignedAlready(Conflict):
+    code = "signed_already"
+    title = "You have signed this batch; the second signature is another person's."
+
+
 class NotFinance(Forbidden):
     code = "not_finance"
     title = "Only finance of this program can do this."
@@ -44,6 +57,18 @@ class RailNotConfigured(Conflict):
     title = "The rail of this batch is not configured, so it could not be paid."
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What a signature came to."""
+
+    signatures: int
+    needed: int
+
+    @property
+    def approved(self) -> bool:
+        return self.signatures >= self.needed
+
+
 def approve(
     session: Session,
     *,
@@ -52,82 +77,155 @@ def approve(
     seen_hash: str,
     rails: Rails,
     now: datetime,
-) -> None:
-    """Approve exactly what was seen, once; sending begins after the commit.
+    factor_at: datetime | None = None,
+) -> Signed:
+    """Sign exactly what was seen; with the last signature that it needs it is approved, once.
 
-    Raises PayoutsLocked, NotFinance, MakerCannotApprove, NotApprovable, BatchChanged or
-    RailNotConfigured. Of two people who approve at once one succeeds.
+    Sending begins after the commit. `factor_at` is when the person gave their second factor,
+    which the edge has made sure of. Raises NotFinance, NotApprovable (with who was first),
+    PayoutsLocked, MakerCannotApprove, BatchChanged, SignedAlready or RailNotConfigured. Of two
+    people who approve at once one succeeds.
     """
-    from payouts.batches.jobs import execute_batch
-
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
-    refuse_while_locked(session)
-    _refuse_makers(session, batch, by_user_id)
     if batch.status != "frozen":
-        raise NotApprovable
+        raise NotApprovable(outcome_of(session, batch))
+    refuse_while_locked(session)
+    policy = hold_policy(session, program_id=batch.program_id)
+    maker = is_maker(session, batch=batch, user_id=by_user_id)
+    if maker and not policy.one_person:
+        raise MakerCannotApprove
     if seen_hash != batch.hash:
-        raise BatchChanged
-    if hash_of(session, batch_id=batch.id) != batch.hash:
-        raise RuntimeError(f"batch {batch.id}: the items are not what its hash says")
-    if not rail_named(rails, batch.rail).configured():
-        raise RailNotConfigured
+        raise BatchChanged(last_change(session, batch))
+    refuse_unpayable(session, batch, rails)
+    total, count = sums_of(session, batch)
+    needed = signatures_needed(policy, total)
+    signers = _signers(session, batch, now)
+    if by_user_id in signers and len(signers) < needed:
+        raise SignedAlready
+    if by_user_id not in signers:
+        sign(session, batch=batch, user_id=by_user_id, factor_at=factor_at, now=now)
+        signers.add(by_user_id)
+    if len(signers) < needed:
+        _record(session, "batch.sign", batch, by_user_id, count, now)
+        return Signed(len(signers), needed)
+    by = ApprovedBy.ONE_PERSON if maker else ApprovedBy.FOUR_EYES
+    set_approved(
+        session, batch=batch, by_user_id=by_user_id, approved_by=by, policy=policy,
+        needed=needed, total=total, count=count, now=now,
+    )  # fmt: skip
+    _record(session, "batch.approve", batch, by_user_id, count, now, policy=by)
+    return Signed(len(signers), needed)
+
+
+def set_approved(
+    session: Session,
+    *,
+    batch: PayoutBatch,
+    by_user_id: int | None,
+    approved_by: ApprovedBy,
+    policy: Policy,
+    needed: int,
+    total: Money,
+    count: int,
+    now: datetime,
+) -> None:
+    """Note what was approved and under which rules, and send it after the commit."""
+    from payouts.batches.jobs import execute_batch
+
+    batch.status = "approved"
+    batch.approved_by = by_user_id
+    batch.approved_at = now
+    batch.approved_hash = batch.hash
+    batch.approved_total_micros = total.micros
+    batch.approved_count = count
+    batch.approval_policy = approved_by.value
+    batch.policy_id = policy.id
+    batch.signatures_needed = needed
+    session.flush()
+    execute_batch.after_commit(session, batch.id)
+
+
+def sums_of(session: Session, batch: PayoutBatch) -> tuple[Money, int]:
+    """Total and number of what would be paid."""
     total, count = session.execute(
         sa.select(sa.func.sum(PayoutItem.amount_micros), sa.func.count()).where(
             PayoutItem.batch_id == batch.id, PayoutItem.status == "queued"
         )
     ).one()
-    approved = session.scalar(
-        sa.update(PayoutBatch)
-        .where(
-            PayoutBatch.id == batch.id,
-            PayoutBatch.status == "frozen",
-            PayoutBatch.hash == seen_hash,
-        )
-        .values(
-            status="approved",
-            approved_by=by_user_id,
-            approved_at=now,
-            approved_hash=seen_hash,
-            approved_total_micros=int(total or 0),
-            approved_count=count,
-            approval_policy=FOUR_EYES,
-        )
-        .returning(PayoutBatch.id)
-    )
-    if approved is None:
-        raise NotApprovable
-    audit.record(
-        session, actor=f"user:{by_user_id}", action="batch.approve", subject=f"batch:{batch.id}",
-        scope=batch.program_id, now=now, new={"hash": seen_hash, "count": count},
-    )  # fmt: skip
-    execute_batch.after_commit(session, batch.id)
+    return Money(int(total or 0), batch.currency), count
+
+
+def refuse_unpayable(session: Session, batch: PayoutBatch, rails: Rails) -> None:
+    """Raise for items that are not what the hash says, loudly, or a rail without its key."""
+    if hash_of(session, batch_id=batch.id) != batch.hash:
+        raise RuntimeError(f"batch {batch.id}: the items are not what its hash says")
+    if not rail_named(rails, batch.rail).configured():
+        raise RailNotConfigured
 
 
 def require_finance(session: Session, *, program_id: int, user_id: int) -> None:
-    """Raise NotFinance unless the person has a live finance or owner grant and may sign in."""
+    """Raise NotFinance unless the person has a live finance or owner grant and may sign in.
+
+    Both rows are locked: neither role nor person goes before what they do is committed.
+    """
     granted = session.scalar(
         sa.select(Grant.id)
         .join(User, User.id == Grant.user_id)
-        .where(
-            Grant.user_id == user_id,
-            Grant.role.in_(APPROVING_ROLES),
-            Grant.revoked_at.is_(None),
-            sa.or_(Grant.program_id == program_id, Grant.program_id.is_(None)),
-            User.active,
-        )
+        .where(*_may_approve(program_id), Grant.user_id == user_id)
+        .order_by(Grant.id)
         .limit(1)
+        .with_for_update(read=True)
     )
     if granted is None:
         raise NotFinance
 
 
-def _refuse_makers(session: Session, batch: PayoutBatch, user_id: int) -> None:
-    """Compared as IS DISTINCT FROM does: nobody made an untouched scheduler's draft."""
-    listed = session.scalar(
-        sa.select(BatchMaker.user_id).where(
-            BatchMaker.batch_id == batch.id, BatchMaker.user_id == user_id
+def _may_approve(program_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        Grant.role.in_(APPROVING_ROLES),
+        Grant.revoked_at.is_(None),
+        sa.or_(Grant.program_id == program_id, Grant.program_id.is_(None)),
+        User.active.is_(True),
+    )
+
+
+def _signers(session: Session, batch: PayoutBatch, now: datetime) -> set[int]:
+    """Whose signatures count: those under this hash, of people who still may approve.
+
+    A signature of somebody who lost the role, was disabled or changed the batch is void.
+    """
+    signed = {each.user_id: each for each in signatures_of(session, batch_id=batch.id)}
+    still = set(
+        session.scalars(
+            sa.select(Grant.user_id)
+            .join(User, User.id == Grant.user_id)
+            .where(*_may_approve(batch.program_id), Grant.user_id.in_(signed))
+            .order_by(Grant.id)
+            .with_for_update(read=True)
         )
     )
-    if listed is not None or batch.created_by == user_id:
-        raise MakerCannotApprove
+    good = set()
+    for user_id, signature in signed.items():
+        changed = signature.hash != batch.hash
+        if changed or user_id not in still or is_maker(session, batch=batch, user_id=user_id):
+            reason = "hold_item" if changed else "signer_left"
+            void_signatures(session, batch_id=batch.id, user_id=user_id, reason=reason, now=now)
+        else:
+            good.add(user_id)
+    return good
+
+
+def _record(
+    session: Session,
+    action: str,
+    batch: PayoutBatch,
+    user_id: int,
+    count: int,
+    now: datetime,
+    **more: str,
+) -> None:
+    audit.record(
+        session, actor=f"user:{user_id}", action=action, subject=f"batch:{batch.id}",
+        scope=batch.program_id, now=now, new={"hash": batch.hash, "count": count, **more},
+    )  # fmt: skip

@@ -9,17 +9,24 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.db import be_patient
-from affiliate.core.errors import Conflict, NotFound
+from affiliate.core.errors import Conflict, NotFound, Phrase
 from payouts.batches import booking
 from payouts.batches.approve import require_finance
 from payouts.batches.freeze import STATEMENT_S, add_maker, hash_of, lock_batch
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
+from payouts.batches.outcomes import outcome_of
 from payouts.batches.rules import ItemReason
+from payouts.batches.signatures import void_signatures
 
 
 class NotCancellable(Conflict):
     code = "batch_not_cancellable"
     title = "This batch is approved: hold single items instead, as long as they are not sent."
+
+
+class ItemTakenOut(Conflict):
+    code = "item_taken_out"
+    title = "This payout was taken out already; its amount is back in the balance."
 
 
 class ItemAlreadySent(Conflict):
@@ -33,8 +40,15 @@ def cancel_batch(
     """Cancel a batch before its approval; every reserve returns. Raises NotCancellable."""
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
+    if batch.status == "cancelled":
+        raise NotCancellable(outcome_of(session, batch))
     if batch.status not in ("draft", "frozen"):
-        raise NotCancellable
+        raise NotCancellable(
+            Phrase(
+                "%(told)s Hold single payouts instead, as long as they are not sent.",
+                told=outcome_of(session, batch),
+            )
+        )
     be_patient(session, statement_s=STATEMENT_S)
     booking.give_back_all(session, batch=batch, reason=ItemReason.BATCH_CANCELLED, now=now)
     session.execute(_TAKE_OUT, {"batch_id": batch.id, "now": now})
@@ -67,7 +81,8 @@ _TAKE_OUT = sa.text(
 def hold_item(session: Session, *, item_id: int, by_user_id: int, why: str, now: datetime) -> None:
     """Take one payout out of its batch; its reserve returns to the balance.
 
-    Before approval the batch gets a new hash and the person becomes one of its makers.
+    Before approval the batch gets a new hash, signatures under the old one are void, and the
+    person becomes one of its makers.
     After approval the item alone leaves, while nothing of it can have been sent: no attempt
     exists, or each ended in a definite no. Raises ItemAlreadySent otherwise.
     """
@@ -77,6 +92,10 @@ def hold_item(session: Session, *, item_id: int, by_user_id: int, why: str, now:
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
     item = lock_item(session, item_id=item_id)
+    if batch.status == "cancelled":
+        raise ItemTakenOut(outcome_of(session, batch))
+    if item.status == "cancelled":
+        raise ItemTakenOut
     if item.status not in HOLDABLE or _live_attempt(session, item_id):
         raise ItemAlreadySent
     before = batch.status == "frozen"
@@ -87,6 +106,7 @@ def hold_item(session: Session, *, item_id: int, by_user_id: int, why: str, now:
     if before:
         add_maker(session, batch_id=batch.id, user_id=by_user_id, did="hold_item", now=now)
         batch.hash = hash_of(session, batch_id=batch.id)
+        void_signatures(session, batch_id=batch.id, reason="hold_item", now=now)
         if _is_empty(session, batch.id):
             _cancelled(batch, by_user_id, why, now)
     else:

@@ -11,6 +11,7 @@ from affiliate.core import clock, queue
 from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
 from payouts.batches import on_time
+from payouts.batches.automatic import approve_small, undecided
 from payouts.batches.cancel import finish_batch
 from payouts.batches.clocks import note_pauses
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
@@ -29,6 +30,21 @@ def execute_batch(batch_id: int) -> None:
     """Send what of a batch should move."""
     if run_batch(_sending(), batch_id=batch_id):
         execute_batch.after_commit(db.session(), batch_id)
+
+
+@queue.job(queue.PAYOUTS)
+def approve_small_withdrawal(batch_id: int) -> None:
+    """Approve a withdrawal by the program's rule, or note why a person has to."""
+    session = db.session()
+    approve_small(session, batch_id=batch_id, rails=rails(_settings()), now=clock.now(session))
+
+
+@queue.job(queue.PAYOUTS)
+def approve_small_withdrawals() -> None:
+    """Ring for every withdrawal that the rule has not been asked about yet."""
+    session = db.session()
+    for batch_id in undecided(session):
+        approve_small_withdrawal.after_commit(session, batch_id)
 
 
 @queue.job(queue.PAYOUTS)

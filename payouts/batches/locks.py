@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +25,9 @@ class LockReason(StrEnum):
     """A person stopped payouts."""
 
 
+LIFTED_ON_A_PAGE = (LockReason.INTEGRITY, LockReason.BY_HAND)
+"""What an owner may lift in a browser. After a restore the fence of each node is lowered too,
+which only the command on that node can do (docs/operations.md, "Restore")."""
 SENTENCES = {
     LockReason.INTEGRITY: Phrase("An audit of the books found a contradiction."),
     LockReason.RESTORED_BACKUP: Phrase(
@@ -49,7 +53,14 @@ class PayoutsLocked(Conflict):
     title = "Payouts are locked."
 
 
-def lock(session: Session, *, reason: LockReason, detail: str, now: datetime) -> bool:
+def lock(
+    session: Session,
+    *,
+    reason: LockReason,
+    detail: str,
+    now: datetime,
+    by: str = "system:payouts",
+) -> bool:
     """Lock payouts. False when they are locked for this reason already: the first detail stays."""
     made = session.scalar(
         insert(PayoutLock)
@@ -62,17 +73,24 @@ def lock(session: Session, *, reason: LockReason, detail: str, now: datetime) ->
     if made is None:
         return False
     audit.record(
-        session, actor="system:payouts", action="payouts.lock", subject=f"payout_lock:{made}",
+        session, actor=by, action="payouts.lock", subject=f"payout_lock:{made}",
         now=now, new={"reason": reason.value, "detail": detail},
     )  # fmt: skip
     return True
 
 
-def unlock(session: Session, *, by: str, why: str, now: datetime) -> int:
-    """Lift every open lock in the name of a person; returns how many there were."""
+def unlock(
+    session: Session,
+    *,
+    by: str,
+    why: str,
+    now: datetime,
+    reasons: Sequence[LockReason] = tuple(LockReason),
+) -> int:
+    """Lift every open lock of these reasons in the name of a person; returns how many."""
     lifted = session.scalars(
         sa.update(PayoutLock)
-        .where(PayoutLock.lifted_at.is_(None))
+        .where(PayoutLock.lifted_at.is_(None), PayoutLock.reason.in_(reasons))
         .values(lifted_at=now, lifted_by=by)
         .returning(PayoutLock.id)
     ).all()

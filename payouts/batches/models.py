@@ -96,7 +96,13 @@ class PayoutBatch(Model):
     approved_total_micros: Mapped[int | None]
     approved_count: Mapped[int | None] = mapped_column(sa.Integer)
     approval_policy: Mapped[str | None]
-    """four_eyes, or the explicit policy under which it went without."""
+    """four_eyes, or the explicit policy under which it went without (policies.ApprovedBy)."""
+    policy_id: Mapped[int | None] = mapped_column(sa.ForeignKey("payout_policies.id"))
+    """The program's rules of approval as they were then; none: it had set none."""
+    signatures_needed: Mapped[int | None] = mapped_column(sa.Integer)
+    """How many it needed when it was approved; none: approved before signatures were rows."""
+    not_automatic: Mapped[str | None]
+    """Why a small withdrawal waits for a person (policies.NotAutomatic); decided once."""
     cancelled_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
     cancelled_at: Mapped[datetime | None]
     cancel_reason: Mapped[str | None]
@@ -120,6 +126,29 @@ class BatchMaker(Model):
     )
     did: Mapped[str]
     at: Mapped[datetime]
+
+
+class BatchSignature(Model):
+    """Somebody's yes to a batch of exactly this hash."""
+
+    __tablename__ = "batch_signatures"
+    __table_args__ = (
+        sa.Index(
+            "uq_batch_signatures_live", "batch_id", "user_id", unique=True,
+            postgresql_where=sa.text("voided_at IS NULL"),
+        ),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    batch_id: Mapped[int] = mapped_column(sa.ForeignKey("payout_batches.id"))
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    hash: Mapped[str]
+    signed_at: Mapped[datetime]
+    factor_at: Mapped[datetime | None]
+    """Real time at which they last gave their second factor; none: signed by no page."""
+    voided_at: Mapped[datetime | None]
+    void_reason: Mapped[str | None]
+    """hold_item: the batch is another one; signer_left: they may not approve any more."""
 
 
 class PayoutItem(Model):

@@ -20,6 +20,7 @@ from payouts.batches.payees import payee_of
 from payouts.batches.rules import PAYABLE_STATUSES, Due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
+from payouts.policies.change import policy_of
 from payouts.rails.registry import Rails, rail_named
 
 DEADLINE_H = 24
@@ -83,6 +84,8 @@ def withdraw(
     WithdrawalOpen (409), Invalid (422: not positive, more than available, finer than the
     rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, PayoutsHeld, EnrollmentNotPayable.
     """
+    from payouts.batches.jobs import approve_small_withdrawal
+
     enrollment = session.get(Enrollment, enrollment_id, populate_existing=True)
     if enrollment is None:
         raise NotFound
@@ -123,6 +126,8 @@ def withdraw(
         session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
         scope=program.id, now=now, new={"amount": str(chosen), "destination": destination},
     )  # fmt: skip
+    if policy_of(session, program_id=program.id).automatic is not None:
+        approve_small_withdrawal.after_commit(session, batch.id)
     return Requested(row.id, batch.id, item_id, chosen, now, row.deadline_at)
 
 

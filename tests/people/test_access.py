@@ -177,7 +177,9 @@ def test_an_affiliate_has_the_programs_of_the_enrollments(
         enrollment = make_affiliate(session, world[1], "nora@example.com", now=real_now())
     session.commit()
     standing = access.read_standing(
-        session, session.scalars(sa.select(User.id).where(User.email == "nora@example.com")).one()
+        session,
+        session.scalars(sa.select(User.id).where(User.email == "nora@example.com")).one(),
+        with_factor=True,
     )
     assert standing.actor.affiliate_id == enrollment.affiliate_id
     assert standing.roles == {Role.AFFILIATE}

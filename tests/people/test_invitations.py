@@ -61,7 +61,8 @@ def test_an_invited_person_sets_name_and_password_and_is_in(
     assert mail.one_time and "finance" in mail.text and "Lamp & Leaf" in mail.text
     path = link_in(mail)
     guest = Browser(app)
-    assert guest.post(path, name="Nora", password=NEW_PASSWORD).location == "/finance"
+    joined = guest.post(path, name="Nora", password=NEW_PASSWORD)
+    assert joined.location == "/profile/second-factor", "the role sleeps until one is set up"
     assert guest.signed_in
     assert grants(session) == [(NEW, "finance")]
     assert Browser(app).get(path).status_code == 410
@@ -223,7 +224,7 @@ def test_staff_made_without_a_password_get_a_link(
     assert made.exit_code == 0, made.output
     path = link_in(mails_to(session, NEW)[0])
     assert Browser(app).post(path, password=NEW_PASSWORD).status_code == 303
-    assert Browser(app).sign_in(NEW, NEW_PASSWORD).location == "/finance"
+    assert Browser(app).sign_in(NEW, NEW_PASSWORD).location == "/profile/second-factor"
 
 
 @pytest.mark.abuse("A48")

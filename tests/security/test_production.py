@@ -44,7 +44,7 @@ def away(settings: Settings) -> FlaskClient:
 
 @pytest.mark.abuse("A48")
 @pytest.mark.parametrize(
-    "path", ["/demo/", "/demo/clock", "/demo/styleguide", "/console", "/debug"]
+    "path", ["/demo/", "/demo/clock", "/demo/codes", "/demo/styleguide", "/console", "/debug"]
 )
 def test_production_has_no_page_of_the_demo(production: Flask, path: str) -> None:
     client = production.test_client()

@@ -23,6 +23,7 @@ from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
 from affiliate.programs.programs import create_program, update_program
+from tracker.demo.codes import give_apps
 from tracker.demo.people import DEMO, DEMO_MANUAL, PEOPLE, Person, terms_document
 
 SIGN_INS: Final = "demo.json"
@@ -55,6 +56,7 @@ def seed(session: Session, *, settings: Settings, now: datetime) -> None:
     known = _read_sign_ins(settings.data_dir)
     people = {person.email: _user(session, person, known, now=now) for person in PEOPLE}
     _grant(session, people, (demo, manual), now=now)
+    give_apps(session, now=now)
     _enroll(session, people, demo, now=now)
     write_sign_ins(settings, known)
     _shop_key(session, settings, demo, now=now)

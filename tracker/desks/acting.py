@@ -24,11 +24,13 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\N{FULLWIDTH EQUA
 def act(
     verb: Callable[[Session, datetime], object],
     *,
-    done: str,
+    done: str | Callable[[], str],
     back: str,
     page: Callable[[], str],
 ) -> Answer:
     """Run the verb and go back; a refusal is shown on the page that the form stood on.
+
+    `done` is asked for after the commit, where the sentence depends on what came of it.
 
     What was not there (404) and who is not signed in keep their own answers.
     """
@@ -42,7 +44,7 @@ def act(
         session.rollback()
         flash(in_words(refusal), "danger")
         return page(), refusal.status
-    flash(done, "success")
+    flash(done if isinstance(done, str) else done(), "success")
     return redirect(back, 303)
 
 

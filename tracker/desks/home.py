@@ -18,6 +18,7 @@ from affiliate.people.access import public
 from affiliate.programs.models import Program
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.rails.registry import rails
+from tracker.demo.codes import codes_now
 from tracker.desks import style_page
 
 ADVANCE_DAYS = (1, 7, 14, 15, 30)
@@ -33,6 +34,7 @@ def set_up(app: Flask, settings: Settings) -> None:
     if not settings.production:
         app.register_blueprint(demo)
         app.context_processor(_moved_clock)
+        app.context_processor(lambda: {"demo_codes_url": "/demo/#codes"})
 
 
 @home.get("/")
@@ -68,6 +70,7 @@ def clock_page() -> str:
         now=clock.now(db.session()),
         offset=clock.offset(db.session()),
         choices=ADVANCE_DAYS,
+        codes=codes_now(db.session(), now=clock.real_now()),
         doors=_doors(),
     )
 
@@ -77,6 +80,13 @@ def clock_page() -> str:
 def read_clock() -> dict[str, str]:
     """Business time for the demo shop, which lives in the same moved time as Kopeck."""
     return {"now": clock.now(db.session()).isoformat()}
+
+
+@demo.get("/codes")
+@public
+def codes() -> dict[str, str]:
+    """Codes of the demo people's second factors, for whoever has no app at hand."""
+    return {each.email: each.code for each in codes_now(db.session(), now=clock.real_now())}
 
 
 @demo.post("/clock")

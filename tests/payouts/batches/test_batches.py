@@ -150,8 +150,8 @@ def test_the_schedulers_untouched_draft_can_be_approved_by_any_finance_user(by_h
 
 @pytest.mark.abuse("A25")
 def test_a_maker_cannot_approve(by_hand: Pay) -> None:
-    by_hand.affiliate("anna", "5.00")
-    by_hand.affiliate("boris", "5.00")
+    for name in ("anna", "boris", "vera"):
+        by_hand.affiliate(name, "5.00")
     made = by_hand.withdraw("anna")
     session, anna = by_hand.session, by_hand.world.users["anna"]
     session.add(

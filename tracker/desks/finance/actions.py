@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from flask import flash, redirect, request, url_for
 from sqlalchemy.orm import Session
@@ -12,11 +13,12 @@ from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.http import only_value
-from affiliate.people import access
-from payouts.batches.approve import approve
+from affiliate.people import access, factor_form
+from payouts.batches.approve import Signed, approve
 from payouts.batches.cancel import cancel_batch, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.holds import hold_payouts, lift_hold
+from payouts.batches.locks import LIFTED_ON_A_PAGE, LockReason, lock, unlock
 from payouts.batches.models import PayoutBatch, PayoutPeriod
 from payouts.batches.review import mark_paid, try_again
 from payouts.rails.registry import rail_named
@@ -30,8 +32,9 @@ from tracker.desks.finance.blueprint import (
     finance,
     item_row,
     known_rails,
+    owners,
 )
-from tracker.desks.finance.web import batch_page, holds, item_page
+from tracker.desks.finance.web import batch_page, holds, item_page, to_do
 from tracker.desks.words import _, ngettext
 
 REASON_CHARS_MAX = 500
@@ -41,24 +44,32 @@ HASH_CHARS = 64
 @finance.post("/batches/<batch>/approval")
 @allowed
 def approval(batch: str) -> Answer:
-    """Approve exactly the batch that the page showed: its hash comes with the form."""
+    """Approve exactly the batch that the page showed: its hash comes with the form.
+
+    So does a code or what a passkey signed, where the last one is older than five minutes.
+    """
     batch_id = batch_row(batch)
     found = _see_batch(batch_id)
-    access.require_fresh()
-    seen = only_value("hash")[:HASH_CHARS]
     by_hand = rail_named(known_rails(), found.rail).by_hand
+    came: list[Signed] = []
+
+    def verb(session: Session, now: datetime) -> None:
+        seen, factor_at = only_value("hash")[:HASH_CHARS], factor_form.take()
+        came.append(
+            approve(
+                session,
+                batch_id=batch_id,
+                by_user_id=access.actor().user_id,
+                seen_hash=seen,
+                rails=known_rails(),
+                now=now,
+                factor_at=factor_at,
+            )
+        )
+
     return act(
-        lambda session, now: approve(
-            session,
-            batch_id=batch_id,
-            by_user_id=access.actor().user_id,
-            seen_hash=seen,
-            rails=known_rails(),
-            now=now,
-        ),
-        done=_("Approved. Pay each by your bank and type its reference beside it.")
-        if by_hand
-        else _("Approved. The payouts are on their way; this page follows them."),
+        verb,
+        done=lambda: _signed(came[0], by_hand=by_hand),
         back=url_for("finance.batch", batch=batch),
         page=lambda: batch_page(batch_id),
     )
@@ -142,7 +153,7 @@ def payment(item: str) -> Answer:
     """Say that a payout was made, and under which reference."""
     item_id = item_row(item)
     found = _see_item(item_id)
-    access.require_fresh()
+    access.require_factor()
     batch_id, by_hand = found.batch.id, found.item.status == "queued"
     return act(
         lambda session, now: mark_paid(
@@ -167,7 +178,7 @@ def new_attempt(item: str) -> Answer:
     """Allow a new attempt: a person has made sure that nothing was sent."""
     item_id = item_row(item)
     _see_item(item_id)
-    access.require_fresh()
+    access.require_factor()
     return act(
         lambda session, now: try_again(
             session,
@@ -179,6 +190,48 @@ def new_attempt(item: str) -> Answer:
         done=_("A new attempt is allowed; it is sent within a minute."),
         back=url_for("finance.item", item=item),
         page=lambda: item_page(item_id),
+    )
+
+
+@finance.post("/locks")
+@allowed
+def stop() -> Answer:
+    """Stop every payout of the installation: what is sent stays sent, nothing else leaves."""
+    return act(
+        lambda session, now: lock(
+            session,
+            reason=LockReason.BY_HAND,
+            detail=_reason(),
+            by=access.actor().label,
+            now=now,
+        ),
+        done=_(
+            "Payouts are locked. Nothing is approved and no money leaves until an owner lifts it."
+        ),
+        back=url_for("finance.to_do"),
+        page=to_do,
+    )
+
+
+@finance.post("/locks/lifting")
+@owners
+def lift_locks() -> Answer:
+    """Let payouts leave again: an owner, with a fresh second factor and a reason.
+
+    A restored backup is lifted by the command alone, which knows the node's fence.
+    """
+    access.require_factor()
+    return act(
+        lambda session, now: unlock(
+            session,
+            by=access.actor().label,
+            why=_reason(),
+            reasons=LIFTED_ON_A_PAGE,
+            now=now,
+        ),
+        done=_("Payouts are unlocked."),
+        back=url_for("finance.to_do"),
+        page=to_do,
     )
 
 
@@ -196,6 +249,18 @@ def drafts() -> Response:
     ]
     session.commit()
     return _drafted(made)
+
+
+def _signed(came: Signed, *, by_hand: bool) -> str:
+    if not came.approved:
+        return _(
+            "Signed: %(num)s of %(needed)s signatures. Nothing leaves before somebody else signs.",
+            num=came.signatures,
+            needed=came.needed,
+        )
+    if by_hand:
+        return _("Approved. Pay each by your bank and type its reference beside it.")
+    return _("Approved. The payouts are on their way; this page follows them.")
 
 
 def _drafted(made: list[int]) -> Response:

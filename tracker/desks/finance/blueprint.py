@@ -19,6 +19,7 @@ ITEM = "pay"
 
 finance = Blueprint("finance", __name__, url_prefix="/finance")
 allowed = access.allow(Role.FINANCE, Role.OWNER)
+owners = access.allow(Role.OWNER)
 
 
 @dataclass(frozen=True)

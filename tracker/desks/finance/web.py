@@ -17,7 +17,7 @@ from affiliate.people import ids as people_ids
 from affiliate.programs.models import Program
 from payouts.batches.draft import schedule_of
 from payouts.batches.holds import is_held, open_holds
-from payouts.batches.locks import open_locks
+from payouts.batches.locks import LIFTED_ON_A_PAGE, open_locks
 from payouts.batches.models import PayoutBatch
 from payouts.batches.on_time import punctuality
 from payouts.batches.rules import next_due
@@ -26,6 +26,7 @@ from payouts.rails.registry import NoSuchRail, rail_named
 from tracker.desks.acting import Number, csv_file
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance import questions, sentences, statements
+from tracker.desks.finance.approval import approval_of
 from tracker.desks.finance.blueprint import (
     allowed,
     batch_row,
@@ -75,6 +76,8 @@ def to_do() -> str:
         overdue=sum(each.overdue(now) for each in waiting),
         stuck=questions.stuck_items(session, program_ids=list(programs)),
         locks=open_locks(session),
+        lifted_here=LIFTED_ON_A_PAGE,
+        owner=access.is_owner(),
         unpaid_rails=_not_configured(programs),
         next_payouts=_next_payouts(programs, now),
         words=sentences,
@@ -209,8 +212,7 @@ def batch_page(batch_id: int) -> str:
     line = questions.batch_line(session, programs=mine.programs, batch_id=batch_id)
     items = questions.item_lines(session, batch_id=batch_id)
     makers = questions.makers_of(session, batch=line.batch)
-    me = access.actor().user_id
-    changing = {maker.user_id for maker in makers if maker.did not in ("approve", "cancel")}
+    locks = open_locks(session)
     return render_template(
         "tracker/finance/batch.html",
         line=line,
@@ -221,9 +223,14 @@ def batch_page(batch_id: int) -> str:
         recovered=questions.recovered(session, batch=line.batch),
         absences=questions.absences(session, batch=line.batch),
         makers=makers,
-        mine=me in changing,
-        locks=open_locks(session),
-        configured=_configured(line.batch.rail),
+        approval=approval_of(
+            session,
+            line=line,
+            makers=[maker for maker in makers if maker.did not in ("approve", "cancel")],
+            locks=locks,
+            configured=_configured(line.batch.rail),
+        ),
+        locks=locks,
         by_hand=_by_hand(line.batch),
         over=line.batch.status in OVER,
         words=sentences,

@@ -1,0 +1,1 @@
+"""How a program's batches are approved: by whom, how often signed, what by itself."""
