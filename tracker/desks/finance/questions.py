@@ -22,13 +22,12 @@ from payouts.batches.models import (
     PayoutPeriod,
     Withdrawal,
 )
+from payouts.policies.rules import JUMP_TIMES
 from tracker.desks.finance.blueprint import BATCH, ITEM
 
 ITEMS_SHOWN_MAX = 200
 STUCK_SHOWN_MAX = 50
 WITHDRAWALS_SHOWN_MAX = 50
-JUMP_TIMES = 5
-"""A payout over this many times the one before it is shown as a jump."""
 WAITING = ("queued",)
 UNDER_WAY = ("sending", "unknown")
 
