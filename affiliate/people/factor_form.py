@@ -24,20 +24,26 @@ class FactorMissing(Forbidden):
 
 
 def take() -> datetime:
-    """When the signed-in person gave a second factor: in this form, or in the last five minutes.
+    """When the signed-in person gave a second factor: in the last five minutes, or in this form.
 
     Raises FactorMissing, CodeWrong, TooManyCodes or PasskeyWrong.
     """
     found = access.sign_in()
     if found is None:
         raise Unauthenticated
-    if not _given():
-        fresh = access.factor_at()
-        if fresh is None:
-            raise FactorMissing
+    fresh = access.factor_at()
+    if fresh is not None:
         return fresh
     session, now = db.session(), clock.real_now()
-    check(session, user_id=found.user.id, session_id=found.id)
+    try:
+        check(session, user_id=found.user.id, session_id=found.id)
+    except (second_factor.CodeWrong, passkeys.PasskeyWrong):
+        # Of a double click the first has used the code up, and made the session fresh.
+        access.forget()
+        fresh = access.factor_at()
+        if fresh is None:
+            raise
+        return fresh
     browser_sessions.give_factor(session, session_id=found.id, now=now)
     session.commit()
     access.forget()

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import segno
-from flask import Blueprint, Flask, flash, jsonify, redirect, render_template, request
+from flask import (
+    Blueprint,
+    Flask,
+    flash,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+)
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
@@ -317,4 +326,4 @@ def _needed(refusal: FactorNeeded) -> Response:
     html = render_template(
         "affiliate/people/factor_needed.html", title=refusal.title, enrolled=enrolled, next=back
     )
-    return Response(html, refusal.status)
+    return make_response(html, refusal.status)

@@ -100,7 +100,7 @@ def test_an_owner_changes_them_and_every_set_stays_to_be_read(world: World) -> N
             "A second signature needs a second person",
         ),
         ({"reason": ""}, "Please fill this in."),
-        ({"reason": "  "}, "Please fill this in."),
+        ({"reason": "  "}, "Say why, in a few words"),
     ],
     ids=range(13),
 )  # fmt: skip

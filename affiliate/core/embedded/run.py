@@ -235,7 +235,7 @@ class Run:
         for name, path in _PAGES:
             table.add_row(name, urls["kopeck"] + path)
         if self.settings.demo:
-            table.add_row("Demo clock", urls["kopeck"] + "/demo/")
+            table.add_row("Demo clock, codes", urls["kopeck"] + "/demo/")
             table.add_row("Demo shop", urls["shop"])
             table.add_row("Mail that was sent", urls["mail"])
             table.add_row("Stripe double", urls["stripe"])

@@ -115,6 +115,8 @@ PLANTED = [
     ("P16", "UPDATE payout_items SET reserve_transaction_id = NULL"),
     ("P16", "UPDATE payout_batches SET hash = repeat('0', 64), approved_hash = repeat('0', 64)"),
     ("P16", "DELETE FROM payout_items"),
+    ("P17", "DELETE FROM batch_signatures"),
+    ("P18", "UPDATE payout_batches SET approval_policy = 'automatic' WHERE status = 'done'"),
     ("T1", "UPDATE enrollments e SET recruiter_id = r.id FROM enrollments r"
            " WHERE r.recruiter_id IS NULL AND e.recruiter_id IS NOT NULL;"
            "UPDATE enrollments r SET recruiter_id = e.id FROM enrollments e"

@@ -25,14 +25,13 @@ from payouts.batches.models import (
     Withdrawal,
 )
 from payouts.batches.rules import NotDue
+from payouts.policies.rules import JUMP_TIMES
 from tracker.desks.finance.blueprint import BATCH, ITEM
 
 ITEMS_SHOWN_MAX = 200
 STUCK_SHOWN_MAX = 50
 ABSENT_SHOWN_MAX = 50
 WITHDRAWALS_SHOWN_MAX = 50
-JUMP_TIMES = 5
-"""A payout over this many times the one before it is shown as a jump."""
 WAITING = ("queued",)
 UNDER_WAY = ("sending", "unknown")
 
