@@ -87,7 +87,8 @@ def freeze(
 # Ids are drawn first, so that an item and the transaction of its reserve can name each other.
 _ITEMS: Final = f"""
     WITH {{due}}, chosen AS MATERIALIZED (
-        SELECT nextval(pg_get_serial_sequence('payout_items', 'id')) AS item_id,
+        SELECT nextval((SELECT CAST(pg_get_serial_sequence('payout_items', 'id') AS regclass)))
+                   AS item_id,
                {TRANSACTION_ID} AS transaction_id, due.*
         FROM due
     ), fact AS (

@@ -15,8 +15,13 @@ from sqlalchemy.orm import Session
 
 from payouts.ledger.accounts import WITH_BALANCE, AccountKind
 
-TRANSACTION_ID: Final = "nextval(pg_get_serial_sequence('ledger_transactions', 'id'))"
-"""Draws an id in SQL, so that a row can name the transaction that is booked beside it."""
+TRANSACTION_ID: Final = (
+    "nextval((SELECT CAST(pg_get_serial_sequence('ledger_transactions', 'id') AS regclass)))"
+)
+"""Draws an id in SQL, so that a row can name the transaction that is booked beside it.
+
+The sequence's name is looked up once a statement: a look-up a row costs more than the row.
+"""
 
 # Behind a step `fact(id, kind, reference, reason)` of the statement that also writes the rows
 # which the facts are about: their ids were drawn, so that no reference can be booked already.
