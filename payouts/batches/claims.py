@@ -24,7 +24,7 @@ from payouts.batches.cancel import close_withdrawal, lock_item
 from payouts.batches.fence import installation_key
 from payouts.batches.locks import LockReason, lock, open_locks
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
-from payouts.batches.payees import payee_of
+from payouts.batches.payees import why_item_waits
 from payouts.batches.rules import PAYABLE_STATUSES, ItemReason
 from payouts.rails.protocol import (
     Answer,
@@ -67,11 +67,12 @@ class Claimed:
     """False: the key may be forgotten, nothing may be sent, only looked up."""
 
 
-def claim(session: Session, *, item_id: int, real_now: datetime) -> Claimed | None:
+def claim(session: Session, *, item_id: int, now: datetime, real_now: datetime) -> Claimed | None:
     """T3: take an item that should move and write its attempt.
 
     None when it is not to move now: another worker has it, payouts are locked, it is not
     due or done, or its payee changed since approval (then it is parked with the reason).
+    Safety waits end in business time, `now`.
     """
     item = _lock_free(session, item_id, real_now)
     if item is None or open_locks(session):
@@ -81,7 +82,7 @@ def claim(session: Session, *, item_id: int, real_now: datetime) -> Claimed | No
         return None
     attempt = _live_attempt(session, item.id)
     if attempt is None:
-        why = _not_payable(session, item, batch)
+        why = _not_payable(session, item, batch, now)
         if why is not None:
             _park(item, why, real_now + timedelta(seconds=PARK_S))
             session.flush()
@@ -197,15 +198,16 @@ def _live_attempt(session: Session, item_id: int) -> PayoutAttempt | None:
     ).one_or_none()
 
 
-def _not_payable(session: Session, item: PayoutItem, batch: PayoutBatch) -> ItemReason | None:
+def _not_payable(
+    session: Session, item: PayoutItem, batch: PayoutBatch, now: datetime
+) -> ItemReason | None:
     """What changed since the approval. The item is parked, never sent to another account."""
     enrollment = session.get_one(Enrollment, item.enrollment_id, populate_existing=True)
     if enrollment.status not in PAYABLE_STATUSES:
         return ItemReason.NOT_ACTIVE
-    payee = payee_of(session, affiliate_id=enrollment.affiliate_id, rail=batch.rail)
-    if payee is None or payee.destination != item.destination:
-        return ItemReason.PAYEE_CHANGED
-    return None if payee.ready else ItemReason.PAYEE_NOT_READY
+    return why_item_waits(
+        session, item=item, affiliate_id=enrollment.affiliate_id, rail=batch.rail, now=now
+    )
 
 
 def _new_attempt(session: Session, item: PayoutItem, real_now: datetime) -> PayoutAttempt:

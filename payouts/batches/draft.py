@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.freeze import freeze, new_batch
 from payouts.batches.models import PayeeAccount, PayoutPeriod
+from payouts.batches.payee_rules import not_due
+from payouts.batches.payees import stopped
 from payouts.batches.rules import Candidate, Due, Schedule, due, periods_due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
@@ -73,7 +76,7 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     if period is None:
         return None
     program = session.get_one(Program, period.program_id)
-    dues = who_is_due(session, program=program, rail=period.rail, rails=rails)
+    dues = who_is_due(session, program=program, rail=period.rail, rails=rails, now=now)
     period.drafted_at = now
     if not dues:
         session.flush()
@@ -86,20 +89,19 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     return batch.id
 
 
-def who_is_due(session: Session, *, program: Program, rail: str, rails: Rails) -> list[Due]:
+def who_is_due(
+    session: Session, *, program: Program, rail: str, rails: Rails, now: datetime
+) -> list[Due]:
     """Everybody whose balance can be paid now; their balances stay locked."""
     granularity = rail_named(rails, rail).granularity(program.currency)
-    found = _candidates(session, program, rail)
+    found = _candidates(session, program, rail, now)
     possible = [each for each in found if isinstance(due(each, granularity), Due)]
     keys = {
         of_enrollment(AccountKind.AVAILABLE, program.id, c.enrollment_id, program.currency): c
         for c in possible
     }
     locked = lock_available(session, keys=keys)
-    decided = [
-        due(Candidate(c.enrollment_id, c.status, locked[key], c.destination, c.ready), granularity)
-        for key, c in keys.items()
-    ]
+    decided = [due(replace(c, available=locked[key]), granularity) for key, c in keys.items()]
     return [each for each in decided if isinstance(each, Due)]
 
 
@@ -108,7 +110,7 @@ def schedule_of(program: Program) -> Schedule:
     return Schedule(program.payout_weekday, program.payout_hour, program.time_zone)
 
 
-def _candidates(session: Session, program: Program, rail: str) -> list[Candidate]:
+def _candidates(session: Session, program: Program, rail: str, now: datetime) -> list[Candidate]:
     rows = session.execute(
         sa.select(
             Enrollment.id,
@@ -116,6 +118,8 @@ def _candidates(session: Session, program: Program, rail: str) -> list[Candidate
             LedgerBalance.amount_micros,
             PayeeAccount.destination,
             PayeeAccount.ready_at,
+            PayeeAccount.pays_from,
+            stopped(Enrollment.affiliate_id),
         )
         .join(LedgerAccount, LedgerAccount.enrollment_id == Enrollment.id)
         .join(LedgerBalance, LedgerBalance.account_id == LedgerAccount.id)
@@ -136,6 +140,13 @@ def _candidates(session: Session, program: Program, rail: str) -> list[Candidate
         .order_by(Enrollment.id)
     )
     return [
-        Candidate(row_id, status, Money(micros, program.currency), destination, bool(ready_at))
-        for row_id, status, micros, destination, ready_at in rows
+        Candidate(
+            row_id,
+            status,
+            Money(micros, program.currency),
+            destination,
+            bool(ready_at),
+            not_due(stopped=is_stopped, pays_from=pays_from, now=now),
+        )
+        for row_id, status, micros, destination, ready_at, pays_from, is_stopped in rows
     ]

@@ -93,7 +93,9 @@ def run_batch(sending: Sending, *, batch_id: int) -> bool:
 def move_item(sending: Sending, *, item_id: int, rail: Rail) -> bool:
     """One item's T3, call and T4. False when the rail will serve no other item now either."""
     with sending.sessions.begin() as session:
-        claimed = claim(session, item_id=item_id, real_now=sending.real_now())
+        claimed = claim(
+            session, item_id=item_id, now=sending.now(session), real_now=sending.real_now()
+        )
         sending.at("intent_written")
     if claimed is None:
         _ask_about_parked(sending, item_id, rail)

@@ -10,12 +10,16 @@ from rq.timeouts import BaseTimeoutException
 from affiliate.core import clock, queue
 from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
+from affiliate.people import addresses
 from payouts.batches.cancel import finish_batch
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.execute import Sending, movable, run_batch
 from payouts.batches.fence import check_fence
-from payouts.batches.models import PayoutBatch
-from payouts.rails.registry import rails
+from payouts.batches.models import PayeeAccount, PayoutBatch
+from payouts.batches.payee_onboarding import to_ask_about
+from payouts.batches.payees import refresh_payee
+from payouts.rails.protocol import RailAway
+from payouts.rails.registry import payee_accounts, rails
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +73,39 @@ def sweep() -> None:
             log.error("payout.no_such_rail", batch=batch_id, rail=rail)
         elif not known[rail].by_hand and session.scalar(movable(real_now, batch_id).limit(1)):
             execute_batch.after_commit(session, batch_id)
+
+
+@queue.job(queue.GENERAL)
+def ask_about_payees() -> None:
+    """Ask providers about accounts that are not ready although money waits for them.
+
+    Their webhooks say the same sooner; what a lost one would have said is known in half an
+    hour. Each answer is committed by itself; when nobody answers, the next bell asks.
+    """
+    session, known = db.session(), payee_accounts(_settings())
+    served = tuple(name for name, provider in known.items() if provider.configured())
+    waiting = to_ask_about(session, rails=served, real_now=clock.real_now())
+    session.commit()
+    for payee_id in waiting:
+        payee = session.get_one(PayeeAccount, payee_id)
+        rail, destination = payee.rail, payee.destination
+        session.commit()  # No transaction stays open while a provider is asked.
+        asked_at = clock.real_now()
+        try:
+            state = known[rail].state(destination)
+        except RailAway as away:
+            log.warning("payee.rail_away", rail=rail, error=str(away))
+            return
+        now = clock.now(session)
+        refresh_payee(session, payee_id=payee_id, state=state, asked_at=asked_at, now=now)
+        session.commit()
+
+
+@queue.job(queue.GENERAL)
+def forget_addresses() -> None:
+    """Delete addresses that people gave up longer ago than notices go to them."""
+    session = db.session()
+    addresses.forget(session, now=clock.now(session))
 
 
 def _settings() -> Settings:

@@ -29,6 +29,10 @@ class NotDue(StrEnum):
     """Less than the smallest unit that the rail pays; it stays and adds up."""
     NO_PAYEE_ACCOUNT = "no_payee_account"
     PAYEE_NOT_READY = "payee_not_ready"
+    COOLING_OFF = "cooling_off"
+    """The account was named lately in place of another: it is paid to a while later."""
+    PAYEE_STOPPED = "payee_stopped"
+    """Somebody said that they had not named the account: a person looks at it."""
     NOT_ACTIVE = "not_active"
 
 
@@ -43,6 +47,10 @@ class ItemReason(StrEnum):
     NOT_ACTIVE = "not_active"
     PAYEE_CHANGED = "payee_changed"
     """Another account was named after approval: never redirected, waits for a person."""
+    COOLING_OFF = "cooling_off"
+    """A safety wait: the account was named lately in place of another."""
+    PAYEE_STOPPED = "payee_stopped"
+    """A safety wait: somebody said that they had not named the account."""
     PAYEE_NOT_READY = "payee_not_ready"
     NO_FUNDS = "no_funds"
     """The merchant's balance at the provider does not cover it yet; tried again."""
@@ -112,6 +120,8 @@ class Candidate:
     available: Money
     destination: str | None
     ready: bool
+    waits: NotDue | None = None
+    """A safety wait of the account, where one runs (payee_rules.not_due)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,8 @@ def due(candidate: Candidate, granularity: int) -> Due | NotDue:
         return NotDue.NOTHING_PAYABLE
     if candidate.destination is None:
         return NotDue.NO_PAYEE_ACCOUNT
+    if candidate.waits is not None:
+        return candidate.waits
     if not candidate.ready:
         return NotDue.PAYEE_NOT_READY
     amount = Money.of_minor_units(units, candidate.available.currency)

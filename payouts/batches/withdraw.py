@@ -15,7 +15,7 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.freeze import add_maker, freeze, new_batch
 from payouts.batches.models import Withdrawal
-from payouts.batches.payees import payee_of
+from payouts.batches.payees import Payee, payee_of, refuse_stopped
 from payouts.batches.rules import PAYABLE_STATUSES, Due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
@@ -75,7 +75,9 @@ def withdraw(
 
     `requested_by` is the user, none for a shop's key; `by` stands in the audit log. Raises
     WithdrawalOpen (409), Invalid (422: not positive, more than available, finer than the
-    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, EnrollmentNotPayable.
+    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, PayeeStopped,
+    EnrollmentNotPayable. While the account cools off the request stands and its clock begins
+    when it may be paid to.
     """
     enrollment = session.get(Enrollment, enrollment_id, populate_existing=True)
     if enrollment is None:
@@ -89,7 +91,7 @@ def withdraw(
         raise WithdrawalOpen
     granularity = rail_named(rails, program.rail).granularity(program.currency)
     chosen = _chosen(amount, available, granularity)
-    destination = _destination(session, enrollment.affiliate_id, program.rail)
+    payee = _payee(session, enrollment.affiliate_id, program.rail)
     batch = new_batch(
         session, program=program, rail=program.rail, kind="on_demand", period_id=None,
         created_by=requested_by, now=now,
@@ -98,7 +100,7 @@ def withdraw(
         add_maker(
             session, batch_id=batch.id, user_id=requested_by, did="request_withdrawal", now=now
         )
-    dues = [Due(enrollment.id, chosen, destination)]
+    dues = [Due(enrollment.id, chosen, payee.destination)]
     (item,) = freeze(session, batch=batch, dues=dues, now=now)
     row = Withdrawal(
         enrollment_id=enrollment.id,
@@ -106,14 +108,14 @@ def withdraw(
         amount_micros=chosen.micros,
         requested_by=requested_by,
         requested_at=now,
-        deadline_at=now + timedelta(hours=DEADLINE_H),
+        deadline_at=max(now, payee.pays_from or now) + timedelta(hours=DEADLINE_H),
         item_id=item.id,
     )
     session.add(row)
     session.flush()
     audit.record(
         session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
-        scope=program.id, now=now, new={"amount": str(chosen), "destination": destination},
+        scope=program.id, now=now, new={"amount": str(chosen), "destination": payee.destination},
     )  # fmt: skip
     return Requested(row.id, batch.id, item.id, chosen, now, row.deadline_at)
 
@@ -159,10 +161,11 @@ def _chosen(amount: Money | None, available: Money, granularity: int) -> Money:
     return amount
 
 
-def _destination(session: Session, affiliate_id: int, rail: str) -> str:
+def _payee(session: Session, affiliate_id: int, rail: str) -> Payee:
+    refuse_stopped(session, affiliate_id=affiliate_id)
     payee = payee_of(session, affiliate_id=affiliate_id, rail=rail)
     if payee is None:
         raise NoPayeeAccount
     if not payee.ready:
         raise PayeeNotReady
-    return payee.destination
+    return payee

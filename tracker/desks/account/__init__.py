@@ -16,6 +16,7 @@ def set_up(app: Flask, settings: Settings) -> None:
     from tracker.desks.account import (
         claims,
         clicks,
+        disowned,
         filters,
         home,
         leads,
@@ -23,6 +24,8 @@ def set_up(app: Flask, settings: Settings) -> None:
         money,
         orders,
         own_browser,
+        payee,
+        payee_stripe,
         statements,
         statistics,
         team,
@@ -30,7 +33,8 @@ def set_up(app: Flask, settings: Settings) -> None:
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, leads, claims, money, statements, statistics, team, terms)
+    views = (home, links, clicks, orders, leads, claims, money, payee, payee_stripe, disowned,
+             statements, statistics, team, terms)  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     own_browser.set_up(app, settings)
