@@ -14,8 +14,8 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.freeze import freeze, new_batch
 from payouts.batches.models import PayeeAccount, PayoutPeriod
+from payouts.batches.payee_guard import stopped
 from payouts.batches.payee_rules import not_due
-from payouts.batches.payees import stopped
 from payouts.batches.rules import Candidate, Due, Schedule, due, periods_due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available

@@ -17,15 +17,9 @@ from affiliate.core.errors import Invalid
 from affiliate.people.models import Enrollment
 from payouts.batches.fence import installation_key
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
+from payouts.batches.payee_guard import lock_affiliate, refuse_stopped
 from payouts.batches.payee_models import PayeeOnboarding
-from payouts.batches.payees import (
-    COOLING_OFF,
-    NamedFrom,
-    lock_affiliate,
-    payee_of,
-    refuse_stopped,
-    set_payee,
-)
+from payouts.batches.payees import COOLING_OFF, NamedFrom, payee_of, set_payee
 from payouts.batches.rules import ItemReason
 from payouts.ledger.accounts import AccountKind
 from payouts.ledger.models import LedgerAccount, LedgerBalance

@@ -18,7 +18,8 @@ from payouts.batches.cancel import lock_item
 from payouts.batches.freeze import lock_batch
 from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import PayoutItem
-from payouts.batches.payees import payee_of, refuse_stopped
+from payouts.batches.payee_guard import refuse_stopped
+from payouts.batches.payees import payee_of
 
 WHY_CHARS_MAX = 500
 

@@ -23,8 +23,9 @@ from payouts.batches.models import (
     PayoutItem,
     Withdrawal,
 )
+from payouts.batches.payee_guard import lock_affiliate
 from payouts.batches.payee_models import PayeeStop
-from payouts.batches.payees import former_of, lock_affiliate, ring
+from payouts.batches.payees import former_of, ring
 from payouts.batches.rules import ItemReason
 
 WHY_CHARS_MAX = 500
@@ -201,7 +202,7 @@ def _restart_clocks(
     session.execute(
         sa.update(Withdrawal)
         .where(Withdrawal.enrollment_id.in_(theirs), Withdrawal.closed_at.is_(None))
-        .values(deadline_at=Withdrawal.deadline_at + (now - stopped_at))
+        .values(deadline_at=Withdrawal.deadline_at + sa.literal(now - stopped_at, sa.Interval()))
         .execution_options(synchronize_session=False)
     )
 

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from affiliate.core.errors import Conflict, Phrase
 from affiliate.people.models import Affiliate, Enrollment
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
+from payouts.batches.payee_guard import stopped
 from payouts.batches.payee_rules import not_due
-from payouts.batches.payees import stopped
 from payouts.batches.rules import NotDue
 
 NAMES_SHOWN_MAX = 5

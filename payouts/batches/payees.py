@@ -9,25 +9,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, Invalid
+from affiliate.core.errors import Invalid
 from affiliate.people import addresses
 from affiliate.people.models import Affiliate, Enrollment
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
-from payouts.batches.payee_models import PayeeStop
+from payouts.batches.payee_guard import is_stopped, lock_affiliate, refuse_stopped
 from payouts.batches.payee_rules import COOLING_OFF_H, Naming, item_waits, pays_from
 from payouts.batches.rules import ItemReason
 from payouts.rails.protocol import AccountState, Need, Standing
 
 DESTINATION_CHARS_MAX = 500
 COOLING_OFF = timedelta(hours=COOLING_OFF_H)
-
-
-class PayeeStopped(Conflict):
-    code = "payee_stopped"
-    title = (
-        "Somebody said by the link in our letter that they had not named this account. "
-        "Payouts wait until a person of the program has looked at it."
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,36 +189,6 @@ def why_item_waits(
         stopped=is_stopped(session, affiliate_id=affiliate_id),
         released=item.released_at is not None,
         now=now,
-    )
-
-
-def is_stopped(session: Session, *, affiliate_id: int) -> bool:
-    """Whether somebody said "this was not me" and no person has looked at it yet."""
-    return session.scalar(sa.select(stopped(sa.literal(affiliate_id)))) or False
-
-
-def stopped(affiliate_id: sa.SQLColumnExpression[int]) -> sa.Exists:
-    """SQL: payouts to this affiliate are stopped."""
-    return (
-        sa.select(PayeeStop.id)
-        .where(PayeeStop.affiliate_id == affiliate_id, PayeeStop.lifted_at.is_(None))
-        .exists()
-    )
-
-
-def refuse_stopped(session: Session, *, affiliate_id: int) -> None:
-    """Raise PayeeStopped while payouts to this affiliate are stopped."""
-    if is_stopped(session, affiliate_id=affiliate_id):
-        raise PayeeStopped
-
-
-def lock_affiliate(session: Session, affiliate_id: int) -> None:
-    """The affiliate's row serialises changes at once: one live account a rail, one stop.
-
-    NO KEY, so that enrollments that refer to the affiliate do not wait.
-    """
-    session.execute(
-        sa.select(Affiliate.id).where(Affiliate.id == affiliate_id).with_for_update(key_share=True)
     )
 
 

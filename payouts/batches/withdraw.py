@@ -15,7 +15,8 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.freeze import add_maker, freeze, new_batch
 from payouts.batches.models import Withdrawal
-from payouts.batches.payees import Payee, payee_of, refuse_stopped
+from payouts.batches.payee_guard import refuse_stopped
+from payouts.batches.payees import Payee, payee_of
 from payouts.batches.rules import PAYABLE_STATUSES, Due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
@@ -84,6 +85,7 @@ def withdraw(
         raise NotFound
     if enrollment.status not in PAYABLE_STATUSES:
         raise EnrollmentNotPayable
+    refuse_stopped(session, affiliate_id=enrollment.affiliate_id)
     program = session.get_one(Program, enrollment.program_id)
     key = of_enrollment(AccountKind.AVAILABLE, program.id, enrollment.id, program.currency)
     available = lock_available(session, keys=[key])[key]
@@ -162,7 +164,6 @@ def _chosen(amount: Money | None, available: Money, granularity: int) -> Money:
 
 
 def _payee(session: Session, affiliate_id: int, rail: str) -> Payee:
-    refuse_stopped(session, affiliate_id=affiliate_id)
     payee = payee_of(session, affiliate_id=affiliate_id, rail=rail)
     if payee is None:
         raise NoPayeeAccount

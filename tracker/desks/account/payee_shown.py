@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
 from payouts.batches.models import PayeeAccount
+from payouts.batches.payee_guard import is_stopped
 from payouts.batches.payee_letters import short
-from payouts.batches.payees import Payee, as_payee, history, is_stopped
+from payouts.batches.payees import Payee, as_payee, history
 from payouts.rails.protocol import AccountState, Need, Standing
 from payouts.rails.registry import payee_accounts
 from tracker.desks.account.language import gettext as _

@@ -19,13 +19,14 @@ from affiliate.core.http import only_value
 from affiliate.people import access, limits
 from affiliate.people.access import PasswordNeeded, affiliates, page_before
 from payouts.batches.models import PayeeAccount
+from payouts.batches.payee_guard import refuse_stopped
 from payouts.batches.payee_onboarding import (
     Intent,
     account_made,
     account_refused,
     intend_account,
 )
-from payouts.batches.payees import payee_of, refresh_payee, refuse_stopped
+from payouts.batches.payees import payee_of, refresh_payee
 from payouts.rails.protocol import AccountRefused, AccountState, PayeeAccounts, RailAway
 from payouts.rails.registry import payee_accounts
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program

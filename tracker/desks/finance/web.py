@@ -18,6 +18,9 @@ from affiliate.programs.models import Program
 from payouts.batches.draft import schedule_of
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayoutBatch
+from payouts.batches.payee_sharing import shared_by
+from payouts.batches.payee_stops import open_stops
+from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
 from payouts.batches.statements import AffiliateMonth, Month, journal, months_of_program
 from payouts.rails.registry import NoSuchRail, rail_named
@@ -71,6 +74,7 @@ def to_do() -> str:
         recent=recent,
         waiting=waiting,
         overdue=sum(each.left(now) < timedelta(0) for each in waiting),
+        stops=open_stops(session, program_ids=list(programs)),
         stuck=questions.stuck_items(session, program_ids=list(programs)),
         locks=open_locks(session),
         unpaid_rails=_not_configured(programs),
@@ -203,6 +207,7 @@ def batch_page(batch_id: int) -> str:
         makers=makers,
         mine=me in changing,
         locks=open_locks(session),
+        waits=safety_waits(session, batch_id=batch_id, now=clock.now(session)),
         configured=_configured(line.batch.rail),
         by_hand=_by_hand(line.batch),
         over=line.batch.status in OVER,
@@ -225,6 +230,8 @@ def item_page(item_id: int) -> str:
         entries=payouts_of.entries_of(session, item_id=item_id),
         attempts=payouts_of.attempts_of(session, item_id=item_id),
         by_hand=_by_hand(found.batch),
+        shared=shared_by(session, affiliate_ids=[found.affiliate.id]).get(found.affiliate.id, ()),
+        affiliate_public=people_ids.public(found.enrollment.id),
         words=sentences,
     )
 
