@@ -13,6 +13,7 @@ from .wire import ApiError, Fields, missing, new_id
 LINK_LIFE_S = 300
 ACCOUNT_ID_LENGTH_CHARS = 16
 COUNTRY_DEFAULT = "DE"
+COUNTRY_CHARS = 2
 DUE_BEFORE_ONBOARDING = ["external_account", "tos_acceptance.date", "tos_acceptance.ip"]
 KEPT_FIELDS = ("email", "business_type", "business_profile", "default_currency", "country")
 
@@ -22,6 +23,12 @@ def create(call: Call) -> dict[str, Any]:
     fields = call.fields
     if "controller" in fields and "type" in fields:
         raise ApiError(400, "You may pass either 'type' or 'controller', not both.", param="type")
+    country = fields.get("country", COUNTRY_DEFAULT)
+    if not (len(country) == COUNTRY_CHARS and country.isalpha() and country.isupper()):
+        raise ApiError(
+            400, f"Country '{country[:20]}' is unknown.", code="country_unsupported",
+            param="country",
+        )  # fmt: skip
     account = blank(new_id("acct_", ACCOUNT_ID_LENGTH_CHARS), call)
     dashboard = fields.get("controller", {}).get("stripe_dashboard", {}).get("type", "full")
     account["type"] = fields.get("type", "none" if "controller" in fields else "standard")
