@@ -20,6 +20,7 @@ MODELS = (
     "payouts.ledger.seals.models",
     "payouts.commissions.models",
     "payouts.batches.models",
+    "payouts.batches.payee_models",
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",

@@ -70,6 +70,8 @@ class Settings:
     stripe_api_key: str = ""
     """Empty: the Stripe rail is not configured and its batches cannot be approved."""
     stripe_api_base: str = STRIPE_API_BASE
+    payee_cooling_off_h: int = 72
+    """Hours for which nothing goes to an account that an affiliate named in place of another."""
     shop_url: str = ""
     """Where the demo shop answers; only set in demo and test mode."""
     log_level: str = "INFO"
@@ -140,6 +142,7 @@ class Settings:
             mail_from=environ.get("KOPECK_MAIL_FROM") or f"Kopeck <kopeck@{parts.hostname}>",
             stripe_api_key=environ.get("KOPECK_STRIPE_API_KEY", ""),
             stripe_api_base=stripe_base,
+            payee_cooling_off_h=_between(environ, "KOPECK_PAYEE_COOLING_OFF_H", 72, 0, 720),
             shop_url=environ.get("KOPECK_SHOP_URL", "").rstrip("/"),
             log_level=environ.get("KOPECK_LOG_LEVEL", "INFO").upper(),
             consent_mode=_choice(environ, "KOPECK_CONSENT_MODE", ("off", "on")) == "on",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -187,6 +188,17 @@ def _path() -> str:
     """The path for the log; of an address with a one-time link, the rule alone."""
     rule = request.url_rule
     return rule.rule if rule is not None and "<token>" in rule.rule else request.path
+
+
+def leads_to(response: Response, origins: Sequence[str]) -> Response:
+    """Let the page's forms lead to these origins too, beside our own.
+
+    Chromium holds `form-action` against the redirects after a form as well.
+    """
+    if origins:
+        policy = f"{CONTENT_SECURITY_POLICY} {' '.join(origins)}"
+        response.headers["Content-Security-Policy"] = policy
+    return response
 
 
 def only_value(name: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit, clock, outbox
 from affiliate.core.errors import Refusal
-from affiliate.people import enrollments, mail_links, passwords, sessions, users
+from affiliate.people import addresses, enrollments, mail_links, passwords, sessions, users
 from affiliate.people.mail_links import LinkInvalid, Purpose
 from affiliate.people.models import User
 
@@ -118,6 +118,7 @@ def change_email(session: Session, *, token: str, now: datetime) -> User:
         raise LinkInvalid
     user.email, user.pending_email, user.confirmed_at = link.email, None, now
     session.flush()
+    addresses.note_former(session, user_id=user.id, email=old, now=now)
     outbox.send(
         session,
         to=old,

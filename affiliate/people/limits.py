@@ -28,6 +28,8 @@ MAILS_OF_ADDRESS = "10 per minute; 60 per hour"
 """Forms that lead to a mail, from one address."""
 MAILS_TO_ACCOUNT = "5 per hour"
 """Mails that strangers can make us send to one mailbox."""
+CALLS_TO_PROVIDER = "10 per minute; 100 per hour"
+"""Pages for which we ask a payment provider, of one person."""
 IPV6_PREFIX_BITS = 64
 """One household or server has a whole /64, so that is what an address is."""
 
@@ -98,6 +100,8 @@ brake_mails = (
 brake_password = (
     limiter.limit(FAILED_SIGN_INS, key_func=signed_in, methods=["POST"], deduct_when=refused),
 )
+
+brake_provider = (limiter.limit(CALLS_TO_PROVIDER, key_func=signed_in),)
 
 
 def braked(brakes: tuple[Any, ...]) -> Callable[[View], View]:

@@ -136,6 +136,21 @@ class RecoveryCode(Model):
     used_at: Mapped[datetime | None]
 
 
+class FormerAddress(Model):
+    """An address that a person gave up, kept for some weeks: notices about money go there too."""
+
+    __tablename__ = "former_addresses"
+    __table_args__ = (
+        sa.Index("ix_former_addresses_user_id", "user_id", "replaced_at"),
+        sa.Index("ix_former_addresses_replaced_at", "replaced_at"),
+    )
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    email: Mapped[str]
+    replaced_at: Mapped[datetime]
+
+
 class Grant(Model):
     """A staff role, for one program or, for an owner, for all."""
 

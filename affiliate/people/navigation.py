@@ -70,6 +70,7 @@ DESKS = (
             Entry(_l("To do"), "/finance", "list-check"),
             Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
             Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
+            Entry(_l("Accounts"), "/finance/payees", "building-bank"),
             Entry(_l("Statements"), "/finance/statements", "report-money"),
             Entry(_l("Approval"), "/finance/policies", "shield-check"),
         ),

@@ -19,6 +19,7 @@ from payouts.batches.freeze import hash_of, lock_batch
 from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.batches.outcomes import last_change, outcome_of
+from payouts.batches.payee_waits import refuse_safety_waits
 from payouts.batches.signatures import is_maker, sign, signatures_of, void_signatures
 from payouts.policies.change import hold_policy
 from payouts.policies.rules import ApprovedBy, Policy, signatures_needed
@@ -83,8 +84,8 @@ def approve(
 
     Sending begins after the commit. `factor_at` is when the person gave their second factor,
     which the edge has made sure of. Raises NotFinance, NotApprovable (with who was first),
-    PayoutsLocked, MakerCannotApprove, BatchChanged, SignedAlready or RailNotConfigured. Of two
-    people who approve at once one succeeds.
+    PayoutsLocked, MakerCannotApprove, BatchChanged, SafetyWait, SignedAlready or
+    RailNotConfigured. Of two people who approve at once one succeeds.
     """
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
@@ -97,6 +98,7 @@ def approve(
         raise MakerCannotApprove
     if seen_hash != batch.hash:
         raise BatchChanged(last_change(session, batch))
+    refuse_safety_waits(session, batch=batch, now=now)
     refuse_unpayable(session, batch, rails)
     total, count = sums_of(session, batch)
     needed = signatures_needed(policy, total)

@@ -17,8 +17,10 @@ from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.approve import RailNotConfigured, refuse_unpayable, set_approved, sums_of
 from payouts.batches.freeze import lock_batch
+from payouts.batches.holds import is_held
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
+from payouts.batches.payee_waits import safety_waits
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 from payouts.ledger.posting import Kind
 from payouts.policies.change import hold_policy
@@ -125,7 +127,9 @@ def _asked(session: Session, batch: PayoutBatch, now: datetime) -> Asked:
         account_since=_account_since(session, enrollment.affiliate_id, batch.rail, item),
         last_amount=None if last is None else Money(last.amount_micros, item.currency),
         same_destination=last is not None and last.destination == item.destination,
-        troubled=_troubled(session, item, now),
+        troubled=_troubled(session, item, now)
+        or is_held(session, enrollment_id=item.enrollment_id)
+        or bool(safety_waits(session, batch_id=batch.id, now=now)),
         taken_back=_taken_back(session, item, None if last is None else last.paid_at),
         approved_today=_approved_today(session, batch, now),
     )

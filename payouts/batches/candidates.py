@@ -8,6 +8,7 @@ those who are not in it cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -19,14 +20,17 @@ from payouts.batches.rules import PAYABLE_STATUSES, NotDue
 from payouts.rails.registry import Rails, rail_named
 
 # A step `candidate`, one row for each balance of the program, and a step `judged` with the
-# reason why not, empty for who is due. Binds :program_id, :currency, :rail, :unit_micros and
-# :payable_statuses.
+# reason why not, empty for who is due. Binds :program_id, :currency, :rail, :unit_micros,
+# :payable_statuses and :now.
 JUDGED: Final = f"""
     candidate AS (
         SELECT a.id AS account_id, n.id AS enrollment_id, n.status, b.amount_micros AS available,
                p.destination, p.ready_at IS NOT NULL AS ready, h.id IS NOT NULL AS held,
                coalesce(c.on_request, false) AS on_request,
-               coalesce(c.minimum_micros, 0) AS minimum
+               coalesce(c.minimum_micros, 0) AS minimum,
+               coalesce(p.pays_from > :now, false) AS cools_off,
+               EXISTS (SELECT FROM payee_stops s
+                       WHERE s.affiliate_id = n.affiliate_id AND s.lifted_at IS NULL) AS stopped
         FROM ledger_accounts a
         JOIN ledger_balances b ON b.account_id = a.id
         JOIN enrollments n ON n.id = a.enrollment_id
@@ -45,6 +49,8 @@ JUDGED: Final = f"""
             WHEN available - available % :unit_micros < minimum
                 THEN '{NotDue.BELOW_OWN_MINIMUM}'
             WHEN destination IS NULL THEN '{NotDue.NO_PAYEE_ACCOUNT}'
+            WHEN stopped THEN '{NotDue.PAYEE_STOPPED}'
+            WHEN cools_off THEN '{NotDue.COOLING_OFF}'
             WHEN NOT ready THEN '{NotDue.PAYEE_NOT_READY}'
         END AS why_not
         FROM candidate
@@ -91,7 +97,7 @@ _WRITE_ABSENCES: Final = sa.text(
 )
 
 
-def asked(program: Program, rail: str, rails: Rails) -> dict[str, Any]:
+def asked(program: Program, rail: str, rails: Rails, now: datetime) -> dict[str, Any]:
     """What the statements bind. Raises NoSuchRail."""
     granularity = rail_named(rails, rail).granularity(program.currency)
     return {
@@ -100,6 +106,7 @@ def asked(program: Program, rail: str, rails: Rails) -> dict[str, Any]:
         "rail": rail,
         "unit_micros": minor_unit_micros(program.currency) * granularity,
         "payable_statuses": list(PAYABLE_STATUSES),
+        "now": now,
     }
 
 

@@ -20,6 +20,7 @@ PAUSING = (
     ItemReason.PAYEE_CHANGED,
     ItemReason.NOT_ACTIVE,
     ItemReason.ON_HOLD,
+    ItemReason.PAYEE_STOPPED,
 )
 """The affiliate's own account, and the safety waits. Funds that the merchant lacks, a busy provider
 or a lock of ours do not stop the clock."""
@@ -49,8 +50,15 @@ def note_pauses(session: Session, *, now: datetime) -> int:
 
 
 def _parked() -> sa.ColumnElement[bool]:
-    return sa.and_(
+    begun = sa.or_(
         PayoutBatch.status.in_(("approved", "paying")),
+        # A stop keeps the batch from being approved.
+        sa.and_(
+            PayoutBatch.status == "frozen", PayoutItem.reason == ItemReason.PAYEE_STOPPED.value
+        ),
+    )
+    return sa.and_(
+        begun,
         PayoutItem.status == "queued",
         PayoutItem.reason.in_([each.value for each in PAUSING]),
     )

@@ -70,7 +70,7 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     if period is None:
         return None
     program = session.get_one(Program, period.program_id)
-    values = asked(program, period.rail, rails)
+    values = asked(program, period.rail, rails, now)
     period.drafted_at = now
     be_patient(session, statement_s=STATEMENT_S)
     # Balances before the program's row, as a withdrawal locks them: in the other order a draft

@@ -64,7 +64,9 @@ def move_item(sending: Sending, *, item_id: int, rail: Rail) -> bool:
     """One item's T3, call and T4. False when the rail will serve no other item now either."""
 
     def intend(session: Session) -> Claimed | None:
-        found = claim(session, item_id=item_id, real_now=sending.real_now())
+        found = claim(
+            session, item_id=item_id, now=sending.now(session), real_now=sending.real_now()
+        )
         sending.at("intent_written")
         return found
 
@@ -206,6 +208,7 @@ class _Run:
         group = claim_group(
             session,
             batch_id=self.batch_id,
+            now=self.sending.now(session),
             real_now=self.sending.real_now(),
             items_max=ITEMS_MAX,
             item_ids=item_ids,

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,8 @@ from payouts.batches.models import (
     PayoutHold,
     PayoutItem,
 )
+from payouts.batches.payee_guard import stopped
+from payouts.batches.payee_rules import item_waits
 from payouts.batches.rules import PAYABLE_STATUSES, ItemReason
 from payouts.rails.protocol import Order
 
@@ -91,6 +93,7 @@ def claim_group(
     session: Session,
     *,
     batch_id: int,
+    now: datetime,
     real_now: datetime,
     items_max: int,
     item_ids: Collection[int] | None = None,
@@ -100,7 +103,7 @@ def claim_group(
     Items that another worker has are skipped. Nothing is taken while payouts are locked or the
     batch is stopped: its row is held FOR SHARE, so that whoever stops it waits for claims that
     have begun and none begins afterwards. An item whose payee changed since the approval is
-    parked with the reason.
+    parked with the reason. Safety waits end in business time, `now`; leases age by `real_now`.
     """
     batch = session.scalars(
         sa.select(PayoutBatch)
@@ -118,22 +121,26 @@ def claim_group(
     items = session.scalars(
         query.with_for_update(skip_locked=True).execution_options(populate_existing=True)
     ).all()
-    return _write(session, batch, items, real_now)
+    return _write(session, batch, items, now, real_now)
 
 
-def claim(session: Session, *, item_id: int, real_now: datetime) -> Claimed | None:
+def claim(session: Session, *, item_id: int, now: datetime, real_now: datetime) -> Claimed | None:
     """Claim one item; None when it is not to move now, or was parked."""
     batch_id = session.scalar(sa.select(PayoutItem.batch_id).where(PayoutItem.id == item_id))
     if batch_id is None:
         return None
     group = claim_group(
-        session, batch_id=batch_id, real_now=real_now, items_max=1, item_ids=[item_id]
+        session, batch_id=batch_id, now=now, real_now=real_now, items_max=1, item_ids=[item_id]
     )
     return group.claimed[0] if group.claimed else None
 
 
 def _write(
-    session: Session, batch: PayoutBatch, items: Sequence[PayoutItem], real_now: datetime
+    session: Session,
+    batch: PayoutBatch,
+    items: Sequence[PayoutItem],
+    now: datetime,
+    real_now: datetime,
 ) -> Group:
     tried = _attempts(session, [item.id for item in items])
     fresh = [item for item in items if tried[item.id].live is None]
@@ -145,7 +152,12 @@ def _write(
     for item in items:
         attempt = tried[item.id].live
         if attempt is None:
-            why = not_payable(payees.get(item.enrollment_id), item.destination)
+            why = not_payable(
+                payees.get(item.enrollment_id),
+                destination=item.destination,
+                released=item.released_at is not None,
+                now=now,
+            )
             if why is not None:
                 park(item, why, real_now + timedelta(seconds=PARK_S))
                 if why is ItemReason.PAYEE_NOT_READY:
@@ -195,9 +207,13 @@ class Receiver:
     status: str
     """Of the enrollment."""
     destination: str | None = None
-    ready: bool = field(default=False)
+    ready: bool = False
     held: bool = False
     """Finance holds this affiliate's payouts back."""
+    pays_from: datetime | None = None
+    """When the account's cooling-off ends."""
+    stopped: bool = False
+    """Somebody said that they had not named the account."""
 
 
 def _payees(session: Session, enrollment_ids: list[int], rail: str) -> dict[int, Receiver]:
@@ -210,6 +226,8 @@ def _payees(session: Session, enrollment_ids: list[int], rail: str) -> dict[int,
             PayeeAccount.destination,
             PayeeAccount.ready_at,
             PayoutHold.id,
+            PayeeAccount.pays_from,
+            stopped(Enrollment.affiliate_id),
         )
         .outerjoin(
             PayeeAccount,
@@ -226,20 +244,33 @@ def _payees(session: Session, enrollment_ids: list[int], rail: str) -> dict[int,
         .where(Enrollment.id.in_(enrollment_ids))
     )
     return {
-        enrollment_id: Receiver(status, destination, ready_at is not None, hold is not None)
-        for enrollment_id, status, destination, ready_at, hold in rows
+        enrollment_id: Receiver(
+            status, destination, ready_at is not None, hold is not None, pays_from, is_stopped
+        )
+        for enrollment_id, status, destination, ready_at, hold, pays_from, is_stopped in rows
     }
 
 
-def not_payable(receiver: Receiver | None, destination: str) -> ItemReason | None:
-    """What changed since the approval. The item is parked, never sent to another account."""
+def not_payable(
+    receiver: Receiver | None, *, destination: str, released: bool, now: datetime
+) -> ItemReason | None:
+    """What changed since the approval. The item is parked, never sent to another account.
+
+    `released`: a person let it go to the approved one although another was named since.
+    """
     if receiver is None or receiver.status not in PAYABLE_STATUSES:
         return ItemReason.NOT_ACTIVE
     if receiver.held:
         return ItemReason.ON_HOLD
-    if receiver.destination != destination:
-        return ItemReason.PAYEE_CHANGED
-    return None if receiver.ready else ItemReason.PAYEE_NOT_READY
+    return item_waits(
+        destination=destination,
+        live=receiver.destination,
+        ready=receiver.ready,
+        pays_from=receiver.pays_from,
+        stopped=receiver.stopped,
+        released=released,
+        now=now,
+    )
 
 
 def park(item: PayoutItem, why: ItemReason, until: datetime) -> None:

@@ -10,6 +10,7 @@ from rq.timeouts import BaseTimeoutException
 from affiliate.core import clock, queue
 from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
+from affiliate.people import addresses
 from payouts.batches import on_time
 from payouts.batches.automatic import approve_small, undecided
 from payouts.batches.cancel import finish_batch
@@ -18,9 +19,12 @@ from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.execute import run_batch
 from payouts.batches.fence import check_fence
 from payouts.batches.intents import movable
-from payouts.batches.models import PayoutBatch
+from payouts.batches.models import PayeeAccount, PayoutBatch
+from payouts.batches.payee_onboarding import to_ask_about
+from payouts.batches.payees import refresh_payee
 from payouts.batches.sending import SENDERS, Sending
-from payouts.rails.registry import rails
+from payouts.rails.protocol import RailAway
+from payouts.rails.registry import payee_accounts, rails
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +103,39 @@ def measure_punctuality() -> None:
     """Keep how punctually each program has paid."""
     session = db.session()
     on_time.measure_all(session, now=clock.now(session))
+
+
+@queue.job(queue.GENERAL)
+def ask_about_payees() -> None:
+    """Ask providers about accounts that are not ready although money waits for them.
+
+    Their webhooks say the same sooner; what a lost one would have said is known in half an
+    hour. Each answer is committed by itself; when nobody answers, the next bell asks.
+    """
+    session, known = db.session(), payee_accounts(_settings())
+    served = tuple(name for name, provider in known.items() if provider.configured())
+    waiting = to_ask_about(session, rails=served, real_now=clock.real_now())
+    session.commit()
+    for payee_id in waiting:
+        payee = session.get_one(PayeeAccount, payee_id)
+        rail, destination = payee.rail, payee.destination
+        session.commit()  # No transaction stays open while a provider is asked.
+        asked_at = clock.real_now()
+        try:
+            state = known[rail].state(destination)
+        except RailAway as away:
+            log.warning("payee.rail_away", rail=rail, error=str(away))
+            return
+        now = clock.now(session)
+        refresh_payee(session, payee_id=payee_id, state=state, asked_at=asked_at, now=now)
+        session.commit()
+
+
+@queue.job(queue.GENERAL)
+def forget_addresses() -> None:
+    """Delete addresses that people gave up longer ago than notices go to them."""
+    session = db.session()
+    addresses.forget(session, now=clock.now(session))
 
 
 def _settings() -> Settings:

@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from affiliate.core.db import Model
 
+SAME_ACCOUNT = r"regexp_replace(lower(destination), '[^[:alnum:]]', '', 'g')"
+"""Two destinations with the same letters and digits are one account, however it is typed."""
+
 
 class PayeeAccount(Model):
     """Where an affiliate's money of one rail goes. A change makes a new row."""
@@ -20,6 +23,8 @@ class PayeeAccount(Model):
             "uq_payee_accounts_live", "affiliate_id", "rail", unique=True,
             postgresql_where=sa.text("replaced_at IS NULL"),
         ),
+        sa.Index("ix_payee_accounts_affiliate_id", "affiliate_id", "rail"),
+        sa.Index("ix_payee_accounts_same", sa.text(f"({SAME_ACCOUNT})")),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -31,6 +36,18 @@ class PayeeAccount(Model):
     """When the rail said that it can be paid to."""
     created_at: Mapped[datetime]
     replaced_at: Mapped[datetime | None]
+    pays_from: Mapped[datetime | None]
+    """Business time at which its cooling-off period ends; none: there is none."""
+    named_by: Mapped[str | None]
+    """Who named it, as the audit log calls them: `user:17`."""
+    named_network: Mapped[str | None]
+    """Keyed hash of the network it was named from: equal marks are one network."""
+    named_browser: Mapped[str | None]
+    """known, new or unknown: whether the affiliate had used that browser for a day."""
+    state: Mapped[dict[str, Any] | None]
+    """What the provider said last of an account that it onboards (rails.protocol.AccountState)."""
+    asked_at: Mapped[datetime | None]
+    """Real time at which that was asked: an answer to an earlier question changes nothing."""
 
 
 class PayoutPeriod(Model):
@@ -201,6 +218,9 @@ class PayoutItem(Model):
     """How often moving it raised; too often sets it aside."""
     paid_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    released_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    """Who let it go to the approved destination although another was named since."""
+    released_at: Mapped[datetime | None]
 
 
 class PayoutAttempt(Model):

@@ -38,6 +38,10 @@ class NotDue(StrEnum):
     """Less than what the affiliate wants to be paid at once."""
     NO_PAYEE_ACCOUNT = "no_payee_account"
     PAYEE_NOT_READY = "payee_not_ready"
+    COOLING_OFF = "cooling_off"
+    """The account was named lately in place of another: it is paid to a while later."""
+    PAYEE_STOPPED = "payee_stopped"
+    """Somebody said that they had not named the account: a person looks at it."""
     NOT_ACTIVE = "not_active"
 
 
@@ -52,6 +56,10 @@ class ItemReason(StrEnum):
     NOT_ACTIVE = "not_active"
     PAYEE_CHANGED = "payee_changed"
     """Another account was named after approval: never redirected, waits for a person."""
+    COOLING_OFF = "cooling_off"
+    """A safety wait: the account was named lately in place of another."""
+    PAYEE_STOPPED = "payee_stopped"
+    """A safety wait: somebody said that they had not named the account."""
     PAYEE_NOT_READY = "payee_not_ready"
     ON_HOLD = "on_hold"
     """Finance holds the affiliate's payouts back, also what is approved and not sent."""
@@ -131,6 +139,8 @@ class Candidate:
     """The affiliate chose to be paid only when they ask."""
     minimum_micros: int = 0
     """What the affiliate wants to be paid at least; zero: anything."""
+    waits: NotDue | None = None
+    """A safety wait of the account, where one runs (payee_rules.not_due)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,8 @@ def due(candidate: Candidate, granularity: int) -> Due | NotDue:
         return NotDue.BELOW_OWN_MINIMUM
     if candidate.destination is None:
         return NotDue.NO_PAYEE_ACCOUNT
+    if candidate.waits is not None:
+        return candidate.waits
     if not candidate.ready:
         return NotDue.PAYEE_NOT_READY
     return Due(candidate.enrollment_id, amount, candidate.destination)

@@ -16,7 +16,8 @@ from affiliate.programs.models import Program
 from payouts.batches.freeze import add_maker, freeze_one, new_batch
 from payouts.batches.holds import is_held
 from payouts.batches.models import Withdrawal
-from payouts.batches.payees import payee_of
+from payouts.batches.payee_guard import refuse_stopped
+from payouts.batches.payees import Payee, payee_of
 from payouts.batches.rules import PAYABLE_STATUSES, Due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
@@ -82,7 +83,9 @@ def withdraw(
 
     `requested_by` is the user, none for a shop's key; `by` stands in the audit log. Raises
     WithdrawalOpen (409), Invalid (422: not positive, more than available, finer than the
-    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, PayoutsHeld, EnrollmentNotPayable.
+    rail pays), NothingAvailable, NoPayeeAccount, PayeeNotReady, PayeeStopped, PayoutsHeld,
+    EnrollmentNotPayable. While the account cools off the request stands and its clock begins
+    when it may be paid to.
     """
     from payouts.batches.jobs import approve_small_withdrawal
 
@@ -91,6 +94,7 @@ def withdraw(
         raise NotFound
     if enrollment.status not in PAYABLE_STATUSES:
         raise EnrollmentNotPayable
+    refuse_stopped(session, affiliate_id=enrollment.affiliate_id)
     program = session.get_one(Program, enrollment.program_id)
     key = of_enrollment(AccountKind.AVAILABLE, program.id, enrollment.id, program.currency)
     available = lock_available(session, keys=[key])[key]
@@ -100,7 +104,7 @@ def withdraw(
         raise PayoutsHeld
     granularity = rail_named(rails, program.rail).granularity(program.currency)
     chosen = _chosen(amount, available, granularity)
-    destination = _destination(session, enrollment.affiliate_id, program.rail)
+    payee = _payee(session, enrollment.affiliate_id, program.rail)
     batch = new_batch(
         session, program=program, rail=program.rail, kind="on_demand", period_id=None,
         created_by=requested_by, now=now,
@@ -109,7 +113,7 @@ def withdraw(
         add_maker(
             session, batch_id=batch.id, user_id=requested_by, did="request_withdrawal", now=now
         )
-    due = Due(enrollment.id, chosen, destination)
+    due = Due(enrollment.id, chosen, payee.destination)
     item_id = freeze_one(session, batch=batch, due=due, now=now)
     row = Withdrawal(
         enrollment_id=enrollment.id,
@@ -117,14 +121,14 @@ def withdraw(
         amount_micros=chosen.micros,
         requested_by=requested_by,
         requested_at=now,
-        deadline_at=now + timedelta(hours=DEADLINE_H),
+        deadline_at=max(now, payee.pays_from or now) + timedelta(hours=DEADLINE_H),
         item_id=item_id,
     )
     session.add(row)
     session.flush()
     audit.record(
         session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
-        scope=program.id, now=now, new={"amount": str(chosen), "destination": destination},
+        scope=program.id, now=now, new={"amount": str(chosen), "destination": payee.destination},
     )  # fmt: skip
     if policy_of(session, program_id=program.id).automatic is not None:
         approve_small_withdrawal.after_commit(session, batch.id)
@@ -172,10 +176,10 @@ def _chosen(amount: Money | None, available: Money, granularity: int) -> Money:
     return amount
 
 
-def _destination(session: Session, affiliate_id: int, rail: str) -> str:
+def _payee(session: Session, affiliate_id: int, rail: str) -> Payee:
     payee = payee_of(session, affiliate_id=affiliate_id, rail=rail)
     if payee is None:
         raise NoPayeeAccount
     if not payee.ready:
         raise PayeeNotReady
-    return payee.destination
+    return payee

@@ -7,6 +7,8 @@ nothing: the attempt row, its key and every later try are payouts.batches' own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from affiliate.core.money import Money
@@ -127,3 +129,98 @@ class Rail(Protocol):
 
 class RailAway(Exception):
     """The provider did not answer a question that moves no money."""
+
+
+class Standing(StrEnum):
+    """How far an account is that a provider keeps for a payee."""
+
+    DETAILS_MISSING = "details_missing"
+    """The payee has to give something: `needs` says what."""
+    IN_REVIEW = "in_review"
+    """The provider checks what was given; nobody has to do anything."""
+    READY = "ready"
+    RESTRICTED = "restricted"
+    """The provider stopped it for a reason of its own; only the payee and it can talk."""
+    PAYOUTS_FAILING = "payouts_failing"
+    """Money arrives at the provider and bounces at the payee's bank."""
+    CLOSED = "closed"
+    """Closed, or the payee has ended our access to it."""
+
+
+class Need(StrEnum):
+    """What a provider still wants of a payee, by class."""
+
+    BANK_ACCOUNT = "bank_account"
+    TERMS = "terms"
+    DOCUMENT = "document"
+    PERSON = "person"
+    BUSINESS = "business"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What a provider says of a payee's account, in no provider's words."""
+
+    ready: bool
+    """It can be paid to now."""
+    standing: Standing
+    needs: tuple[Need, ...] = ()
+    disabled_reason: str | None = None
+    """The provider's own code of why it is stopped."""
+    needed_by: datetime | None = None
+    """When a ready account stops being so unless the needs are met."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What a payee's account is made with, stored so that a retry is the same to the byte."""
+
+    affiliate: int
+    installation: str
+    country: str
+    """ISO 3166-1 alpha-2."""
+    cross_border: bool
+    """Another region than the merchant's own: some providers have other terms for it."""
+
+
+class AccountRefused(Exception):
+    """A definite no: this account was not made and this request never makes it."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class PayeeAccounts(Protocol):
+    """A provider where payees have accounts of their own, which it sets up with them."""
+
+    def configured(self) -> bool: ...
+
+    def countries(self) -> tuple[str, ...]:
+        """Where payees may live."""
+        ...
+
+    def page_origins(self) -> tuple[str, ...]:
+        """Where its own pages are, for the Content-Security-Policy of ours that lead there."""
+        ...
+
+    def crosses_border(self, country: str) -> bool:
+        """Whether this country is not the merchant's region; raises RailAway."""
+        ...
+
+    def create(self, new: NewAccount, *, key: str) -> str:
+        """Make the account once for this key; its id. Raises AccountRefused or RailAway."""
+        ...
+
+    def link(self, account: str, *, return_url: str, refresh_url: str) -> str:
+        """A short-lived address of single use at which its owner goes on.
+
+        It lets whoever opens it act for the payee: never stored, never logged. Raises
+        AccountRefused for an account that is closed, RailAway when nobody answers.
+        """
+        ...
+
+    def state(self, account: str) -> AccountState:
+        """What the provider says now; raises RailAway when nobody answers."""
+        ...

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from affiliate.core.config import Settings
 from affiliate.core.errors import Conflict, Phrase
 from payouts.rails.manual import ManualRail
-from payouts.rails.protocol import Rail
+from payouts.rails.protocol import PayeeAccounts, Rail
 from payouts.rails.stripe import StripeRail
+from payouts.rails.stripe_accounts import StripeAccounts
 
 Rails = Mapping[str, Rail]
 
@@ -28,3 +29,11 @@ def rail_named(known: Rails, name: str) -> Rail:
     if name not in known:
         raise NoSuchRail(Phrase("There is no rail %(name)r.", name=name))
     return known[name]
+
+
+def payee_accounts(settings: Settings) -> Mapping[str, PayeeAccounts]:
+    """Rails whose payees have accounts at the provider, which it onboards itself.
+
+    On these nobody types a destination: it is the account that was made for them.
+    """
+    return {"stripe": StripeAccounts(settings)}

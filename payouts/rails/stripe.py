@@ -26,6 +26,7 @@ from payouts.rails.protocol import (
     Succeeded,
     Unknown,
 )
+from payouts.rails.stripe_accounts import state_of
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 20
@@ -104,33 +105,7 @@ class StripeRail:
             return False
         except stripe.StripeError as error:
             raise RailAway(_code(error)) from error
-        capabilities = getattr(account, "capabilities", None)
-        active = getattr(capabilities, "transfers", None) == "active"
-        return active and bool(getattr(account, "payouts_enabled", False))
-
-    def create_account(self, *, email: str, country: str, currency: str, key: str) -> str:
-        """Make a connected account for a payee (the onboarding of the demo); its id.
-
-        Raises RailAway when Stripe does not make one; the same key may be sent again.
-        """
-        try:
-            account = self._stripe().v1.accounts.create(
-                {
-                    "email": email,
-                    "country": country,
-                    "default_currency": currency.lower(),
-                    "capabilities": {"transfers": {"requested": True}},
-                    "controller": {
-                        "fees": {"payer": "application"},
-                        "losses": {"payments": "application"},
-                        "stripe_dashboard": {"type": "express"},
-                    },
-                },
-                options={"idempotency_key": key},
-            )
-        except stripe.StripeError as error:
-            raise RailAway(_code(error)) from error
-        return str(account.id)
+        return state_of(account).ready
 
     def _stripe(self) -> stripe.StripeClient:
         """One client a rail; made late, so that a rail without a key can stand in a list."""

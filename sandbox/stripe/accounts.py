@@ -13,6 +13,7 @@ from .wire import ApiError, Fields, missing, new_id
 LINK_LIFE_S = 300
 ACCOUNT_ID_LENGTH_CHARS = 16
 COUNTRY_DEFAULT = "DE"
+COUNTRY_CHARS = 2
 DUE_BEFORE_ONBOARDING = ["external_account", "tos_acceptance.date", "tos_acceptance.ip"]
 KEPT_FIELDS = ("email", "business_type", "business_profile", "default_currency", "country")
 
@@ -22,6 +23,12 @@ def create(call: Call) -> dict[str, Any]:
     fields = call.fields
     if "controller" in fields and "type" in fields:
         raise ApiError(400, "You may pass either 'type' or 'controller', not both.", param="type")
+    country = fields.get("country", COUNTRY_DEFAULT)
+    if not (len(country) == COUNTRY_CHARS and country.isalpha() and country.isupper()):
+        raise ApiError(
+            400, f"Country '{country[:20]}' is unknown.", code="country_unsupported",
+            param="country",
+        )  # fmt: skip
     account = blank(new_id("acct_", ACCOUNT_ID_LENGTH_CHARS), call)
     dashboard = fields.get("controller", {}).get("stripe_dashboard", {}).get("type", "full")
     account["type"] = fields.get("type", "none" if "controller" in fields else "standard")
@@ -148,10 +155,13 @@ def set_states(
     payouts_enabled: bool | None = None,
     closed: bool | None = None,
     disabled_reason: str | None = None,
+    details_submitted: bool | None = None,
+    requirements: dict[str, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Move an account's states as Stripe's own checks would, and say so by events.
 
     ``transfers`` is active, inactive or pending; None leaves a state as it is.
+    ``requirements`` replaces the lists that follow from the states.
     """
     if transfers is not None and account["capabilities"].get("transfers") != transfers:
         account["capabilities"]["transfers"] = transfers
@@ -169,13 +179,14 @@ def set_states(
         account["closed"] = closed
     ready = account["payouts_enabled"] and account["capabilities"].get("transfers") == "active"
     due = [] if ready else list(DUE_BEFORE_ONBOARDING)
-    account["details_submitted"] = account["details_submitted"] or ready
+    account["details_submitted"] = account["details_submitted"] or ready or bool(details_submitted)
+    lists_of = {"currently_due": due, "eventually_due": due, "past_due": due}
     account["requirements"].update(
-        currently_due=due,
-        eventually_due=due,
-        past_due=due,
+        lists_of,
+        pending_verification=[],
         disabled_reason=disabled_reason or (None if ready else "requirements.past_due"),
     )
+    account["requirements"].update(requirements or {})
     store.change(call.con, account)
     events.record(call, "account.updated", shown(account), account=account["id"])
     return account
@@ -211,29 +222,3 @@ def create_link(call: Call) -> dict[str, Any]:
         "expires_at": kept["expires_at"],
         "url": f"{call.base_url}/connect/onboarding/{token}",
     }
-
-
-def visit_link(call: Call, token: str) -> dict[str, Any] | None:
-    """Use up a link: the link with a fresh session, or None when it is spent or too old."""
-    link = store.find(call.con, "account_link", token)
-    if link is None or link["session"] is not None or call.now > link["expires_at"]:
-        return None
-    link["session"] = secrets.token_urlsafe(24)
-    store.change(call.con, link)
-    return link
-
-
-def finish_onboarding(call: Call, token: str, session: str) -> dict[str, Any] | None:
-    """The person gave what was due: the account becomes ready. None for a wrong session."""
-    link = store.find(call.con, "account_link", token)
-    if link is None or link["session"] is None or link["finished"]:
-        return None
-    if not secrets.compare_digest(link["session"].encode(), session.encode()):
-        return None
-    account = store.find(call.con, "account", link["account"])
-    if account is None:
-        return None
-    link["finished"] = True
-    store.change(call.con, link)
-    set_states(call, account, transfers="active", payouts_enabled=True)
-    return link

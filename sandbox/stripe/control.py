@@ -141,7 +141,7 @@ def account(double: Double, given: Content) -> Content:
     """Create an account with a chosen id and states, or move the states of one that exists."""
     asked = _take(
         given, id=str, transfers=str, payouts_enabled=bool, closed=bool, country=str, email=str,
-        disabled_reason=str, default_currency=str, service_agreement=str,
+        disabled_reason=str, default_currency=str, service_agreement=str, bank_status=str,
     )  # fmt: skip
     if not str(asked.get("id", "")).startswith("acct_"):
         raise ApiError(400, "Name an id that begins with acct_.", param="id")
@@ -158,6 +158,9 @@ def account(double: Double, given: Content) -> Content:
             found[name] = asked.get(name, found[name])
         if "service_agreement" in asked:
             found["tos_acceptance"]["service_agreement"] = asked["service_agreement"]
+        if "bank_status" in asked:
+            bank = {"id": "ba_double", "object": "bank_account", "status": asked["bank_status"]}
+            found["external_accounts"]["data"] = [bank]
         states = ("transfers", "payouts_enabled", "closed", "disabled_reason")
         return accounts.set_states(call, found, **{name: asked.get(name) for name in states})
 

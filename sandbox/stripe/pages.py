@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from . import accounts, balances, currencies, store
+from . import balances, currencies, onboarding, store
 from .engine import Double
+from .framing import page
 from .wire import Answer, Request
 
 ROWS_MAX = 200
 LINK_PATH = "/connect/onboarding/"
-CSP = (
-    "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action {}"
-)
-
 CSS = b"""
 :root { color-scheme: light dark; --brand: #0f6b66; --line: #d9e0e0; --soft: #5d6b6b;
   --paper: #fff; --ground: #f4f7f7; --ink: #1b2626; }
@@ -54,10 +50,10 @@ def serve(double: Double, request: Request) -> Answer:
     if request.path.startswith(LINK_PATH):
         token = request.path.removeprefix(LINK_PATH)
         if request.method == "GET":
-            return _visit(double, token)
+            return onboarding.visit(double, token)
         if request.method == "POST":
-            return _finish(double, token, request)
-    return _page(404, "Not here", "<h1>Not here</h1><p>The double has no such page.</p>")
+            return onboarding.finish(double, token, request)
+    return page(404, "Not here", "<h1>Not here</h1><p>The double has no such page.</p>")
 
 
 def _home(double: Double) -> Answer:
@@ -93,7 +89,7 @@ def _home(double: Double) -> Answer:
         + _table(("Account", "E-mail", "Country", "Transfers", "Payouts"), states,
                  "No connected account yet.")
     )  # fmt: skip
-    return _page(200, "Stripe double", body)
+    return page(200, "Stripe double", body)
 
 
 def _table(
@@ -120,65 +116,6 @@ def _table(
         f'<div class="card"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div>"
     )
-
-
-def _visit(double: Double, token: str) -> Answer:
-    """Show the onboarding form once; a spent or old link goes back to its ``refresh_url``."""
-    with double.store.writing() as con:
-        link = accounts.visit_link(double.own_call(con), token)
-        if link is None:
-            spent = store.find(con, "account_link", token)
-            if spent is None:
-                return _page(404, "Unknown link", "<h1>This link is unknown</h1>")
-            return _redirect(spent["refresh_url"])
-    body = (
-        '<h1>Set up payouts</h1><form class="card form" method="post">'
-        f"<strong>Account {_code(link['account'])}</strong>"
-        "<p>Real Stripe asks for identity and a bank account here. The double takes your word.</p>"
-        f'<input type="hidden" name="session" value="{escape(link["session"])}">'
-        "<button>Give the details and enable payouts</button></form>"
-    )
-    # Chromium applies form-action to the redirect after the form too.
-    return _page(200, "Set up payouts", body, form_action=f"'self' {_origin(link['return_url'])}")
-
-
-def _finish(double: Double, token: str, request: Request) -> Answer:
-    given = parse_qs(request.body.decode("utf-8", "replace")).get("session", [""])[0]
-    with double.store.writing() as con:
-        link = accounts.finish_onboarding(double.own_call(con), token, given)
-    if link is None:
-        return _page(403, "Not your link", "<h1>This form was already used</h1>")
-    return _redirect(link["return_url"])
-
-
-def _page(status: int, title: str, body: str, *, form_action: str = "'none'") -> Answer:
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(title)}</title><link rel="stylesheet" href="/style.css"></head>'
-        f"<body><main>{body}</main></body></html>\n"
-    )
-    return Answer(status, text.encode(), "text/html; charset=utf-8").with_headers(
-        ("Content-Security-Policy", CSP.format(form_action)),
-        ("Referrer-Policy", "no-referrer"),
-        ("Cache-Control", "no-store"),
-    )
-
-
-def _redirect(address: str) -> Answer:
-    return Answer(303, b"", "text/html; charset=utf-8").with_headers(
-        ("Location", _ascii(address)), ("Referrer-Policy", "no-referrer")
-    )
-
-
-def _origin(address: str) -> str:
-    parts = urlsplit(_ascii(address))
-    return f"{parts.scheme}://{parts.netloc}".replace(";", "").replace(",", "")
-
-
-def _ascii(address: str) -> str:
-    """An address that cannot break out of a header."""
-    return "".join(sign for sign in address if "!" <= sign <= "~")
 
 
 def _code(text: str) -> str:

@@ -596,18 +596,19 @@ def test_another_account_is_saved_and_told_by_mail(world: World, session: Sessio
     assert session.scalar(count) == 1
 
 
-def test_an_account_that_cannot_receive_yet_is_saved_and_can_be_checked_again(
+def test_in_a_program_that_stripe_pays_nobody_types_an_account(
     world: World, session: Session
 ) -> None:
     anna = world.affiliate("Anna")
-    # No key is configured here, so that the rail cannot say that any account is ready.
     session.get_one(Program, world.program.id).rail = "stripe"
     session.commit()
-    send(anna, "/account/money/payee", "/account/money", destination="acct_1Lamp")
     page = text_of(anna.client, "/account/money")
-    assert "It cannot receive money yet" in page
-    assert "acct_1Lamp not ready yet" in page
-    assert "Check again" in page
+    # No key is configured here.
+    assert "Payouts by Stripe are not set up in this installation yet" in page
+    answer = send(anna, "/account/money/payee", "/account/money", destination="acct_1Lamp")
+    assert answer.status_code == 409
+    assert "nobody types its number" in answer.text
+    assert session.scalar(sa.select(sa.func.count()).select_from(PayeeAccount)) == 0
     answer = send(anna, "/account/money/withdrawals", "/account/money", amount="")
     assert answer.status_code == 422
 

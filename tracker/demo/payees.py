@@ -18,11 +18,13 @@ import structlog
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import STRIPE_API_BASE, Settings
-from affiliate.people.models import Affiliate, Enrollment, User
+from affiliate.people.models import Affiliate, Enrollment
 from affiliate.people.rules import Status
 from affiliate.programs.models import Program
-from payouts.batches.payees import payee_of, set_payee
-from payouts.rails.stripe import StripeRail
+from payouts.batches.fence import installation_key
+from payouts.batches.payees import payee_of, refresh_payee, set_payee
+from payouts.rails.protocol import NewAccount
+from payouts.rails.stripe_accounts import StripeAccounts
 from tracker.demo.people import DEMO
 from tracker.demo.seed import refuse_in_production
 
@@ -40,26 +42,26 @@ def give_accounts(session: Session, *, settings: Settings, now: datetime) -> int
     Returns how many were made; those who have one keep it. Refused in production.
     """
     refuse_in_production(settings)
-    rail = StripeRail(settings)
-    if settings.stripe_api_base == STRIPE_API_BASE or not rail.configured():
+    accounts = StripeAccounts(settings)
+    if settings.stripe_api_base == STRIPE_API_BASE or not accounts.configured():
         return 0
     made = 0
-    for affiliate_id, email, currency in _affiliates(session):
+    for affiliate_id in _affiliates(session):
         if payee_of(session, affiliate_id=affiliate_id, rail=RAIL) is not None:
             continue
-        account = rail.create_account(
-            email=email, country=COUNTRY, currency=currency, key=f"demo-payee-{affiliate_id}"
-        )
+        new = NewAccount(affiliate_id, installation_key(session), COUNTRY, cross_border=False)
+        account = accounts.create(new, key=f"demo-payee-{affiliate_id}")
         _finish_onboarding(settings, account)
-        set_payee(
+        payee_id = set_payee(
             session,
             affiliate_id=affiliate_id,
             rail=RAIL,
             destination=account,
-            ready=rail.payee_ready(account),
+            ready=False,
             by="system",
             now=now,
         )
+        refresh_payee(session, payee_id=payee_id, state=accounts.state(account), now=now)
         made += 1
     return made
 
@@ -80,16 +82,15 @@ def wait_for_double(settings: Settings, *, timeout_s: float) -> bool:
             return True
 
 
-def _affiliates(session: Session) -> list[tuple[int, str, str]]:
-    rows = session.execute(
-        sa.select(Affiliate.id, User.email, Program.currency)
-        .join(User, User.id == Affiliate.user_id)
+def _affiliates(session: Session) -> list[int]:
+    rows = session.scalars(
+        sa.select(Affiliate.id)
         .join(Enrollment, Enrollment.affiliate_id == Affiliate.id)
         .join(Program, Program.id == Enrollment.program_id)
         .where(Program.slug == DEMO, Program.rail == RAIL, Enrollment.status == Status.ACTIVE)
         .order_by(Affiliate.id)
     )
-    return [(row[0], row[1], row[2]) for row in rows]
+    return list(rows)
 
 
 def _finish_onboarding(settings: Settings, account: str) -> None:

@@ -17,6 +17,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         choice,
         claims,
         clicks,
+        disowned,
         filters,
         home,
         leads,
@@ -24,6 +25,8 @@ def set_up(app: Flask, settings: Settings) -> None:
         money,
         orders,
         own_browser,
+        payee,
+        payee_stripe,
         proofs,
         statements,
         statistics,
@@ -33,9 +36,8 @@ def set_up(app: Flask, settings: Settings) -> None:
     from tracker.desks.account.blueprint import account
 
     views = (
-        home, links, clicks, orders, leads, claims, money, choice, statements, proofs, statistics,
-        team,
-        terms,
+        home, links, clicks, orders, leads, claims, money, choice, payee, payee_stripe, disowned,
+        statements, proofs, statistics, team, terms,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)

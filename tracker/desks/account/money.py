@@ -6,39 +6,37 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from flask import current_app, flash, redirect, url_for
+from flask import current_app, flash, make_response, redirect, url_for
 from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
 
-from affiliate.core import outbox
 from affiliate.core.db import db
 from affiliate.core.errors import Refusal
-from affiliate.core.http import only_value
+from affiliate.core.http import leads_to, only_value
 from affiliate.core.money import Money, MoneyError, exponent
-from affiliate.core.pages import duration, moment, money, say
+from affiliate.core.pages import duration, moment, money
 from affiliate.people import access
 from affiliate.people.access import affiliates
-from affiliate.people.models import User
 from payouts.batches.choices import choice_of
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
 from payouts.batches.on_time import Measured, Punctuality, punctuality
-from payouts.batches.payees import payee_of, set_payee
+from payouts.batches.payee_letters import short
+from payouts.batches.payees import Payee
 from payouts.batches.rules import ItemReason, next_due
 from payouts.batches.withdraw import DEADLINE_H, withdraw
 from payouts.commissions.rows import next_release
 from payouts.ledger.balances import Balances, balances
-from payouts.rails.protocol import RailAway
 from payouts.rails.registry import rail_named, rails
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program, page
 from tracker.desks.account.home import open_withdrawal
 from tracker.desks.account.language import gettext as _
+from tracker.desks.account.payee_shown import payee_shown
 from tracker.desks.account.place import Place
 from tracker.desks.account.statements import months_of
 
 LIST_ROWS_MAX = 24
-DESTINATION_SHOWN_CHARS = 4
 WITHDRAW_FIELDS = dict.fromkeys(("amount", "nothing_available"), "amount")
-PAYEE_FIELDS = {"destination": "destination"}
 
 
 @dataclass
@@ -47,8 +45,10 @@ class Typed:
 
     amount: str = ""
     amount_errors: list[str] = field(default_factory=list)
-    destination: str | None = None
-    destination_errors: list[str] = field(default_factory=list)
+    account: dict[str, str] = field(default_factory=dict)
+    """What stood in the fields of the account's form, by name."""
+    account_errors: dict[str, list[str]] = field(default_factory=dict)
+    """By the same names; under `""` what is wrong with none of them."""
     other_errors: list[str] = field(default_factory=list)
 
 
@@ -76,7 +76,7 @@ class PayoutLine:
 @in_program
 def money_page(place: Place) -> Answer:
     """Balance, withdrawal, account, payouts, statements."""
-    return _page(place, Typed())
+    return money_page_of(place, Typed())
 
 
 @account.post("/money/withdrawals")
@@ -100,13 +100,13 @@ def request_withdrawal(place: Place) -> Answer:
     except MoneyError as error:
         session.rollback()
         typed.amount_errors = [amount_words(error, place.currency)]
-        return _page(place, typed), 422
+        return money_page_of(place, typed, 422)
     except Refusal as refusal:
         session.rollback()
         messages = field_messages(refusal, WITHDRAW_FIELDS)
         typed.amount_errors = messages.get("amount", [])
         typed.other_errors = messages.get("", [])
-        return _page(place, typed), refusal.status
+        return money_page_of(place, typed, refusal.status)
     session.commit()
     flash(
         _(
@@ -117,42 +117,6 @@ def request_withdrawal(place: Place) -> Answer:
         "success",
     )
     return redirect(url_for(".money_page"), 303)
-
-
-@account.post("/money/payee")
-@affiliates
-@in_program
-def change_payee(place: Place) -> Answer:
-    """Name the account to pay to; the owner of the address is told by mail."""
-    access.require_fresh()
-    typed = Typed(destination=only_value("destination").strip())
-    session = db.session()
-    destination = typed.destination or ""
-    before = payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail)
-    ready = _ready(place, destination)
-    try:
-        set_payee(
-            session,
-            affiliate_id=place.affiliate_id,
-            rail=place.program.rail,
-            destination=destination,
-            ready=ready,
-            by=place.actor.label,
-            now=place.now,
-        )
-    except Refusal as refusal:
-        session.rollback()
-        typed.destination_errors = [say(error.message) for error in refusal.errors]
-        return _page(place, typed), refusal.status
-    if before is None or before.destination != destination:
-        _tell_by_mail(session, place, destination)
-    session.commit()
-    if ready:
-        said = _("Saved. Payouts that are approved already still go to the account before.")
-    else:
-        said = _("Saved. It cannot receive money yet; have it checked again when it can.")
-    flash(said, "success" if ready else "warning")
-    return redirect(url_for(".money_page") + "#payee", 303)
 
 
 def amount_words(error: MoneyError, currency: str) -> str:
@@ -167,74 +131,46 @@ def amount_words(error: MoneyError, currency: str) -> str:
     return _("Write the amount in digits: %(example)s.", example=example)
 
 
-def short(destination: str) -> str:
-    """The end of an account number; what it is known by, and no more."""
-    letters = "".join(char for char in destination if char.isalnum())
-    if len(letters) <= 2 * DESTINATION_SHOWN_CHARS:
-        return destination
-    return "…" + letters[-DESTINATION_SHOWN_CHARS:]
-
-
 def amount_of(text: str, currency: str) -> Money | None:
     """As people write amounts: spaces between thousands, a comma for the point."""
     plain = "".join(text.split()).replace(",", ".").removesuffix(currency)
     return Money.parse(plain, currency) if plain else None
 
 
-def _ready(place: Place, destination: str) -> bool:
-    """What the rail says of the account; when it does not answer, it is asked again later."""
-    rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
-    if not destination or not rail.configured():
-        return False
-    try:
-        return rail.payee_ready(destination)
-    except RailAway:
-        return False
-
-
-def _tell_by_mail(session: Session, place: Place, destination: str) -> None:
-    user = session.get_one(User, place.actor.user_id)
-    outbox.send(
-        session,
-        to=user.email,
-        template="payee_changed",
-        locale=user.locale,
-        name=place.name,
-        program=place.program,
-        destination=short(destination),
-        at=place.now,
-        public_url=current_app.extensions["kopeck.settings"].public_url,
-        now=place.now,
-    )
-
-
-def _page(place: Place, typed: Typed) -> str:
+def money_page_of(place: Place, typed: Typed, status: int = 200) -> Response:
+    """The page with what was typed into its forms."""
     session = db.session()
     found = balances(session, enrollment_id=place.enrollment.id, currency=place.currency)
     rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
     most = Money.of_minor_units(
         found.available.whole_minor_units(rail.granularity(place.currency)), place.currency
     )
-    withdrawals = _withdrawals(session, place)
-    return page(
+    shown = payee_shown(session, place)
+    html = page(
         "money",
         place,
         balances=found,
         most=most,
         next_release=_next_release(session, place, found),
-        next_payout=next_due(schedule_of(place.program), after=place.now),
+        next_payout=next_due(schedule_of(place.program), after=_payable_from(place, shown.payee)),
         withdrawal=open_withdrawal(session, place),
         deadline_hours=DEADLINE_H,
-        withdrawals=withdrawals,
+        withdrawals=_withdrawals(session, place),
         punctuality=_punctuality(session, place),
         payouts=_payouts(session, place),
-        payee=payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail),
-        by_hand=rail.by_hand,
+        shown=shown,
+        payee=shown.payee,
         rail=place.program.rail,
         months=months_of(session, place),
         choice=choice_of(session, enrollment_id=place.enrollment.id, currency=place.currency),
         typed=typed,
     )
+    return leads_to(make_response(html, status), shown.page_origins)
+
+
+def _payable_from(place: Place, payee: Payee | None) -> datetime:
+    """Now, or when the account's safety wait is over."""
+    return max(place.now, (payee and payee.pays_from) or place.now)
 
 
 def _punctuality(session: Session, place: Place) -> Punctuality | None:
@@ -272,8 +208,16 @@ def _withdrawals(session: Session, place: Place) -> list[WithdrawalLine]:
 
 def _withdrawal_sentence(row: Withdrawal, reason: str | None, now: datetime) -> str:
     if row.closed_at is None:
+        begins = row.deadline_at - timedelta(hours=DEADLINE_H)
         if row.paused_at is not None:
             return " ".join(filter(None, (_why(row.paused_for), _paused_words(row))))
+        if begins > now:
+            return _(
+                "A safety wait: your account is new. The clock begins on %(begins)s, and it is "
+                "paid by %(at)s at the latest.",
+                begins=moment(begins),
+                at=moment(row.deadline_at),
+            )
         if now >= row.deadline_at:
             return _("Overdue since %(at)s; write to the program.", at=moment(row.deadline_at))
         return _("Paid by %(at)s at the latest.", at=moment(row.deadline_at))
@@ -308,6 +252,8 @@ REASONS = {
     ItemReason.PAYEE_CHANGED: lambda: _("You named another account since; a person looks at it."),
     ItemReason.PAYEE_NOT_READY: lambda: _("Your account cannot receive money yet."),
     ItemReason.ON_HOLD: lambda: _("Finance holds your payouts back; write to the program."),
+    ItemReason.COOLING_OFF: lambda: _("A safety wait: your account is new."),
+    ItemReason.PAYEE_STOPPED: lambda: _("Stopped until a person has looked at your account."),
     ItemReason.NO_FUNDS: lambda: _("Waits for the program's own money to arrive."),
     ItemReason.PROVIDER_BUSY: lambda: _("The provider is busy; it is tried again."),
     ItemReason.NO_ANSWER: lambda: _(

@@ -9,8 +9,8 @@ from affiliate.core.config import Settings
 
 def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages."""
-    from tracker.desks.finance import actions, policy, proofs, web
+    from tracker.desks.finance import actions, payees, policy, proofs, web
     from tracker.desks.finance.blueprint import finance
 
-    assert actions and policy and proofs and web, "all hang their views on the blueprint"
+    assert actions and payees and policy and proofs and web, "all hang their views on the blueprint"
     app.register_blueprint(finance)

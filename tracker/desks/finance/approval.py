@@ -8,11 +8,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from affiliate.core.pages import money
+from affiliate.core.pages import moment, money
 from affiliate.people import access, passkeys, second_factor
 from affiliate.people.models import User
 from payouts.batches.locks import OpenLock
 from payouts.batches.models import BatchSignature, PayoutBatch
+from payouts.batches.payee_waits import Waiting
 from payouts.policies.change import policy_of, read
 from payouts.policies.models import PayoutPolicy
 from payouts.policies.rules import ApprovedBy, NotAutomatic, Policy, signatures_needed
@@ -50,6 +51,7 @@ def approval_of(
     line: BatchLine,
     makers: list[Maker],
     locks: list[OpenLock],
+    waits: list[Waiting],
     configured: bool,
 ) -> Approval:
     """Everything that the approval's card says to the signed-in person."""
@@ -78,6 +80,7 @@ def approval_of(
         )
         if holds
     ]
+    obstacles += [wait_in_words(each) for each in waits]
     return Approval(
         signatures=signed,
         needed=needed,
@@ -87,6 +90,20 @@ def approval_of(
         by_app=by_app,
         by_passkey=by_passkey and passkeys.possible(),
     )
+
+
+def wait_in_words(wait: Waiting) -> str:
+    """A safety wait of one payee, and what can be done about it."""
+    if wait.until is None:
+        said = _("%(name)s: somebody said that they had not named this account.",
+                 name=wait.affiliate)  # fmt: skip
+    else:
+        said = _("%(name)s: the account was named lately and is paid to from %(at)s.",
+                 name=wait.affiliate, at=moment(wait.until))  # fmt: skip
+    hold = _(
+        "Hold these payouts to approve the others, or approve the batch when the wait is over."
+    )
+    return f"{said} {hold}"
 
 
 def rules_in_words(policy: Policy, batch: PayoutBatch) -> list[str]:

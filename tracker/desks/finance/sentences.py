@@ -19,8 +19,14 @@ def item_reason(code: str | None) -> str:
         ItemReason.REFUSED: _("The provider said no; the money is back in the balance."),
         ItemReason.NOT_ACTIVE: _("The affiliate is not active; it waits until they are."),
         ItemReason.PAYEE_CHANGED: _(
-            "Another account was named after approval. It is never redirected: hold it, and the "
-            "next batch pays to the new account."
+            "Another account was named after approval. It is never redirected: let it go to the "
+            "approved one, or hold it, and the next batch pays to the new account."
+        ),
+        ItemReason.COOLING_OFF: _(
+            "A safety wait: the account was named lately in place of another one."
+        ),
+        ItemReason.PAYEE_STOPPED: _(
+            "Disowned: somebody said that they had not named this account. Look at it first."
         ),
         ItemReason.PAYEE_NOT_READY: _(
             "The affiliate's account cannot receive money yet; asked again every few minutes."

@@ -20,6 +20,9 @@ from payouts.batches.holds import is_held, open_holds
 from payouts.batches.locks import LIFTED_ON_A_PAGE, open_locks
 from payouts.batches.models import PayoutBatch
 from payouts.batches.on_time import punctuality
+from payouts.batches.payee_sharing import shared_by
+from payouts.batches.payee_stops import open_stops
+from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
 from payouts.batches.statements import AffiliateMonth, Month, journal, months_of_program
 from payouts.rails.registry import NoSuchRail, rail_named
@@ -74,6 +77,7 @@ def to_do() -> str:
         recent=recent,
         waiting=waiting,
         overdue=sum(each.overdue(now) for each in waiting),
+        stops=open_stops(session, program_ids=list(programs)),
         stuck=questions.stuck_items(session, program_ids=list(programs)),
         locks=open_locks(session),
         lifted_here=LIFTED_ON_A_PAGE,
@@ -228,6 +232,7 @@ def batch_page(batch_id: int) -> str:
             line=line,
             makers=[maker for maker in makers if maker.did not in ("approve", "cancel")],
             locks=locks,
+            waits=safety_waits(session, batch_id=batch_id, now=clock.now(session)),
             configured=_configured(line.batch.rail),
         ),
         locks=locks,
@@ -254,6 +259,7 @@ def item_page(item_id: int) -> str:
         affiliate_public=people_ids.public(found.enrollment.id),
         held=is_held(session, enrollment_id=found.enrollment.id),
         by_hand=_by_hand(found.batch),
+        shared=shared_by(session, affiliate_ids=[found.affiliate.id]).get(found.affiliate.id, ()),
         words=sentences,
     )
 

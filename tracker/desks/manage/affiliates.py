@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask import request, url_for
 from sqlalchemy.orm import Session
 
+from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.links import coupons as coupon_verbs
@@ -19,6 +20,10 @@ from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.people.rules import Status
 from affiliate.programs.forms import AUDIENCES, CHANNELS
+from payouts.batches.payee_letters import short
+from payouts.batches.payee_sharing import shared_by
+from payouts.batches.payee_stops import Outcome, lift, open_stop
+from payouts.batches.payees import history
 from payouts.commissions.rows import as_row
 from payouts.ledger.balances import balances
 from tracker.clicks.models import LinkDay
@@ -196,6 +201,31 @@ def set_customer(affiliate: str) -> Answer:
     )
 
 
+@manage.post("/affiliates/<affiliate>/payee/lifting")
+@actors
+def lift_payee_stop(affiliate: str) -> Answer:
+    """A person has looked at a disowned account: it stays, or the one before is theirs again."""
+    _enrollment, name = _mine(affiliate)
+    access.require_fresh()
+    _row, person, _user = people.find(db.session(), public=affiliate)
+    try:
+        outcome = Outcome(request.form.get("outcome", ""))
+    except ValueError:
+        raise NotFound from None
+    return _act_on(
+        affiliate,
+        lambda session, now: lift(
+            session,
+            affiliate_id=person.id,
+            outcome=outcome,
+            by=access.actor().label,
+            why=request.form.get("reason", ""),
+            now=now,
+        ),
+        _("Payouts to %(name)s go on.", name=name),
+    )
+
+
 @manage.post("/affiliates/<affiliate>/coupons")
 @actors
 def give_coupon(affiliate: str) -> Answer:
@@ -298,6 +328,11 @@ def affiliate_page(public: str) -> str:
         ],
         balances=balances(session, enrollment_id=enrollment.id, currency=program.currency),
         timeline=people.timeline(session, enrollment=enrollment),
+        stop=open_stop(session, affiliate_id=person.id),
+        accounts=history(session, affiliate_id=person.id),
+        called=short,  # The whole number is finance's own.
+        shared=shared_by(session, affiliate_ids=[person.id]).get(person.id, ()),
+        now=clock.now(session),
         channels={channel.value: label for channel, label in CHANNELS},
         audiences={audience.value: label for audience, label in AUDIENCES},
     )
