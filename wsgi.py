@@ -81,6 +81,7 @@ PERIODIC = (
     ("payouts.commissions.jobs", "make_up_tiers", 3_600),
     ("payouts.batches.jobs", "draft_weekly_batches", 60),
     ("payouts.batches.jobs", "sweep", 60),
+    ("payouts.invoices.jobs", "issue_invoices", 3_600),
     ("tracker.attribution.jobs", "check_clicks", 15),
     ("tracker.replay.jobs", "run_replays", 60),
     ("tracker.replay.jobs", "ask_for_shadows", 600),

@@ -19,6 +19,8 @@ MODELS = (
     "payouts.ledger.models",
     "payouts.commissions.models",
     "payouts.batches.models",
+    "payouts.adjustments.models",
+    "payouts.invoices.models",
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",

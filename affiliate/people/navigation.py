@@ -71,6 +71,10 @@ DESKS = (
             Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
             Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
             Entry(_l("Statements"), "/finance/statements", "report-money"),
+            Entry(_l("Accruals"), "/finance/accruals", "coins"),
+            Entry(_l("Journal"), "/finance/journal", "file-export"),
+            Entry(_l("Invoices"), "/finance/invoices", "file-invoice"),
+            Entry(_l("Corrections"), "/finance/adjustments", "pencil"),
         ),
     ),
     Desk(

@@ -10,6 +10,7 @@ from flask import Flask
 
 from affiliate.core.config import Settings
 from payouts.audit.batch_hashes import wrong_hashes
+from payouts.audit.document_checks import DOCUMENTS
 from payouts.audit.run import Check, Severity, register
 from payouts.batches.claims import KEY_LIFE_H
 
@@ -418,7 +419,7 @@ PEOPLE = (
     ),
 )
 
-CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *PEOPLE)
+CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *DOCUMENTS, *PEOPLE)
 
 
 def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up

@@ -18,6 +18,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         clicks,
         filters,
         home,
+        invoices,
         leads,
         links,
         money,
@@ -30,7 +31,10 @@ def set_up(app: Flask, settings: Settings) -> None:
     )
     from tracker.desks.account.blueprint import account
 
-    views = (home, links, clicks, orders, leads, claims, money, statements, statistics, team, terms)
+    views = (
+        home, links, clicks, orders, leads, claims, money, invoices, statements, statistics, team,
+        terms,
+    )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     own_browser.set_up(app, settings)

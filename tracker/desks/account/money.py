@@ -18,6 +18,7 @@ from affiliate.core.pages import moment, money, say
 from affiliate.people import access
 from affiliate.people.access import affiliates
 from affiliate.people.models import User
+from payouts.adjustments.reading import AdjustmentView, adjustments_of
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
 from payouts.batches.payees import payee_of, set_payee
@@ -32,6 +33,7 @@ from tracker.desks.account.home import open_withdrawal
 from tracker.desks.account.language import gettext as _
 from tracker.desks.account.place import Place
 from tracker.desks.account.statements import months_of
+from tracker.desks.adjustment_words import adjustment_reason
 
 LIST_ROWS_MAX = 24
 DESTINATION_SHOWN_CHARS = 4
@@ -229,8 +231,18 @@ def _page(place: Place, typed: Typed) -> str:
         by_hand=rail.by_hand,
         rail=place.program.rail,
         months=months_of(session, place),
+        corrections=_corrections(session, place),
+        correction_words=adjustment_reason,
         typed=typed,
     )
+
+
+def _corrections(session: Session, place: Place) -> list[AdjustmentView]:
+    """What two people of the program booked; what only one proposed is theirs alone."""
+    found = adjustments_of(
+        session, program_ids=[place.program.id], enrollment_id=place.enrollment.id
+    )
+    return [one for one in found if one.status == "confirmed"][:LIST_ROWS_MAX]
 
 
 def _next_release(session: Session, place: Place, found: Balances) -> datetime | None:

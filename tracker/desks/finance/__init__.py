@@ -1,4 +1,4 @@
-"""The finance desk: what waits, a batch on one page, its items, statements, search."""
+"""The finance desk: what waits, a batch on one page, its items, the books, search."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from affiliate.core.config import Settings
 
 def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages."""
-    from tracker.desks.finance import actions, web
+    from tracker.desks.finance import (
+        actions,
+        adjustments,
+        batch_files,
+        books,
+        invoices,
+        statements,
+        web,
+    )
     from tracker.desks.finance.blueprint import finance
 
-    assert actions and web, "both hang their views on the blueprint"
+    views = (actions, adjustments, batch_files, books, invoices, statements, web)
+    assert all(views), "each hangs its views on the blueprint"
     app.register_blueprint(finance)
