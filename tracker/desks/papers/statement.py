@@ -133,7 +133,7 @@ def paper_of(session: Session, subject: Subject, *, now: datetime) -> Paper:
             [
                 (_("Opening"), money(summary.opening.owed)),
                 (_("Earned"), money(summary.sum_of(statements.EARNED))),
-                (_("Taken back"), money(summary.sum_of(statements.TAKEN_BACK))),
+                (_("Taken back or corrected"), money(summary.sum_of(statements.TAKEN_BACK))),
                 (_("Paid"), money(summary.sum_of(statements.PAID))),
                 (_("Closing"), money(summary.closing.owed)),
             ]
