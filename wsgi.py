@@ -88,6 +88,7 @@ PERIODIC = (
     ("payouts.batches.jobs", "measure_punctuality", 3_600),
     ("payouts.batches.jobs", "ask_about_payees", 300),
     ("payouts.batches.jobs", "forget_addresses", 3_600),
+    ("payouts.invoices.jobs", "issue_invoices", 3_600),
     ("tracker.attribution.jobs", "check_clicks", 15),
     ("tracker.replay.jobs", "run_replays", 60),
     ("tracker.replay.jobs", "ask_for_shadows", 600),

@@ -21,6 +21,8 @@ MODELS = (
     "payouts.commissions.models",
     "payouts.batches.models",
     "payouts.batches.payee_models",
+    "payouts.adjustments.models",
+    "payouts.invoices.models",
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",

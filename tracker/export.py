@@ -1,12 +1,11 @@
 """`kopeck export …`: orders, leads, commissions, clicks by day and the ledger's journal as CSV.
 
 One statement a kind, read through a server-side cursor, so that a year fits into any
-memory. Texts that a spreadsheet would run as formulas get a quote in front (A31).
+memory. Cells are written as everywhere (affiliate/core/tables.py).
 """
 
 from __future__ import annotations
 
-import csv
 from datetime import datetime
 from typing import Any, Final, TextIO
 
@@ -15,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.exchange import ExchangeRate
 from affiliate.core.money import Money
+from affiliate.core.tables import Number, csv_rows
 from affiliate.people import ids
 
 ROWS_PER_FETCH: Final = 2_000
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 QUERIES: Final = {
     "orders": """
@@ -85,7 +84,7 @@ def export(
         sa.text(QUERIES[kind]), given, execution_options={"yield_per": ROWS_PER_FETCH}
     )
     names = list(result.keys())
-    writer = csv.writer(to, lineterminator="\r\n")
+    writer = csv_rows(to)
     writer.writerow([name.removesuffix("_micros").removesuffix("_scaled") for name in names])
     count = 0
     for row in result.mappings():
@@ -94,24 +93,15 @@ def export(
     return count
 
 
-def _cell(name: str, value: Any, row: Any) -> str:
+def _cell(name: str, value: Any, row: Any) -> object:
     if value is None:
-        return ""
+        return None
     if name == "rate_scaled":
-        return ExchangeRate(row["currency"], row["converted_to"], value).decimal
+        return Number(ExchangeRate(row["currency"], row["converted_to"], value).decimal)
     if name == "converted_net_micros":
-        return Money(value, row["converted_to"]).decimal
+        return Money(value, row["converted_to"])
     if name.endswith("_micros"):
-        return Money(value, row["currency"]).decimal
+        return Money(value, row["currency"])
     if name in ("affiliate", "via"):
         return ids.public(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str):
-        return guarded(value)
-    return str(value)
-
-
-def guarded(text: str) -> str:
-    """The text so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+    return value

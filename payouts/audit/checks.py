@@ -11,6 +11,7 @@ from flask import Flask
 from affiliate.core.config import Settings
 from payouts.audit.approval_checks import APPROVALS
 from payouts.audit.batch_hashes import wrong_hashes
+from payouts.audit.document_checks import DOCUMENTS
 from payouts.audit.run import Check, Severity, register
 from payouts.audit.sealed import changed_entries, changed_heads, unsealed_for_long
 from payouts.batches.intents import KEY_LIFE_H
@@ -414,7 +415,7 @@ PEOPLE = (
     ),
 )
 
-CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *PEOPLE)
+CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *DOCUMENTS, *PEOPLE)
 
 
 def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up

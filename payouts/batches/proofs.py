@@ -19,7 +19,8 @@ from affiliate.core.errors import Conflict
 from affiliate.people import ids
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
-from payouts.batches.statements import Month, Standing, standing_at
+from payouts.batches.periods import Period
+from payouts.batches.statements import Standing, standing_at
 from payouts.ledger.seals.merkle import HASH_BYTES, Tree
 from payouts.ledger.seals.models import Seal, SealSalt
 from payouts.ledger.seals.reading import FIELDS, leaf_maker
@@ -68,7 +69,7 @@ def proof(
     *,
     enrollment: Enrollment,
     program: Program,
-    month: Month,
+    month: Period,
     since: int | None = None,
 ) -> Iterator[str]:
     """The document in pieces; `session` should see one snapshot. Raises NothingSealed.
@@ -98,7 +99,7 @@ def proof(
 
 
 def _about(
-    session: Session, enrollment: Enrollment, program: Program, month: Month, salt: bytes
+    session: Session, enrollment: Enrollment, program: Program, month: Period, salt: bytes
 ) -> dict[str, Any]:
     def standing(at: Any) -> dict[str, str]:
         found = standing_at(session, enrollment_id=enrollment.id, currency=program.currency, at=at)

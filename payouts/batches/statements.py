@@ -1,15 +1,14 @@
-"""Statements: what a month did to what is owed, straight from the entries of the ledger.
+"""Statements: what a period did to what is owed, straight from the entries of the ledger.
 
 The one reader of statements: desks, files and tests take their sums from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,49 +18,19 @@ from affiliate.core.money import Money, total
 from affiliate.people import ids
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import Program
+from payouts.batches.periods import MONTHS, YEAR_MAX, YEAR_MIN, Period, month_at
 from payouts.commissions.models import Commission
 from payouts.ledger.accounts import AccountKind
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 from payouts.ledger.posting import Kind
 
-MONTHS = 12
 MONTHS_MAX = 120
-JOURNAL_ROWS_MAX = 100_000
-JOURNAL_FETCH_ROWS = 1_000
+LINES_PER_FETCH = 1_000
 EARNED = (Kind.EARN, Kind.BONUS)
 TAKEN_BACK = (Kind.VOID, Kind.CLAW_BACK, Kind.ADJUST, Kind.WRITE_OFF)
 """Usually negative; with EARNED and PAID every kind that changes what is owed."""
 PAID = (Kind.SETTLE,)
 OWED = (AccountKind.PENDING, AccountKind.AVAILABLE, AccountKind.IN_PAYOUT)
-
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A calendar month in a program's zone; half open, its end belongs to the next."""
-
-    first: date
-    starts_at: datetime
-    ends_at: datetime
-
-    @property
-    def key(self) -> str:
-        return f"{self.first:%Y-%m}"
-
-    @property
-    def following(self) -> date:
-        """The first day of the next month."""
-        return _following(self.first)
-
-
-def month_at(first: date, time_zone: str) -> Month:
-    """The month of a day, as two instants."""
-    first = first.replace(day=1)
-    zone = ZoneInfo(time_zone)
-    starts_at, ends_at = (
-        datetime(day.year, day.month, 1, tzinfo=zone).astimezone(UTC)
-        for day in (first, _following(first))
-    )
-    return Month(first, starts_at, ends_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +54,28 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Earning:
+    """The commission behind a line, and how it came to its amount."""
+
+    level: int
+    base: Money
+    rate_ppm: int | None
+    """Parts per million of the base; none where the amount is not a plain share."""
+    amount: Money
+    """As it was earned."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatementLine:
     """One transaction as far as it touches the affiliate."""
 
+    transaction_id: int
     at: datetime
     kind: Kind
     """earn, void (taken back before release), claw_back (after it), settle (paid), …"""
     about: str
     """The sale (`order:17`) of a commission, the item (`item:4`) of a payout."""
-    level: int | None
-    """Of a commission: 1 for own sales, 2 for those of a recruited affiliate."""
+    earning: Earning | None
     reason: str
     moved: Standing
 
@@ -103,13 +84,37 @@ class StatementLine:
         """What it changed of all that is owed; release, reserve and return change nothing."""
         return self.moved.owed
 
+    @property
+    def level(self) -> int | None:
+        """Of a commission: 1 for own sales, 2 for those of a recruited affiliate."""
+        return None if self.earning is None else self.earning.level
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a period came to, without its lines: of any length in one question."""
+
+    enrollment_id: int
+    period: Period
+    opening: Standing
+    closing: Standing
+    sums: Mapping[Kind, Money]
+    """What each kind of transaction changed of all that is owed."""
+    count: int
+    """How many lines there are."""
+
+    def sum_of(self, kinds: Iterable[Kind]) -> Money:
+        """All that lines of these kinds changed of what is owed."""
+        currency = self.opening.pending.currency
+        return total((self.sums[kind] for kind in kinds if kind in self.sums), currency)
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """opening + every line = closing, by account and in sum."""
 
     enrollment_id: int
-    month: Month
+    period: Period
     opening: Standing
     lines: tuple[StatementLine, ...]
     closing: Standing
@@ -122,19 +127,46 @@ class Statement:
 
 
 def statement(session: Session, *, enrollment_id: int, year: int, month: int) -> Statement:
-    """The statement of a month in the program's time zone. Raises NotFound."""
+    """The whole statement of a month in the program's time zone. Raises NotFound."""
     enrollment = session.get(Enrollment, enrollment_id)
-    if enrollment is None or not 1 <= month <= MONTHS or not 1970 <= year <= 9998:
+    if enrollment is None or not 1 <= month <= MONTHS or not YEAR_MIN <= year <= YEAR_MAX:
         raise NotFound
     program = session.get_one(Program, enrollment.program_id)
-    bounds = month_at(date(year, month, 1), program.time_zone)
+    period = month_at(date(year, month, 1), program.time_zone)
     currency = program.currency
     opening = standing_at(
-        session, enrollment_id=enrollment_id, currency=currency, at=bounds.starts_at
+        session, enrollment_id=enrollment_id, currency=currency, at=period.starts_at
     )
-    lines = _lines(session, enrollment_id, currency, bounds)
+    lines = tuple(
+        statement_lines(session, enrollment_id=enrollment_id, currency=currency, period=period)
+    )
     closing = sum((line.moved for line in lines), opening)
-    return Statement(enrollment_id, bounds, opening, lines, closing)
+    return Statement(enrollment_id, period, opening, lines, closing)
+
+
+def summary(session: Session, *, enrollment_id: int, currency: str, period: Period) -> Summary:
+    """Opening, closing and the sum of each kind of line of a period."""
+    t = LedgerTransaction
+    opening = standing_at(
+        session, enrollment_id=enrollment_id, currency=currency, at=period.starts_at
+    )
+    rows = session.execute(
+        sa.select(t.kind, sa.func.count(t.id.distinct()).label("lines"), *_AMOUNTS)
+        .select_from(LedgerEntry)
+        .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
+        .join(t, t.id == LedgerEntry.transaction_id)
+        .where(*_own(enrollment_id, currency), *_inside(period))
+        .group_by(t.kind)
+    ).all()
+    moved = {Kind(row.kind): _standing(row, currency) for row in rows}
+    return Summary(
+        enrollment_id,
+        period,
+        opening,
+        sum(moved.values(), opening),
+        {kind: standing.owed for kind, standing in moved.items()},
+        sum(row.lines for row in rows),
+    )
 
 
 def standing_at(session: Session, *, enrollment_id: int, currency: str, at: datetime) -> Standing:
@@ -189,7 +221,7 @@ class AffiliateMonth:
 
 
 def months_of_program(
-    session: Session, *, program_id: int, currency: str, month: Month
+    session: Session, *, program_id: int, currency: str, month: Period
 ) -> list[AffiliateMonth]:
     """Everybody of a program who was owed or had something booked in the month, by name."""
     amount, kind = LedgerEntry.amount_micros, LedgerTransaction.kind
@@ -226,35 +258,6 @@ def months_of_program(
     return [each for each in found if each.before or each.earned or each.taken or each.paid]
 
 
-def journal(session: Session, *, program_id: int, month: Month) -> Iterator[tuple[object, ...]]:
-    """Every entry of the month in the order of the books: what an accountant imports."""
-    query = (
-        sa.select(
-            LedgerTransaction.id,
-            LedgerTransaction.occurred_at,
-            LedgerTransaction.kind,
-            LedgerTransaction.reference,
-            LedgerTransaction.reason,
-            LedgerAccount.kind,
-            LedgerAccount.enrollment_id,
-            LedgerEntry.amount_micros,
-            LedgerEntry.currency,
-        )
-        .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
-        .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
-        .where(
-            LedgerAccount.program_id == program_id,
-            LedgerTransaction.occurred_at >= month.starts_at,
-            LedgerTransaction.occurred_at < month.ends_at,
-        )
-        .order_by(LedgerTransaction.id, LedgerEntry.id)
-        .limit(JOURNAL_ROWS_MAX)
-        .execution_options(yield_per=JOURNAL_FETCH_ROWS)
-    )
-    for row in session.execute(query):
-        yield tuple(row)
-
-
 def _own(enrollment_id: int, currency: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (LedgerAccount.enrollment_id == enrollment_id, LedgerAccount.currency == currency)
 
@@ -272,32 +275,65 @@ def _standing(row: Any, currency: str) -> Standing:
     return Standing(*(Money(int(amount), currency) for amount in amounts))
 
 
-def _lines(
-    session: Session, enrollment_id: int, currency: str, month: Month
-) -> tuple[StatementLine, ...]:
+def statement_lines(
+    session: Session,
+    *,
+    enrollment_id: int,
+    currency: str,
+    period: Period,
+    rows_max: int | None = None,
+) -> Iterator[StatementLine]:
+    """The lines of a period in the order in which they happened, asked for page by page."""
+    after: tuple[datetime, int] | None = None
+    left = rows_max
+    while left is None or left > 0:
+        wanted = LINES_PER_FETCH if left is None else min(left, LINES_PER_FETCH)
+        lines = _page(session, enrollment_id, currency, period, after, wanted)
+        yield from lines
+        if len(lines) < wanted:
+            return
+        after = (lines[-1].at, lines[-1].transaction_id)
+        left = None if left is None else left - len(lines)
+
+
+def _page(
+    session: Session,
+    enrollment_id: int,
+    currency: str,
+    period: Period,
+    after: tuple[datetime, int] | None,
+    rows_max: int,
+) -> list[StatementLine]:
     t = LedgerTransaction
-    rows = session.execute(
+    query = (
         sa.select(t.id, t.kind, t.reference, t.reason, t.occurred_at, *_AMOUNTS)
         .select_from(LedgerEntry)
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
         .join(t, t.id == LedgerEntry.transaction_id)
-        .where(
-            *_own(enrollment_id, currency),
-            t.occurred_at >= month.starts_at,
-            t.occurred_at < month.ends_at,
-        )
+        .where(*_own(enrollment_id, currency), *_inside(period))
         .group_by(t.id)
         .order_by(t.occurred_at, t.id)
-    ).all()
+        .limit(rows_max)
+    )
+    if after is not None:
+        query = query.where(sa.tuple_(t.occurred_at, t.id) > sa.tuple_(*after))
+    rows = session.execute(query).all()
     sales = _sales(session, [row.reference for row in rows])
     lines = []
     for row in rows:
-        about, level = sales.get(row.reference, (_tail(row.reference), None))
+        about, earning = sales.get(row.reference, (_tail(row.reference), None))
         moved = _standing(row, currency)
         lines.append(
-            StatementLine(row.occurred_at, Kind(row.kind), about, level, row.reason, moved)
+            StatementLine(
+                row.id, row.occurred_at, Kind(row.kind), about, earning, row.reason, moved
+            )
         )
-    return tuple(lines)
+    return lines
+
+
+def _inside(period: Period) -> tuple[sa.ColumnElement[bool], ...]:
+    at = LedgerTransaction.occurred_at
+    return (at >= period.starts_at, at < period.ends_at)
 
 
 def _tail(reference: str) -> str:
@@ -305,8 +341,8 @@ def _tail(reference: str) -> str:
     return reference.partition(":")[2]
 
 
-def _sales(session: Session, references: Sequence[str]) -> dict[str, tuple[str, int | None]]:
-    """The sale and level behind each reference that ends in `commission:<id>`."""
+def _sales(session: Session, references: Sequence[str]) -> dict[str, tuple[str, Earning]]:
+    """The sale behind each reference that ends in `commission:<id>`, and what it earned."""
     numbers = {
         reference: int(reference.rpartition(":")[2])
         for reference in references
@@ -314,15 +350,18 @@ def _sales(session: Session, references: Sequence[str]) -> dict[str, tuple[str, 
     }
     if not numbers:
         return {}
+    c = Commission
     rows = session.execute(
-        sa.select(Commission.id, Commission.reference, Commission.level).where(
-            Commission.id.in_(set(numbers.values()))
-        )
+        sa.select(
+            c.id, c.reference, c.level, c.base_micros, c.rate_ppm, c.amount_micros, c.currency
+        ).where(c.id.in_(set(numbers.values())))
     )
-    known = {commission_id: (sale, level) for commission_id, sale, level in rows}
+    known = {row.id: (row.reference, _earning(row)) for row in rows}
     return {reference: known[i] for reference, i in numbers.items() if i in known}
 
 
-def _following(first: date) -> date:
-    year, number = divmod(first.year * MONTHS + first.month, MONTHS)
-    return date(year, number + 1, 1)
+def _earning(row: Any) -> Earning:
+    """A rate is named only where it alone explains the amount; caps and boosts have pages."""
+    base, amount = Money(row.base_micros, row.currency), Money(row.amount_micros, row.currency)
+    plain = row.rate_ppm is not None and base.share(row.rate_ppm) == amount
+    return Earning(row.level, base, row.rate_ppm if plain else None, amount)

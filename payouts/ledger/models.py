@@ -48,6 +48,9 @@ class LedgerTransaction(Model):
     """One business fact: its entries sum to zero per currency."""
 
     __tablename__ = "ledger_transactions"
+    __table_args__ = (
+        sa.Index("ix_ledger_transactions_occurred_at", "occurred_at", postgresql_using="brin"),
+    )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
     kind: Mapped[str]

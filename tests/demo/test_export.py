@@ -13,10 +13,11 @@ from moments import NOW
 from sqlalchemy.orm import Session
 
 from affiliate.core.money import Money
+from affiliate.core.tables import guarded
 from affiliate.links.coupons import create_coupon
 from affiliate.people import ids
 from tracker.cli import export_command
-from tracker.export import QUERIES, export, guarded
+from tracker.export import QUERIES, export
 from tracker.leads.intake import report_lead
 from tracker.leads.rules import LeadReportIn
 from tracker.orders.intake import report_order

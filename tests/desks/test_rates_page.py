@@ -146,7 +146,7 @@ def test_a_file_is_brought(world: World, manager: Staff) -> None:
     assert "1 corrects an earlier one" in done.text
     csv = manager.client.get("/manage/rates.csv").get_data(as_text=True)
     assert csv.splitlines() == [
-        "currency,date,rate", f"EUR,{day},95.5", f"USD,{day},80",
+        "\ufeffcurrency,date,rate", f"EUR,{day},95.5", f"USD,{day},80",
     ]  # fmt: skip
 
 

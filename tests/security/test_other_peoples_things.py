@@ -39,7 +39,7 @@ from tracker.replay.models import RuleReplay
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
 """An order that a program does not know may still come: a call about it waits for it."""
-OPEN = re.compile(r"<(token|version|path:filename|month|code|int:number)>")
+OPEN = re.compile(r"<(token|version|path:filename|month|period|code|int:number)>")
 """No id of anybody: a secret of its own, a public file, one's own month, a language, or the
 number of a rule version, which is counted within the caller's own program."""
 

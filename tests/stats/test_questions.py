@@ -20,6 +20,7 @@ from test_statistics import key_of, rub, scope_of, span
 from traffic import PHONE, click
 from world import DAY, World
 
+from affiliate.core import tables as files
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid
 from affiliate.links.links import create_link
@@ -398,7 +399,7 @@ def test_a_file_is_made_while_it_is_sent(world: World, monkeypatch: pytest.Monke
     link = world.affiliate("Anna").link
     for i in range(30):
         click(world, link, world.now - DAY + i * MINUTE, s1=f"place {i:02}")
-    monkeypatch.setattr(tables, "CHUNK_CHARS", 500)
+    monkeypatch.setattr(files, "CHUNK_CHARS", 500)
     monkeypatch.setattr(tables, "ROWS_PER_FETCH", 7)
     asked = Asked(scope_of(world, "Anna"), span(world), By.S1)
     parts = list(tables.csv_of(world.session, asked))
@@ -463,7 +464,7 @@ def test_a_reader_who_leaves_midway_leaves_nothing_open(
     link = world.affiliate("Anna").link
     for i in range(30):
         click(world, link, world.now - DAY + i * MINUTE, s1=f"place {i:02}")
-    monkeypatch.setattr(tables, "CHUNK_CHARS", 500)
+    monkeypatch.setattr(files, "CHUNK_CHARS", 500)
     headers = key_of(world, "statistics:read")
     who = ids.public(world.people["Anna"].enrollment.id)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 from flask import flash, redirect
@@ -17,8 +15,6 @@ from affiliate.core.errors import NotFound, Refusal, Unauthenticated
 from affiliate.core.pages import say
 
 Answer = str | Response | tuple[str, int]
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "\N{FULLWIDTH EQUALS SIGN}")
-"""A spreadsheet reads a text that begins so as a formula (abuse A31)."""
 
 
 def act(
@@ -51,26 +47,3 @@ def act(
 def in_words(refusal: Refusal) -> str:
     """The refusal's sentence; with errors of fields, theirs."""
     return " ".join(say(error.message) for error in refusal.errors) or say(refusal.detail)
-
-
-def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
-    """A download for a spreadsheet; texts that would be formulas begin with an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows([_safe(cell) for cell in row] for row in rows)
-    response = Response(text.getvalue(), mimetype="text/csv; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
-
-
-class Number(str):
-    """A decimal string that is a number: a minus in front of it is no formula."""
-
-    __slots__ = ()
-
-
-def _safe(cell: object) -> object:
-    if isinstance(cell, str) and not isinstance(cell, Number) and cell.startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell

@@ -14,15 +14,15 @@ from affiliate.core.errors import Invalid
 from affiliate.core.snapshot import read_once
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
+from payouts.batches.periods import Period
 from payouts.batches.proofs import proof
-from payouts.batches.statements import Month
 
 IN_MEMORY_BYTES_MAX = 1 << 20
 CHUNK_BYTES = 64 << 10
 NUMBER_DIGITS_MAX = 15
 
 
-def proof_file(enrollment: Enrollment, program: Program, month: Month) -> Response:
+def proof_file(enrollment: Enrollment, program: Program, month: Period) -> Response:
     """The proof, `?since=` a seal. Raises NothingSealed, Invalid.
 
     Made whole before it is sent, on disk if it is long: a slow reader holds no connection of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,6 +20,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Invalid, Refusal
 from affiliate.core.money import Money
 from affiliate.core.snapshot import read_once
+from affiliate.core.tables import csv_rows
 from affiliate.people.ids import public
 from affiliate.programs import terms_document as terms_of
 from affiliate.programs.programs import by_slug
@@ -139,7 +139,7 @@ class _Changes:
     )  # fmt: skip
 
     def __init__(self, out: TextIO, currency: str) -> None:
-        self._writer = csv.writer(out)
+        self._writer = csv_rows(out)
         self._writer.writerow(self.HEADER)
         self._currency = currency
 
@@ -152,8 +152,8 @@ class _Changes:
                 _credit(change.before),
                 _credit(change.after),
                 self._currency,
-                Money(sum(change.booked.values()), self._currency).decimal,
-                Money(sum(change.would.values()), self._currency).decimal,
+                Money(sum(change.booked.values()), self._currency),
+                Money(sum(change.would.values()), self._currency),
                 " ".join(reasons),
             ]
         )

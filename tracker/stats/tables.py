@@ -7,24 +7,22 @@ would run as formulas get an apostrophe in front (docs/security.md, A31).
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.money import PPM, Money
+from affiliate.core.tables import Number, csv_parts
 from affiliate.links.models import Link
 from affiliate.people import ids
 from affiliate.people.models import Affiliate, Enrollment
-from tracker.export import guarded
 from tracker.stats.figures import Figures
 from tracker.stats.questions import (
     ROWS_PER_FETCH,
@@ -37,9 +35,6 @@ from tracker.stats.questions import (
     rows,
 )
 from tracker.stats.words import FIGURES, Unit
-
-MARK: Final = "\ufeff"
-CHUNK_CHARS: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +80,21 @@ def key_text(key: Any, zone: ZoneInfo) -> str:
 
 def csv_of(session: Session, asked: Asked, *, sort: Sort = Sort.KEY) -> Iterator[str]:
     """The file in pieces; the rows are asked for with the first."""
+    head = [asked.by.value, "name", *(f.name.replace("_ppm", "") for f in FIGURES), "currency"]
+    return csv_parts(head, _lines(session, asked, sort))
+
+
+def _lines(session: Session, asked: Asked, sort: Sort) -> Iterator[Sequence[object]]:
     found = all_rows(session, asked, sort=sort)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    text.write(MARK)
-    writer.writerow([asked.by.value, "name", *(f.name.replace("_ppm", "") for f in FIGURES),
-                     "currency"])  # fmt: skip
     while some := list(islice(found, ROWS_PER_FETCH)):
         for each in named(session, asked, some):
-            writer.writerow(_line(each, asked.scope.currency))
-            if text.tell() >= CHUNK_CHARS:
-                yield text.getvalue()
-                text.seek(0)
-                text.truncate()
-    yield text.getvalue()
+            values = [_cell(figure.unit, figure.of(each.figures)) for figure in FIGURES]
+            yield [each.key, each.name, *values, asked.scope.currency]
 
 
-def _line(each: Named, currency: str) -> Sequence[str]:
-    values = [_cell(figure.unit, figure.of(each.figures)) for figure in FIGURES]
-    return [guarded(each.key), guarded(each.name), *values, currency]
-
-
-def _cell(unit: Unit, value: int | Money | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Money):
-        return value.decimal
-    return str(Decimal(value) / PPM) if unit is Unit.RATE else str(value)
+def _cell(unit: Unit, value: int | Money | None) -> object:
+    rate = unit is Unit.RATE and isinstance(value, int)
+    return Number(Decimal(value) / PPM) if rate else value  # type: ignore[arg-type]
 
 
 def affiliate_name(session: Session, enrollment_id: int) -> str:

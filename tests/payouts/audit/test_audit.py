@@ -11,6 +11,8 @@ from money_world import NOW
 from paying import Pay
 
 from affiliate.core import clock
+from payouts.adjustments.adjust import confirm, propose
+from payouts.adjustments.rules import AdjustmentKind, Reason
 from payouts.audit.checks import CHECKS
 from payouts.audit.lock import audit_and_lock
 from payouts.audit.run import Severity, registered, run
@@ -18,6 +20,9 @@ from payouts.batches.locks import LockReason, open_locks, unlock
 from payouts.batches.review import mark_paid
 from payouts.commissions.earn import earn
 from payouts.commissions.void import take_back
+from payouts.invoices.issue import issue
+from payouts.invoices.parties import MerchantData, TaxData
+from payouts.invoices.profiles import set_issuer, set_tax_data
 from payouts.ledger.seals.sealing import seal_next
 
 
@@ -53,9 +58,33 @@ def books(by_hand: Pay) -> Pay:
     )
     by_hand.session.commit()
     by_hand.withdraw("boris", "1.00")
+    _documents(by_hand)
     seal_next(by_hand.session, real_now=clock.real_now())
     by_hand.session.commit()
     return by_hand
+
+
+def _documents(books: Pay) -> None:
+    """A correction of Boris's balance, and the invoice of what Anna was paid."""
+    session, second = books.session, books.world.user("second", role="finance")
+    correction = propose(
+        session, enrollment_id=books.world.enrollments["boris"], kind=AdjustmentKind.ADJUST,
+        amount=books.world.money("0.50"), reason=Reason.OTHER,
+        note="agreed", by_user_id=books.finance, now=NOW,
+    )  # fmt: skip
+    confirm(session, adjustment_id=correction, by_user_id=second, now=NOW)
+    set_issuer(
+        session, program_id=books.world.program_id, includes_vat=True, automatic=False, now=NOW,
+        given=MerchantData("Lamps", "Boston", "US", "12-34", "", "L"), by_user_id=books.finance,
+    )  # fmt: skip
+    set_tax_data(
+        session, affiliate_id=books.world.affiliate_id("anna"), agreed=True, now=NOW,
+        given=TaxData("individual", "Anna", "Boston", "US", "", "not_registered", "", ""),
+        by_user_id=books.world.users["anna"],
+    )  # fmt: skip
+    issue(session, enrollment_id=books.world.enrollments["anna"], month=NOW.date(),
+          by_user_id=books.finance, now=NOW + timedelta(days=30))  # fmt: skip
+    session.commit()
 
 
 PLANTED = [
@@ -117,6 +146,16 @@ PLANTED = [
     ("P16", "DELETE FROM payout_items"),
     ("P17", "DELETE FROM batch_signatures"),
     ("P18", "UPDATE payout_batches SET approval_policy = 'automatic' WHERE status = 'done'"),
+    ("J1", "UPDATE ledger_adjustments SET amount_micros = amount_micros + 1"),
+    ("J1", "ALTER TABLE ledger_adjustments DROP CONSTRAINT ck_ledger_adjustments_four_eyes;"
+           "UPDATE ledger_adjustments SET decided_by = proposed_by"),
+    ("J2", "DELETE FROM ledger_adjustments"),
+    ("I1", "UPDATE invoices SET document = jsonb_set(document, '{supplier,name}', '\"Eve\"')"),
+    ("I1", "UPDATE invoices SET net_micros = net_micros + 1, gross_micros = gross_micros + 1"),
+    ("I2", "UPDATE invoice_counters SET last = 2"),
+    ("I2", "UPDATE invoices SET number = 2"),
+    ("I2", "DELETE FROM invoice_counters"),
+    ("I3", "UPDATE invoices SET period = period - interval '1 month'"),
     ("T1", "UPDATE enrollments e SET recruiter_id = r.id FROM enrollments r"
            " WHERE r.recruiter_id IS NULL AND e.recruiter_id IS NOT NULL;"
            "UPDATE enrollments r SET recruiter_id = e.id FROM enrollments e"

@@ -503,7 +503,7 @@ def test_the_statement_adds_up_with_a_correction_in_it(by_hand: Pay) -> None:
     assert sums == [money("5"), money("-1.25"), money("0")]
     assert found.closing.owed == money("3.75")
     (line,) = months_of_program(
-        by_hand.session, program_id=own.program_id, currency="EUR", month=found.month
+        by_hand.session, program_id=own.program_id, currency="EUR", month=found.period
     )
     assert [line.before, line.earned, line.taken, line.paid, line.after] == [
         found.opening.owed, *sums, found.closing.owed,

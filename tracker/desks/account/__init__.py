@@ -20,6 +20,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         disowned,
         filters,
         home,
+        invoices,
         leads,
         links,
         money,
@@ -37,7 +38,7 @@ def set_up(app: Flask, settings: Settings) -> None:
 
     views = (
         home, links, clicks, orders, leads, claims, money, choice, payee, payee_stripe, disowned,
-        statements, proofs, statistics, team, terms,
+        invoices, statements, proofs, statistics, team, terms,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)

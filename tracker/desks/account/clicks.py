@@ -23,9 +23,9 @@ from tracker.clicks.tokens import clicked_at_of, is_click_id, signing_keys
 from tracker.desks.account import sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.cases import Offer, offer_for_click
-from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.orders import PREFIX as ORDER_PREFIX
 from tracker.desks.account.place import Place
+from tracker.desks.files import csv_answer
 from tracker.stats.receipts import (
     PASTED_CHARS_MAX,
     click_named,

@@ -23,10 +23,10 @@ from payouts.commissions.rows import CommissionRow, as_row
 from tracker.desks import sources
 from tracker.desks.account import sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
-from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.language import gettext as _
 from tracker.desks.account.orders import PAGE_ROWS_MAX, ROWS_PER_FETCH, status_word
 from tracker.desks.account.place import Place
+from tracker.desks.files import csv_answer
 from tracker.desks.sources import Source, SourceKind
 from tracker.leads.models import Lead, LeadDecision
 
@@ -90,7 +90,7 @@ def leads_csv(place: Place) -> Answer:
                 line.source.text,
                 line.at.isoformat(),
                 line.status,
-                line.commission.amount.decimal,
+                line.commission.amount,
                 place.currency,
                 line.why,
             )

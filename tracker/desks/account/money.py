@@ -17,6 +17,7 @@ from affiliate.core.money import Money, MoneyError, exponent
 from affiliate.core.pages import duration, moment, money
 from affiliate.people import access
 from affiliate.people.access import affiliates
+from payouts.adjustments.reading import AdjustmentView, adjustments_of
 from payouts.batches.choices import choice_of
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
@@ -34,6 +35,7 @@ from tracker.desks.account.language import gettext as _
 from tracker.desks.account.payee_shown import payee_shown
 from tracker.desks.account.place import Place
 from tracker.desks.account.statements import months_of
+from tracker.desks.adjustment_words import adjustment_reason
 
 LIST_ROWS_MAX = 24
 WITHDRAW_FIELDS = dict.fromkeys(("amount", "nothing_available"), "amount")
@@ -163,6 +165,8 @@ def money_page_of(place: Place, typed: Typed, status: int = 200) -> Response:
         rail=place.program.rail,
         months=months_of(session, place),
         choice=choice_of(session, enrollment_id=place.enrollment.id, currency=place.currency),
+        corrections=_corrections(session, place),
+        correction_words=adjustment_reason,
         typed=typed,
     )
     return leads_to(make_response(html, status), shown.page_origins)
@@ -179,6 +183,14 @@ def _punctuality(session: Session, place: Place) -> Punctuality | None:
     found = punctuality(session, program_ids=[program_id]).get(program_id, {})
     kept = found.get(Measured.WITHDRAWAL)
     return kept if kept and kept.count and kept.median is not None else None
+
+
+def _corrections(session: Session, place: Place) -> list[AdjustmentView]:
+    """What two people of the program booked; what only one proposed is theirs alone."""
+    found = adjustments_of(
+        session, program_ids=[place.program.id], enrollment_id=place.enrollment.id
+    )
+    return [one for one in found if one.status == "confirmed"][:LIST_ROWS_MAX]
 
 
 def _next_release(session: Session, place: Place, found: Balances) -> datetime | None:

@@ -29,10 +29,10 @@ from tracker.attribution.models import Decision
 from tracker.attribution.subject import reference_of
 from tracker.desks.account import cases, sentences
 from tracker.desks.account.blueprint import Answer, account, in_program, page
-from tracker.desks.account.exports import csv_answer
 from tracker.desks.account.language import gettext as _
 from tracker.desks.account.place import Place
 from tracker.desks.conversions import converted_of
+from tracker.desks.files import csv_answer
 from tracker.orders.models import Order
 
 PREFIX = "ord"
@@ -146,8 +146,8 @@ def orders_csv(place: Place) -> Answer:
                 line.placed_at.isoformat(),
                 str(line.level),
                 line.status,
-                line.commission.amount.decimal,
-                line.commission.reversed.decimal,
+                line.commission.amount,
+                line.commission.reversed,
                 place.currency,
                 line.why,
             )

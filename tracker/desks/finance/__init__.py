@@ -1,4 +1,4 @@
-"""The finance desk: what waits, a batch on one page, its items, statements, search."""
+"""The finance desk: what waits, a batch on one page, its items, the books, search."""
 
 from __future__ import annotations
 
@@ -9,8 +9,22 @@ from affiliate.core.config import Settings
 
 def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages."""
-    from tracker.desks.finance import actions, payees, policy, proofs, web
+    from tracker.desks.finance import (
+        actions,
+        adjustments,
+        batch_files,
+        books,
+        invoices,
+        payees,
+        policy,
+        proofs,
+        statements,
+        web,
+    )
     from tracker.desks.finance.blueprint import finance
 
-    assert actions and payees and policy and proofs and web, "all hang their views on the blueprint"
+    views = (
+        actions, adjustments, batch_files, books, invoices, payees, policy, proofs, statements, web,
+    )  # fmt: skip
+    assert all(views), "each hangs its views on the blueprint"
     app.register_blueprint(finance)

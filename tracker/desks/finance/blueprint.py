@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Blueprint, current_app
+from flask import Blueprint, current_app, request
 
 from affiliate.core import ids
 from affiliate.core.config import Settings
@@ -36,6 +36,17 @@ class Desk:
 def desk() -> Desk:
     """What the reader may see; every question below is asked for these programs alone."""
     return Desk({program.id: program for program in access.programs_of(Role.FINANCE, Role.OWNER)})
+
+
+def chosen(programs: list[Program]) -> Program:
+    """The program that `?program=` names, else the first; NotFound for any other."""
+    slug = request.args.get("program")
+    if slug is None and programs:
+        return programs[0]
+    found = next((program for program in programs if program.slug == slug), None)
+    if found is None:
+        raise NotFound
+    return found
 
 
 def known_rails() -> Rails:

@@ -1,16 +1,14 @@
-"""The finance desk's pages: to do, batches, one batch, one payout, statements, search."""
+"""The finance desk's pages: to do, batches, one batch, one payout, search."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from flask import make_response, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
 from affiliate.people import access
 from affiliate.people import ids as people_ids
@@ -24,11 +22,9 @@ from payouts.batches.payee_sharing import shared_by
 from payouts.batches.payee_stops import open_stops
 from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
-from payouts.batches.statements import AffiliateMonth, Month, journal, months_of_program
 from payouts.rails.registry import NoSuchRail, rail_named
-from tracker.desks.acting import Number, csv_file
 from tracker.desks.finance import payout as payouts_of
-from tracker.desks.finance import questions, sentences, statements
+from tracker.desks.finance import questions, sentences
 from tracker.desks.finance.approval import approval_of
 from tracker.desks.finance.blueprint import (
     allowed,
@@ -43,10 +39,6 @@ from tracker.desks.finance.search import search
 RECENT_MAX = 12
 BATCHES_SHOWN_MAX = 50
 WITHDRAWALS_SHOWN_MAX = 100
-JOURNAL_HEADER = (
-    "transaction", "occurred_at", "kind", "reference", "reason", "account", "affiliate",
-    "amount", "currency",
-)  # fmt: skip
 OVER = ("done", "cancelled")
 
 
@@ -171,36 +163,6 @@ def item(item: str) -> str:
     return item_page(item_row(item))
 
 
-@finance.get("/statements")
-@allowed
-def statement() -> Response | str:
-    """A month of a program by affiliate; as a file with `?format=csv`, entries as `journal`."""
-    session, programs = db.session(), list(desk().programs.values())
-    if not programs:
-        return render_template("tracker/finance/statements.html", program=None)
-    program = _chosen(programs)
-    now = clock.now(session)
-    month = statements.month_of(request.args.get("month"), program=program, now=now)
-    if request.args.get("format") == "journal":
-        return _journal(program, month)
-    lines = months_of_program(
-        session, program_id=program.id, currency=program.currency, month=month
-    )
-    if request.args.get("format") == "csv":
-        return _statement_csv(program, month, lines)
-    before, after = statements.months_around(month, now=now)
-    return render_template(
-        "tracker/finance/statements.html",
-        program=program,
-        programs=programs,
-        month=month,
-        lines=lines,
-        totals=statements.totals(lines, program.currency),
-        before=before,
-        after=after,
-    )
-
-
 @finance.get("/search")
 @allowed
 def find() -> str:
@@ -264,16 +226,6 @@ def item_page(item_id: int) -> str:
     )
 
 
-def _chosen(programs: list[Program]) -> Program:
-    slug = request.args.get("program")
-    if slug is None:
-        return programs[0]
-    found = next((program for program in programs if program.slug == slug), None)
-    if found is None:
-        raise NotFound
-    return found
-
-
 def _configured(rail: str) -> bool:
     try:
         return rail_named(known_rails(), rail).configured()
@@ -298,36 +250,3 @@ def _next_payouts(programs: dict[int, Program], now: datetime) -> list[tuple[Pro
         for program in programs.values()
         if program.status != "closed"
     ]
-
-
-def _statement_csv(program: Program, month: Month, lines: list[AffiliateMonth]) -> Response:
-    header = ("affiliate", "name", "owed_before", "earned", "taken_back", "paid", "owed_after",
-              "currency")  # fmt: skip
-    rows = [
-        (line.public, line.name,
-         *(Number(getattr(line, column).decimal) for column in statements.COLUMNS),
-         program.currency)
-        for line in lines
-    ]  # fmt: skip
-    return csv_file(f"statement-{program.slug}-{month.key}.csv", header, rows)
-
-
-def _journal(program: Program, month: Month) -> Response:
-    entries = journal(db.session(), program_id=program.id, month=month)
-    rows = (_journal_row(row) for row in entries)
-    return csv_file(f"journal-{program.slug}-{month.key}.csv", JOURNAL_HEADER, rows)
-
-
-def _journal_row(row: tuple[Any, ...]) -> tuple[object, ...]:
-    number, at, kind, reference, reason, account, enrollment, micros, currency = row
-    return (
-        number,
-        at.isoformat(),
-        kind,
-        reference,
-        reason,
-        account,
-        "" if enrollment is None else people_ids.public(enrollment),
-        Number(Money(micros, currency).decimal),
-        currency,
-    )

@@ -17,12 +17,14 @@ from wtforms.validators import Length, Optional
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.tables import Number
 from affiliate.people import access
 from affiliate.programs.models import Program
 from affiliate.rates.enter import Entered, enter_rate, import_rates
 from affiliate.rates.lookup import currencies_of, listed
 from affiliate.rates.rules import day_of
-from tracker.desks.acting import Answer, Number, csv_file
+from tracker.desks.acting import Answer
+from tracker.desks.files import csv_answer
 from tracker.desks.manage import people
 from tracker.desks.manage.blueprint import actors, manage, page, place, readers, require_acting
 from tracker.desks.manage.rules_form import NEEDED, Form
@@ -85,7 +87,7 @@ def rates_csv() -> Response:
     """The rates in force as a file that can be brought in again."""
     program = place().required
     found = listed(db.session(), program=program, rows_max=CSV_ROWS_MAX)
-    return csv_file(
+    return csv_answer(
         f"rates-{program.slug}.csv",
         ("currency", "date", "rate"),
         [

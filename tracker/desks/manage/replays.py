@@ -11,7 +11,8 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
 from affiliate.people import access
 from affiliate.programs.models import Program, RuleDraft
-from tracker.desks.acting import Answer, Number, act, csv_file
+from tracker.desks.acting import Answer, act
+from tracker.desks.files import csv_answer
 from tracker.desks.manage import people, replay_lists, replay_result
 from tracker.desks.manage.blueprint import (
     Place,
@@ -159,14 +160,15 @@ def trial_csv(trial_id: int) -> Response:
             one.public,
             one.name,
             program.currency,
-            *(Number(each.decimal) for each in (
-                one.sides.booked, one.sides.would, one.sides.difference)),
+            one.sides.booked,
+            one.sides.would,
+            one.sides.difference,
             one.gained,
             one.lost,
         )
         for one in replay_result.everybody(db.session(), found, program.currency)
     )  # fmt: skip
-    return csv_file(f"trial-{program.slug}-{found.id}.csv", CSV_HEADER, rows)
+    return csv_answer(f"trial-{program.slug}-{found.id}.csv", CSV_HEADER, rows)
 
 
 def _visible(trial_id: int) -> tuple[RuleReplay, Place]:

@@ -1,0 +1,1 @@
+"""Corrections of a balance by two people: adjust and write off, each with its reason."""

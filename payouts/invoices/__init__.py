@@ -1,0 +1,1 @@
+"""Self-billing invoices: the parties, the numbers, the frozen documents and their credits."""

@@ -1,0 +1,1 @@
+"""What the ledger says at an instant and over a period, for accounting."""
