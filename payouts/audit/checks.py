@@ -390,7 +390,8 @@ PAYOUTS = (
         SELECT i.id AS item_id, i.status, i.next_try_at FROM payout_items i
         JOIN payout_batches b ON b.id = i.batch_id
         WHERE b.status IN ('approved', 'paying') AND b.paused_at IS NULL
-          AND i.status IN ('sending', 'unknown') AND i.next_try_at < CAST(:real_now AS timestamptz) - interval '1 hour'
+          AND i.status IN ('sending', 'unknown')
+          AND i.next_try_at < CAST(:real_now AS timestamptz) - interval '1 hour'
         """,
     ),
     Check(

@@ -128,7 +128,7 @@ def asked(program: Program, rail: str, rails: Rails) -> dict[str, Any]:
 
 def lock_due(session: Session, values: Mapping[str, Any]) -> int:
     """Lock the balance of everybody who is due, to the end of the transaction; how many."""
-    return session.scalars(_LOCK, dict(values)).one()
+    return int(session.scalars(_LOCK, dict(values)).one())
 
 
 def who_is_not(

@@ -270,6 +270,8 @@ def action(code: str) -> str:
         "withdrawal.request": _("asked for a withdrawal"),
         "batch.approve": _("approved a batch"),
         "batch.cancel": _("cancelled a batch"),
+        "batch.stop": _("stopped a batch"),
+        "batch.resume": _("resumed a batch"),
         "item.hold": _("held a payout"),
         "item.mark_paid": _("marked a payout as paid"),
         "item.try_again": _("allowed a new attempt"),
