@@ -154,12 +154,12 @@ class ForkWorker(Worker):
 
     def setup_work_horse_signals(self) -> None:
         """A horse that is told to stop ends what is under way; RQ's would die at this line."""
-        super().setup_work_horse_signals()
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         signal.signal(signal.SIGTERM, _note_stop)
 
     def handle_warm_shutdown_request(self) -> None:
         """Tell the horse as well: a job that goes on for minutes ends after its current items."""
-        super().handle_warm_shutdown_request()
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
         if self.horse_pid:
             # The process alone: right after the fork its group is still ours.
             with suppress(ProcessLookupError):

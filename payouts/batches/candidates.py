@@ -112,7 +112,7 @@ def asked(program: Program, rail: str, rails: Rails, now: datetime) -> dict[str,
 
 def lock_due(session: Session, values: Mapping[str, Any]) -> int:
     """Lock the balance of everybody who is due, to the end of the transaction; how many."""
-    return session.scalars(_LOCK, dict(values)).one()
+    return int(session.scalars(_LOCK, dict(values)).one())
 
 
 def write_absences(session: Session, *, batch_id: int, values: Mapping[str, Any]) -> None:

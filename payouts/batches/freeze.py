@@ -72,9 +72,8 @@ def freeze(
     Nothing of it passes through this process but the rows that are hashed, a chunk at a time.
     """
     be_patient(session, statement_s=STATEMENT_S)
-    count = session.scalars(
-        sa.text(_ITEMS.format(due=due)), {**values, "batch_id": batch.id, "now": now}
-    ).one()
+    bound = {**values, "batch_id": batch.id, "now": now}
+    count = int(session.scalars(sa.text(_ITEMS.format(due=due)), bound).one())
     if count:
         booking.enter_reserves(session, batch=batch)
     batch.hash = hash_of(session, batch_id=batch.id)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -192,7 +193,7 @@ class Sender:
     def give_back(self, claimed: list[Claimed]) -> None:
         """Items that were claimed and will not be sent by this run wait for no lease."""
         for each in [*self.unsent, *claimed]:
-            committed(self.sending.sessions, lambda s, one=each: self._free(s, one))
+            committed(self.sending.sessions, partial(self._free, claimed=each))
         self.unsent.clear()
 
     def _free(self, session: Session, claimed: Claimed) -> None:

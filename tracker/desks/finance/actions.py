@@ -20,6 +20,7 @@ from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.holds import hold_payouts, lift_hold
 from payouts.batches.locks import LIFTED_ON_A_PAGE, LockReason, lock, unlock
 from payouts.batches.models import PayoutBatch, PayoutPeriod
+from payouts.batches.pause import pause_batch, resume_batch
 from payouts.batches.review import mark_paid, try_again
 from payouts.rails.registry import rail_named
 from tracker.desks.acting import Answer, act
@@ -90,6 +91,47 @@ def cancellation(batch: str) -> Answer:
             now=now,
         ),
         done=_("The batch is cancelled. Every amount is back in its balance."),
+        back=url_for("finance.batch", batch=batch),
+        page=lambda: batch_page(batch_id),
+    )
+
+
+@finance.post("/batches/<batch>/pause")
+@allowed
+def pause(batch: str) -> Answer:
+    """Stop a batch that is being paid: nothing more is sent until it is resumed."""
+    batch_id = batch_row(batch)
+    _see_batch(batch_id)
+    return act(
+        lambda session, now: pause_batch(
+            session,
+            batch_id=batch_id,
+            by_user_id=access.actor().user_id,
+            why=_reason(),
+            now=now,
+        ),
+        done=_("Stopped. What was on its way comes to its end; nothing more is sent."),
+        back=url_for("finance.batch", batch=batch),
+        page=lambda: batch_page(batch_id),
+    )
+
+
+@finance.post("/batches/<batch>/resumption")
+@allowed
+def resumption(batch: str) -> Answer:
+    """Go on with a stopped batch: money leaves again."""
+    batch_id = batch_row(batch)
+    _see_batch(batch_id)
+    access.require_fresh()
+    return act(
+        lambda session, now: resume_batch(
+            session,
+            batch_id=batch_id,
+            by_user_id=access.actor().user_id,
+            why=_reason(),
+            now=now,
+        ),
+        done=_("It goes on where it was."),
         back=url_for("finance.batch", batch=batch),
         page=lambda: batch_page(batch_id),
     )

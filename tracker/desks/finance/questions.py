@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -29,6 +29,8 @@ from payouts.policies.rules import JUMP_TIMES
 from tracker.desks.finance.blueprint import BATCH, ITEM
 
 ITEMS_SHOWN_MAX = 200
+CHANGES_SHOWN_MAX = 50
+"""Of each kind of change; all are counted."""
 STUCK_SHOWN_MAX = 50
 ABSENT_SHOWN_MAX = 50
 WITHDRAWALS_SHOWN_MAX = 50
@@ -190,8 +192,8 @@ class ItemLine:
         return self.item.status != "cancelled" and (self.first or self.moved or self.jumped)
 
 
-def item_lines(session: Session, *, batch_id: int) -> list[ItemLine]:
-    """Every item of a batch beside the same affiliate's last paid one, largest change first."""
+def item_lines(session: Session, *, batch_id: int, rows_max: int) -> list[ItemLine]:
+    """The largest items of a batch beside the same affiliate's last paid one."""
     before = aliased(PayoutItem)
     last = (
         sa.select(before.amount_micros, before.destination)
@@ -204,6 +206,12 @@ def item_lines(session: Session, *, batch_id: int) -> list[ItemLine]:
         .limit(1)
         .lateral("last")
     )
+    shown = (
+        sa.select(PayoutItem.id)
+        .where(PayoutItem.batch_id == batch_id)
+        .order_by(PayoutItem.amount_micros.desc(), PayoutItem.id)
+        .limit(rows_max)
+    )
     rows = session.execute(
         sa.select(
             PayoutItem, Affiliate.name, Enrollment.status, last.c.amount_micros, last.c.destination
@@ -211,7 +219,7 @@ def item_lines(session: Session, *, batch_id: int) -> list[ItemLine]:
         .join(Enrollment, Enrollment.id == PayoutItem.enrollment_id)
         .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
         .outerjoin(last, sa.true())
-        .where(PayoutItem.batch_id == batch_id)
+        .where(PayoutItem.id.in_(shown))
         .order_by(PayoutItem.amount_micros.desc(), PayoutItem.id)
         .execution_options(populate_existing=True)
     )
@@ -467,12 +475,82 @@ def stuck_items(session: Session, *, program_ids: Collection[int]) -> Sequence[S
     return [Stuck(*row) for row in rows]
 
 
-def changes_in(items: Sequence[ItemLine]) -> dict[str, Any]:
-    """What finance looks at first: who is paid for the first time, elsewhere, or far more."""
-    live = [line for line in items if line.item.status != "cancelled"]
-    return {
-        "first": [line for line in live if line.first],
-        "moved": [line for line in live if line.moved],
-        "jumped": [line for line in live if line.jumped],
-        "known": sum(not line.changed for line in live),
-    }
+@dataclass(frozen=True)
+class Changed:
+    """An item that finance looks at first."""
+
+    affiliate: str
+    amount: Money
+    destination: str
+    last_amount: Money | None
+    last_destination: str | None
+
+
+@dataclass
+class Changes:
+    """Who is paid for the first time, elsewhere, or far more: all counted, the largest named."""
+
+    first: list[Changed] = field(default_factory=list)
+    moved: list[Changed] = field(default_factory=list)
+    jumped: list[Changed] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def known(self) -> int:
+        """Payouts of which nothing is new."""
+        return self.counts.get("known", 0)
+
+    def more(self, kind: str, shown: int) -> int:
+        """How many of a kind are not among so many that are named."""
+        return max(0, self.counts.get(kind, 0) - shown)
+
+
+# An item can be of two kinds: to another place, and far more than the last.
+_CHANGES: Final = sa.text(
+    """
+    WITH beside AS (
+        SELECT i.id, i.enrollment_id, i.amount_micros, i.destination,
+               last.amount_micros AS last_micros, last.destination AS last_destination
+        FROM payout_items i
+        LEFT JOIN LATERAL (
+            SELECT p.amount_micros, p.destination FROM payout_items p
+            WHERE p.enrollment_id = i.enrollment_id AND p.id < i.id AND p.status = 'paid'
+            ORDER BY p.id DESC LIMIT 1) last ON true
+        WHERE i.batch_id = :batch_id AND i.status <> 'cancelled'
+    ), kinds AS (
+        SELECT *, last_micros IS NULL AS first, last_destination <> destination AS moved,
+               amount_micros > :jump_times * last_micros AS jumped
+        FROM beside
+    ), placed AS (
+        SELECT kinds.*, k.kind, count(*) OVER (PARTITION BY k.kind) AS of_kind,
+               row_number() OVER (PARTITION BY k.kind ORDER BY amount_micros DESC, id) AS place
+        FROM kinds CROSS JOIN LATERAL (VALUES ('first', first), ('moved', moved),
+            ('jumped', jumped), ('known', NOT (first OR moved OR jumped))) AS k(kind, so)
+        WHERE k.so
+    )
+    SELECT placed.*, a.name FROM placed
+    JOIN enrollments n ON n.id = placed.enrollment_id JOIN affiliates a ON a.id = n.affiliate_id
+    WHERE place <= :shown ORDER BY kind, place
+    """
+)
+
+
+def changes_of(session: Session, *, batch: PayoutBatch) -> Changes:
+    """What finance looks at first, counted by the database."""
+    found = Changes()
+    rows = session.execute(
+        _CHANGES,
+        {"batch_id": batch.id, "jump_times": JUMP_TIMES, "shown": CHANGES_SHOWN_MAX},
+    )
+    for row in rows:
+        found.counts[row.kind] = row.of_kind
+        if row.kind == "known":
+            continue
+        last = None if row.last_micros is None else Money(row.last_micros, batch.currency)
+        one = Changed(
+            row.name, Money(row.amount_micros, batch.currency), row.destination, last,
+            row.last_destination,
+        )  # fmt: skip
+        listed: list[Changed] = getattr(found, row.kind)
+        listed.append(one)
+    return found

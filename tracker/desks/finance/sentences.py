@@ -42,6 +42,10 @@ def item_reason(code: str | None) -> str:
             "No answer came, and the provider lists no such transfer. Look it up there, then "
             "give its id or allow a new attempt."
         ),
+        ItemReason.SET_ASIDE: _(
+            "Sending it failed inside Kopeck several times, so it was set aside; the log says "
+            "why. Look it up at the provider, then give its id, allow a new attempt or hold it."
+        ),
         ItemReason.TRY_AGAIN: _("A person allowed a new attempt."),
     }.get(ItemReason(code), code)
 

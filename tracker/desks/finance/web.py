@@ -22,6 +22,7 @@ from payouts.batches.payee_sharing import shared_by
 from payouts.batches.payee_stops import open_stops
 from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
+from payouts.batches.speed import Forecast, forecast
 from payouts.rails.registry import NoSuchRail, rail_named
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance import questions, sentences
@@ -149,7 +150,12 @@ def progress(batch: str) -> Response:
     """The part of the page that is asked for again while the batch is being paid."""
     line = questions.batch_line(db.session(), programs=desk().programs, batch_id=batch_row(batch))
     response = make_response(
-        render_template("tracker/finance/_progress.html", line=line, by_hand=_by_hand(line.batch))
+        render_template(
+            "tracker/finance/_progress.html",
+            line=line,
+            by_hand=_by_hand(line.batch),
+            forecast=_forecast(line.batch),
+        )
     )
     if line.batch.status in OVER:
         response.headers["HX-Refresh"] = "true"
@@ -176,15 +182,17 @@ def batch_page(batch_id: int) -> str:
     """The page of a batch of the reader's programs; NotFound otherwise."""
     session, mine = db.session(), desk()
     line = questions.batch_line(session, programs=mine.programs, batch_id=batch_id)
-    items = questions.item_lines(session, batch_id=batch_id)
+    items = questions.item_lines(session, batch_id=batch_id, rows_max=questions.ITEMS_SHOWN_MAX)
+    in_all = sum(line.counts.values())
     makers = questions.makers_of(session, batch=line.batch)
     locks = open_locks(session)
     return render_template(
         "tracker/finance/batch.html",
         line=line,
-        items=items[: questions.ITEMS_SHOWN_MAX],
-        items_hidden=max(0, len(items) - questions.ITEMS_SHOWN_MAX),
-        changes=questions.changes_in(items),
+        items=items,
+        items_hidden=in_all - len(items),
+        changes=questions.changes_of(session, batch=line.batch),
+        forecast=_forecast(line.batch),
         before=questions.batch_before(session, line=line),
         recovered=questions.recovered(session, batch=line.batch),
         absences=questions.absences(session, batch=line.batch),
@@ -231,6 +239,13 @@ def _configured(rail: str) -> bool:
         return rail_named(known_rails(), rail).configured()
     except NoSuchRail:
         return False
+
+
+def _forecast(batch: PayoutBatch) -> Forecast | None:
+    if _by_hand(batch):
+        return None
+    session = db.session()
+    return forecast(session, batch=batch, now=clock.now(session), real_now=clock.real_now())
 
 
 def _by_hand(batch: PayoutBatch) -> bool:

@@ -278,6 +278,8 @@ def action(code: str) -> str:
         "batch.sign": _("signed a batch that needs two signatures"),
         "batch.cancel": _("cancelled a batch"),
         "policy.change": _("changed the rules of approval"),
+        "batch.stop": _("stopped a batch"),
+        "batch.resume": _("resumed a batch"),
         "item.hold": _("held a payout"),
         "item.mark_paid": _("marked a payout as paid"),
         "item.try_again": _("allowed a new attempt"),
