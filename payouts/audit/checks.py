@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Flask
 
 from affiliate.core.config import Settings
+from payouts.audit.bank_checks import BANK_FILES
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.run import Check, Severity, register
 from payouts.batches.claims import KEY_LIFE_H
@@ -298,6 +299,7 @@ PAYOUTS = (
         SELECT a.id AS attempt_id, a.item_id, a.first_sent_at FROM payout_attempts a
         JOIN payout_items i ON i.id = a.item_id
         WHERE a.status IN ('sent', 'unknown') AND i.status <> 'needs_review'
+          AND NOT EXISTS (SELECT 1 FROM payout_file_lines f WHERE f.attempt_id = a.id)
           AND a.first_sent_at
               < CAST(:real_now AS timestamptz) - interval '{KEY_LIFE_H} hours'
         """,  # noqa: S608 -- a constant of ours
@@ -418,7 +420,7 @@ PEOPLE = (
     ),
 )
 
-CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *PEOPLE)
+CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *BANK_FILES, *PEOPLE)
 
 
 def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up

@@ -13,6 +13,7 @@ from affiliate.people.models import Grant, User
 from payouts.batches.freeze import hash_of, lock_batch
 from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import BatchMaker, PayoutBatch, PayoutItem
+from payouts.batches.own_accounts import refuse_without_own_account
 from payouts.rails.registry import Rails, rail_named
 
 FOUR_EYES = "four_eyes"
@@ -55,8 +56,8 @@ def approve(
 ) -> None:
     """Approve exactly what was seen, once; sending begins after the commit.
 
-    Raises PayoutsLocked, NotFinance, MakerCannotApprove, NotApprovable, BatchChanged or
-    RailNotConfigured. Of two people who approve at once one succeeds.
+    Raises PayoutsLocked, NotFinance, MakerCannotApprove, NotApprovable, BatchChanged,
+    RailNotConfigured or NoOwnAccount. Of two people who approve at once one succeeds.
     """
     from payouts.batches.jobs import execute_batch
 
@@ -70,8 +71,10 @@ def approve(
         raise BatchChanged
     if hash_of(session, batch_id=batch.id) != batch.hash:
         raise RuntimeError(f"batch {batch.id}: the items are not what its hash says")
-    if not rail_named(rails, batch.rail).configured():
+    rail = rail_named(rails, batch.rail)
+    if not rail.configured():
         raise RailNotConfigured
+    refuse_without_own_account(session, program_id=batch.program_id, rail=rail)
     total, count = session.execute(
         sa.select(sa.func.sum(PayoutItem.amount_micros), sa.func.count()).where(
             PayoutItem.batch_id == batch.id, PayoutItem.status == "queued"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from affiliate.core.config import Settings
 from affiliate.core.errors import Conflict, Phrase
+from payouts.rails.bank_russia import RussianRail
+from payouts.rails.bank_sepa import SepaRail
 from payouts.rails.manual import ManualRail
 from payouts.rails.protocol import Rail
 from payouts.rails.stripe import StripeRail
@@ -20,7 +22,8 @@ class NoSuchRail(Conflict):
 
 def rails(settings: Settings) -> Rails:
     """Every rail that this version knows; `configured()` says which can pay."""
-    return {"manual": ManualRail(), "stripe": StripeRail(settings)}
+    every: tuple[Rail, ...] = (ManualRail(), SepaRail(), RussianRail(), StripeRail(settings))
+    return {rail.name: rail for rail in every}
 
 
 def rail_named(known: Rails, name: str) -> Rail:

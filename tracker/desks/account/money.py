@@ -283,6 +283,9 @@ REASONS = {
         "No answer yet: we ask until we know, so that nothing is lost."
     ),
     ItemReason.NOT_FOUND: lambda: _("No answer yet: a person looks it up."),
+    ItemReason.CAME_BACK: lambda: _(
+        "The bank sent it back: check your account. The money is in your balance."
+    ),
 }
 """Reasons of a payout that its payee can understand; the others are finance's own."""
 
