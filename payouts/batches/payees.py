@@ -12,6 +12,7 @@ from affiliate.core import audit
 from affiliate.core.errors import Invalid
 from affiliate.people.models import Affiliate
 from payouts.batches.models import PayeeAccount
+from payouts.rails.bank_details import in_a_log
 
 DESTINATION_CHARS_MAX = 500
 
@@ -65,8 +66,8 @@ def set_payee(
     session.flush()
     audit.record(
         session, actor=by, action="payee.change", subject=f"affiliate:{affiliate_id}", now=now,
-        old={"destination": old.destination} if old else None,
-        new={"rail": rail, "destination": destination},
+        old={"destination": in_a_log(old.destination)} if old else None,
+        new={"rail": rail, "destination": in_a_log(destination)},
     )  # fmt: skip
     return new.id
 

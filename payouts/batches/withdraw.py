@@ -19,6 +19,7 @@ from payouts.batches.payees import payee_of
 from payouts.batches.rules import PAYABLE_STATUSES, Due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
+from payouts.rails.bank_details import in_a_log
 from payouts.rails.registry import Rails, rail_named
 
 DEADLINE_H = 24
@@ -113,7 +114,8 @@ def withdraw(
     session.flush()
     audit.record(
         session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
-        scope=program.id, now=now, new={"amount": str(chosen), "destination": destination},
+        scope=program.id, now=now,
+        new={"amount": str(chosen), "destination": in_a_log(destination)},
     )  # fmt: skip
     return Requested(row.id, batch.id, item.id, chosen, now, row.deadline_at)
 

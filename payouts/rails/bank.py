@@ -93,6 +93,9 @@ class BankRail(ABC):
     @abstractmethod
     def account_masked(self, destination: str) -> str: ...
 
+    def account_for_payee(self, destination: str) -> str:
+        return self.account_masked(destination)
+
     @abstractmethod
     def number_of(self, destination: str) -> str:
         """The bare account number, as statements have it. Raises NotAnAccount."""

@@ -28,6 +28,14 @@ def masked(number: str) -> str:
     return f"•••• {number[-SHOWN_CHARS:]}"
 
 
+def in_a_log(destination: str) -> str:
+    """A destination as logs that many people read have it: bank accounts by their end alone."""
+    kind, _, rest = destination.partition(":")
+    if kind not in ("iban", "ru"):
+        return destination
+    return f"{kind}:{masked(rest.partition(';')[0])}"
+
+
 class Wrong(Exception):
     """Why a field cannot be what it should be."""
 

@@ -13,7 +13,7 @@ class ManualRail(OneLine):
     """Items wait until a person marks them as paid."""
 
     name: ClassVar[str] = "manual"
-    title: ClassVar[Phrase] = Phrase("by hand, with a reference")
+    title: ClassVar[Phrase] = Phrase("by hand")
     by_hand: ClassVar[bool] = True
     account_fields: ClassVar[tuple[AccountField, ...]] = one_line(
         Phrase("Bank account or another way to pay you"),

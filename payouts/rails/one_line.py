@@ -28,6 +28,9 @@ class OneLine:
     def account_in_words(self, destination: str) -> str:
         return destination
 
+    def account_for_payee(self, destination: str) -> str:
+        return destination
+
     def account_masked(self, destination: str) -> str:
         """The end of what can be an account number; a short text has nothing to hide."""
         letters = "".join(char for char in destination if char.isalnum())

@@ -142,6 +142,10 @@ class Rail(Protocol):
         """The account as finance reads it, in full."""
         ...
 
+    def account_for_payee(self, destination: str) -> str:
+        """The account as its owner reads it on a page that others may look at."""
+        ...
+
     def account_masked(self, destination: str) -> str:
         """What the account is known by, and no more: `•••• 3000`."""
         ...

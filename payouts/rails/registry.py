@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from affiliate.core.config import Settings
 from affiliate.core.errors import Conflict, Phrase
@@ -13,6 +14,8 @@ from payouts.rails.protocol import Rail
 from payouts.rails.stripe import StripeRail
 
 Rails = Mapping[str, Rail]
+BY_HAND: Final = frozenset(rail.name for rail in (ManualRail, SepaRail, RussianRail))
+"""Rails on which what is not paid yet waits for a person."""
 
 
 class NoSuchRail(Conflict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,19 +15,21 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import Money, MoneyError, exponent
-from affiliate.core.pages import moment, money, say
+from affiliate.core.pages import moment, money
 from affiliate.people import access
 from affiliate.people.access import affiliates
 from affiliate.people.models import User
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
+from payouts.batches.own_accounts import fee_of
 from payouts.batches.payees import payee_of, set_payee
+from payouts.batches.review import bare_reference
 from payouts.batches.rules import ItemReason, next_due
 from payouts.batches.withdraw import DEADLINE_H, withdraw
 from payouts.commissions.rows import next_release
 from payouts.ledger.balances import Balances, balances
-from payouts.rails.protocol import RailAway
-from payouts.rails.registry import rail_named, rails
+from payouts.rails.protocol import Rail, RailAway
+from payouts.rails.registry import NoSuchRail, rail_named, rails
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program, page
 from tracker.desks.account.home import open_withdrawal
 from tracker.desks.account.language import gettext as _
@@ -34,9 +37,7 @@ from tracker.desks.account.place import Place
 from tracker.desks.account.statements import months_of
 
 LIST_ROWS_MAX = 24
-DESTINATION_SHOWN_CHARS = 4
 WITHDRAW_FIELDS = dict.fromkeys(("amount", "nothing_available"), "amount")
-PAYEE_FIELDS = {"destination": "destination"}
 
 
 @dataclass
@@ -45,8 +46,9 @@ class Typed:
 
     amount: str = ""
     amount_errors: list[str] = field(default_factory=list)
-    destination: str | None = None
-    destination_errors: list[str] = field(default_factory=list)
+    payee: Mapping[str, str] | None = None
+    """None: nothing was typed."""
+    payee_errors: Mapping[str, list[str]] = field(default_factory=dict)
     other_errors: list[str] = field(default_factory=list)
 
 
@@ -121,18 +123,24 @@ def request_withdrawal(place: Place) -> Answer:
 @affiliates
 @in_program
 def change_payee(place: Place) -> Answer:
-    """Name the account to pay to; the owner of the address is told by mail."""
+    """Name the account to pay to; the owner of the address is told by mail.
+
+    `again` has the account that is named already looked at anew.
+    """
     access.require_fresh()
-    typed = Typed(destination=only_value("destination").strip())
-    session = db.session()
-    destination = typed.destination or ""
-    before = payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail)
-    ready = _ready(place, destination)
+    session, rail = db.session(), _rail(place.program.rail)
+    before = payee_of(session, affiliate_id=place.affiliate_id, rail=rail.name)
+    typed = Typed(payee={one.name: only_value(one.name).strip() for one in rail.account_fields})
     try:
+        if before is not None and only_value("again"):
+            destination = before.destination
+        else:
+            destination = rail.account(typed.payee or {})
+        ready = _ready(rail, destination)
         set_payee(
             session,
             affiliate_id=place.affiliate_id,
-            rail=place.program.rail,
+            rail=rail.name,
             destination=destination,
             ready=ready,
             by=place.actor.label,
@@ -140,10 +148,11 @@ def change_payee(place: Place) -> Answer:
         )
     except Refusal as refusal:
         session.rollback()
-        typed.destination_errors = [say(error.message) for error in refusal.errors]
+        names = {one.name: one.name for one in rail.account_fields}
+        typed.payee_errors = field_messages(refusal, names)
         return _page(place, typed), refusal.status
     if before is None or before.destination != destination:
-        _tell_by_mail(session, place, destination)
+        _tell_by_mail(session, place, rail.account_masked(destination))
     session.commit()
     if ready:
         said = _("Saved. Payouts that are approved already still go to the account before.")
@@ -165,24 +174,19 @@ def amount_words(error: MoneyError, currency: str) -> str:
     return _("Write the amount in digits: %(example)s.", example=example)
 
 
-def short(destination: str) -> str:
-    """The end of an account number; what it is known by, and no more."""
-    letters = "".join(char for char in destination if char.isalnum())
-    if len(letters) <= 2 * DESTINATION_SHOWN_CHARS:
-        return destination
-    return "…" + letters[-DESTINATION_SHOWN_CHARS:]
-
-
 def _amount(text: str, currency: str) -> Money | None:
     """As people write amounts: spaces between thousands, a comma for the point."""
     plain = "".join(text.split()).replace(",", ".").removesuffix(currency)
     return Money.parse(plain, currency) if plain else None
 
 
-def _ready(place: Place, destination: str) -> bool:
+def _rail(name: str) -> Rail:
+    return rail_named(rails(current_app.extensions["kopeck.settings"]), name)
+
+
+def _ready(rail: Rail, destination: str) -> bool:
     """What the rail says of the account; when it does not answer, it is asked again later."""
-    rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
-    if not destination or not rail.configured():
+    if not rail.configured():
         return False
     try:
         return rail.payee_ready(destination)
@@ -190,7 +194,15 @@ def _ready(place: Place, destination: str) -> bool:
         return False
 
 
-def _tell_by_mail(session: Session, place: Place, destination: str) -> None:
+def _masked(name: str, destination: str) -> str:
+    """An account of a payout, whose rail may be one of an earlier version."""
+    try:
+        return _rail(name).account_masked(destination)
+    except NoSuchRail:
+        return ""
+
+
+def _tell_by_mail(session: Session, place: Place, shown: str) -> None:
     user = session.get_one(User, place.actor.user_id)
     outbox.send(
         session,
@@ -199,7 +211,7 @@ def _tell_by_mail(session: Session, place: Place, destination: str) -> None:
         locale=user.locale,
         name=place.name,
         program=place.program,
-        destination=short(destination),
+        destination=shown,
         at=place.now,
         public_url=current_app.extensions["kopeck.settings"].public_url,
         now=place.now,
@@ -209,7 +221,8 @@ def _tell_by_mail(session: Session, place: Place, destination: str) -> None:
 def _page(place: Place, typed: Typed) -> str:
     session = db.session()
     found = balances(session, enrollment_id=place.enrollment.id, currency=place.currency)
-    rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
+    rail = _rail(place.program.rail)
+    payee = payee_of(session, affiliate_id=place.affiliate_id, rail=rail.name)
     most = Money.of_minor_units(
         found.available.whole_minor_units(rail.granularity(place.currency)), place.currency
     )
@@ -225,9 +238,10 @@ def _page(place: Place, typed: Typed) -> str:
         deadline_hours=DEADLINE_H,
         withdrawals=withdrawals,
         payouts=_payouts(session, place),
-        payee=payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail),
-        by_hand=rail.by_hand,
-        rail=place.program.rail,
+        payee=payee,
+        payee_shown=payee and rail.account_for_payee(payee.destination),
+        rail=rail,
+        fee=fee_of(session, program_id=place.program.id, rail=rail.name, currency=place.currency),
         months=months_of(session, place),
         typed=typed,
     )
@@ -292,7 +306,7 @@ REASONS = {
 
 def _payouts(session: Session, place: Place) -> list[PayoutLine]:
     rows = session.execute(
-        sa.select(PayoutItem, PayoutBatch.kind, PayoutBatch.created_at, PayoutAttempt.transfer_id)
+        sa.select(PayoutItem, PayoutBatch, PayoutAttempt.transfer_id)
         .join(PayoutBatch, PayoutBatch.id == PayoutItem.batch_id)
         .outerjoin(
             PayoutAttempt,
@@ -309,20 +323,17 @@ def _payouts(session: Session, place: Place) -> list[PayoutLine]:
     return [_payout(*row) for row in rows]
 
 
-def _payout(
-    item: PayoutItem, kind: str, created_at: datetime, transfer_id: str | None
-) -> PayoutLine:
+def _payout(item: PayoutItem, batch: PayoutBatch, transfer_id: str | None) -> PayoutLine:
     status = {"queued": "in_payout", "needs_review": "review", "reversed": "returned"}
     why = ""
     if item.status != "paid" and item.reason and ItemReason(item.reason) in REASONS:
         why = REASONS[ItemReason(item.reason)]()
     return PayoutLine(
-        at=item.paid_at or created_at,
+        at=item.paid_at or batch.created_at,
         amount=Money(item.amount_micros, item.currency),
-        kind=_("weekly") if kind == "weekly" else _("on request"),
+        kind=_("weekly") if batch.kind == "weekly" else _("on request"),
         status=status.get(item.status, item.status),
-        destination=short(item.destination),
-        # What a person typed as the reference of a payment by hand is kept unique by a prefix.
-        transfer_id=transfer_id and transfer_id.removeprefix(f"manual:{item.id}:"),
+        destination=_masked(batch.rail, item.destination),
+        transfer_id=transfer_id and bare_reference(transfer_id, item_id=item.id),
         sentence=why,
     )

@@ -16,6 +16,8 @@ from payouts.batches.cancel import cancel_batch, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.models import PayoutBatch, PayoutPeriod
 from payouts.batches.review import mark_paid, try_again
+from payouts.rails.bank import BankRail
+from payouts.rails.protocol import Rail
 from payouts.rails.registry import rail_named
 from tracker.desks.acting import Answer, act
 from tracker.desks.finance import payout as payouts_of
@@ -42,7 +44,6 @@ def approval(batch: str) -> Answer:
     found = _see_batch(batch_id)
     access.require_fresh()
     seen = only_value("hash")[:HASH_CHARS]
-    by_hand = rail_named(known_rails(), found.rail).by_hand
     return act(
         lambda session, now: approve(
             session,
@@ -52,9 +53,7 @@ def approval(batch: str) -> Answer:
             rails=known_rails(),
             now=now,
         ),
-        done=_("Approved. Pay each by your bank and type its reference beside it.")
-        if by_hand
-        else _("Approved. The payouts are on their way; this page follows them."),
+        done=_what_now(rail_named(known_rails(), found.rail)),
         back=url_for("finance.batch", batch=batch),
         page=lambda: batch_page(batch_id),
     )
@@ -71,7 +70,7 @@ def cancellation(batch: str) -> Answer:
             session,
             batch_id=batch_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("The batch is cancelled. Every amount is back in its balance."),
@@ -91,7 +90,7 @@ def hold(item: str) -> Answer:
             session,
             item_id=item_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("%(name)s is held; the amount is back in the balance.", name=found.affiliate.name),
@@ -137,7 +136,7 @@ def new_attempt(item: str) -> Answer:
             session,
             item_id=item_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("A new attempt is allowed; it is sent within a minute."),
@@ -177,6 +176,15 @@ def _drafted(made: list[int]) -> Response:
     return redirect(url_for("finance.batches"), 303)
 
 
+def _what_now(rail: Rail) -> str:
+    """What an approval leads to."""
+    if isinstance(rail, BankRail):
+        return _("Approved. Make the file for your bank now.")
+    if rail.by_hand:
+        return _("Approved. Pay each by your bank and type its reference beside it.")
+    return _("Approved. The payouts are on their way; this page follows them.")
+
+
 def _periods(session: Session, program_ids: set[int]) -> list[int]:
     waiting = undrafted(session)
     return [
@@ -198,7 +206,8 @@ def _see_item(item_id: int) -> payouts_of.Payout:
     return payouts_of.payout(db.session(), programs=desk().programs, item_id=item_id)
 
 
-def _reason() -> str:
+def reason() -> str:
+    """Why, in the words of whoever does it. Raises Invalid without any."""
     text = " ".join(request.form.get("reason", "").split())
     if not 1 <= len(text) <= REASON_CHARS_MAX:
         raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))

@@ -22,8 +22,8 @@ from payouts.batches.rules import next_due
 from payouts.batches.statements import AffiliateMonth, Month, journal, months_of_program
 from payouts.rails.registry import NoSuchRail, rail_named
 from tracker.desks.acting import Number, csv_file
+from tracker.desks.finance import bank, questions, sentences, statements
 from tracker.desks.finance import payout as payouts_of
-from tracker.desks.finance import questions, sentences, statements
 from tracker.desks.finance.blueprint import (
     allowed,
     batch_row,
@@ -206,6 +206,7 @@ def batch_page(batch_id: int) -> str:
         configured=_configured(line.batch.rail),
         by_hand=_by_hand(line.batch),
         over=line.batch.status in OVER,
+        **bank.of_batch(session, batch=line.batch),
         words=sentences,
     )
 
