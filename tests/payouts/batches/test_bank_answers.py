@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
-from bank_world import Bank, camt, camt_entry, csv_of, executed, made_bank
+from bank_accounts import camt, camt_entry, csv_of, executed
+from bank_world import Bank, made_bank
 from money_world import NOW
 from paying import Pay
 

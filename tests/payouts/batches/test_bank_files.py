@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from bank_world import Bank, executed, made_bank
+from bank_accounts import executed
+from bank_world import Bank, made_bank
 from money_world import NOW
 from paying import Pay
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bank_world import OWN_RUSSIA, OWN_SEPA, PAYEE_RUSSIA, PAYEE_SEPA
+from bank_accounts import OWN_RUSSIA, OWN_SEPA, PAYEE_RUSSIA, PAYEE_SEPA
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 import xmlschema
-from bank_world import OWN_RUSSIA, OWN_SEPA, PAYEE_RUSSIA, PAYEE_SEPA
+from bank_accounts import OWN_RUSSIA, OWN_SEPA, PAYEE_RUSSIA, PAYEE_SEPA
 
 from affiliate.core.money import Money
 from payouts.rails.bank import END_TO_END, FileOrder, Payment, end_to_end_id

@@ -6,7 +6,7 @@ import random
 from datetime import date
 
 import pytest
-from bank_world import camt, camt_entry, csv_of
+from bank_accounts import camt, camt_entry, csv_of
 
 from affiliate.core.errors import Invalid
 from affiliate.core.money import Money

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -123,15 +124,13 @@ def bring(batch: str) -> Answer:
     program_id, rail = found.program_id, found.rail
     session = db.session()
     try:
-        sent = request.files.get("file")
-        if sent is None or not sent.filename:
-            raise Invalid.field("file", "required", Phrase("Choose a file."))
+        raw, name = _sent()
         made = bring_statement(
             session,
             program_id=program_id,
             rail=rail,
-            raw=sent.read(),
-            name=sent.filename,
+            raw=raw,
+            name=name,
             by_user_id=access.actor().user_id,
             rails=known_rails(),
             now=clock.now(session),
@@ -196,6 +195,16 @@ def _make_all(session: Session, batch_id: int, now: datetime) -> None:
                 raise
             return
         session.commit()
+
+
+def _sent() -> tuple[bytes, str]:
+    """The file of the form and its name. Raises Invalid without one."""
+    sent = request.files.get("file")
+    if sent is None or not sent.filename:
+        raise Invalid.field("file", "required", Phrase("Choose a file."))
+    # A larger one lies on the disk until it is closed.
+    with closing(sent):
+        return sent.read(), sent.filename
 
 
 def _statement_page(statement_id: int) -> str:
