@@ -9,7 +9,7 @@ ANSWER_DAYS_MAX = 7
 
 BANK_FILES = (
     Check(
-        "B1",
+        "F1",
         Severity.INTEGRITY,
         "a file's bytes are those that were made, and its payments sum to its total",
         """
@@ -24,7 +24,7 @@ BANK_FILES = (
         """,
     ),
     Check(
-        "B2",
+        "F2",
         Severity.INTEGRITY,
         "each payment of a file is an item of its batch, under the id that its attempt stores",
         """
@@ -36,7 +36,7 @@ BANK_FILES = (
         """,
     ),
     Check(
-        "B3",
+        "F3",
         Severity.INTEGRITY,
         "what came back of a payout is in the books, at most its amount, and all of it reverses it",
         """
@@ -54,7 +54,7 @@ BANK_FILES = (
         """,
     ),
     Check(
-        "B4",
+        "F4",
         Severity.INTEGRITY,
         "nothing goes from cash back to a balance but what came back of a payout",
         """
@@ -64,7 +64,7 @@ BANK_FILES = (
         """,
     ),
     Check(
-        "B5",
+        "F5",
         Severity.LIVENESS,
         f"the bank has answered for every payment of a file within {ANSWER_DAYS_MAX} days",
         f"""

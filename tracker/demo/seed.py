@@ -122,7 +122,7 @@ def _by_bank(settings: Settings) -> dict[str, Any]:
     landing, sites = _shop(settings)
     return {
         "slug": DEMO_BANK,
-        "name": "Lamp & Leaf by bank",
+        "name": "Lamp & Leaf partners by bank",
         "summary": "The same shop once more; finance pays by a file for the bank.",
         "currency": "RUB",
         "rail": bank.RAIL,

@@ -36,17 +36,17 @@ def books(pay: Callable[..., Pay]) -> Bank:
 
 
 PLANTED = [
-    ("B1", "UPDATE payout_files SET content = content || '\\x20'"),
-    ("B1", "UPDATE payout_files SET total_micros = total_micros + 1"),
-    ("B1", "DELETE FROM payout_file_lines"),
-    ("B2", "UPDATE payout_file_lines SET end_to_end_id = end_to_end_id || 'x'"),
-    ("B2", "UPDATE payout_files SET batch_id = batch_id + 1"),
-    ("B3", "UPDATE payout_reversals SET amount_micros = 5000000"),
-    ("B3", "UPDATE payout_reversals SET amount_micros = amount_micros + 1"),
-    ("B3", "UPDATE payout_items SET status = 'reversed' WHERE status = 'paid'"),
-    ("B3", "UPDATE payout_items SET status = 'reversed' WHERE status = 'sending'"),
-    ("B4", "DELETE FROM payout_reversals"),
-    ("B5", "UPDATE payout_attempts SET first_sent_at = now() - interval '8 days'"),
+    ("F1", "UPDATE payout_files SET content = content || '\\x20'"),
+    ("F1", "UPDATE payout_files SET total_micros = total_micros + 1"),
+    ("F1", "DELETE FROM payout_file_lines"),
+    ("F2", "UPDATE payout_file_lines SET end_to_end_id = end_to_end_id || 'x'"),
+    ("F2", "UPDATE payout_files SET batch_id = batch_id + 1"),
+    ("F3", "UPDATE payout_reversals SET amount_micros = 5000000"),
+    ("F3", "UPDATE payout_reversals SET amount_micros = amount_micros + 1"),
+    ("F3", "UPDATE payout_items SET status = 'reversed' WHERE status = 'paid'"),
+    ("F3", "UPDATE payout_items SET status = 'reversed' WHERE status = 'sending'"),
+    ("F4", "DELETE FROM payout_reversals"),
+    ("F5", "UPDATE payout_attempts SET first_sent_at = now() - interval '8 days'"),
 ]
 
 
