@@ -23,6 +23,7 @@ MODELS = (
     "payouts.batches.payee_models",
     "payouts.adjustments.models",
     "payouts.invoices.models",
+    "payouts.batches.bank_models",
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Final, NoReturn
-from xml.etree import ElementTree
 
+from affiliate.core import plain_xml
 from affiliate.core.errors import FieldError, Invalid, Phrase
 from affiliate.core.exchange import RATE_SCALE, ExchangeRate
 from affiliate.core.money import MoneyError, divide_half_even, exponent
@@ -190,21 +190,10 @@ def _ecb_days(
         yield _Day(_day(cells[0], _ECB_DAYS, where), where, worth)
 
 
-class _WithoutDoctype(ElementTree.TreeBuilder):
-    """Entities are the one part of XML that can do harm, and the bank's file declares none.
-
-    The parser is asked and not the bytes: in UTF-16 a declaration looks like something else.
-    """
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("a file of rates has no document type")
-
-
 def _cbr_day(raw: bytes) -> _Day:
     try:
-        parser = ElementTree.XMLParser(target=_WithoutDoctype())  # noqa: S314 -- it reads no DTD
-        root = ElementTree.fromstring(raw, parser)  # noqa: S314 -- as above
-    except (ElementTree.ParseError, ValueError, LookupError):
+        root = plain_xml.parse(raw)
+    except plain_xml.NotPlainXml:
         _refuse("not_xml", Phrase("The file is no XML as the Bank of Russia writes it."))
     if root.tag != "ValCurs":
         _refuse("not_xml", Phrase("The file is no XML as the Bank of Russia writes it."))

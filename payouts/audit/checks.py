@@ -10,6 +10,7 @@ from flask import Flask
 
 from affiliate.core.config import Settings
 from payouts.audit.approval_checks import APPROVALS
+from payouts.audit.bank_checks import BANK_FILES
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.document_checks import DOCUMENTS
 from payouts.audit.run import Check, Severity, register
@@ -294,6 +295,7 @@ PAYOUTS = (
         SELECT a.id AS attempt_id, a.item_id, a.first_sent_at FROM payout_attempts a
         JOIN payout_items i ON i.id = a.item_id
         WHERE a.status IN ('sent', 'unknown') AND i.status <> 'needs_review'
+          AND NOT EXISTS (SELECT 1 FROM payout_file_lines f WHERE f.attempt_id = a.id)
           AND a.first_sent_at
               < CAST(:real_now AS timestamptz) - interval '{KEY_LIFE_H} hours'
         """,  # noqa: S608 -- a constant of ours
@@ -415,7 +417,7 @@ PEOPLE = (
     ),
 )
 
-CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *DOCUMENTS, *PEOPLE)
+CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *BANK_FILES, *DOCUMENTS, *PEOPLE)
 
 
 def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up

@@ -19,6 +19,7 @@ from payouts.batches.freeze import hash_of, lock_batch
 from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.batches.outcomes import last_change, outcome_of
+from payouts.batches.own_accounts import refuse_without_own_account
 from payouts.batches.payee_waits import refuse_safety_waits
 from payouts.batches.signatures import is_maker, sign, signatures_of, void_signatures
 from payouts.policies.change import hold_policy
@@ -84,8 +85,8 @@ def approve(
 
     Sending begins after the commit. `factor_at` is when the person gave their second factor,
     which the edge has made sure of. Raises NotFinance, NotApprovable (with who was first),
-    PayoutsLocked, MakerCannotApprove, BatchChanged, SafetyWait, SignedAlready or
-    RailNotConfigured. Of two people who approve at once one succeeds.
+    PayoutsLocked, MakerCannotApprove, BatchChanged, SafetyWait, SignedAlready,
+    RailNotConfigured or NoOwnAccount. Of two people who approve at once one succeeds.
     """
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
@@ -162,8 +163,10 @@ def refuse_unpayable(session: Session, batch: PayoutBatch, rails: Rails) -> None
     """Raise for items that are not what the hash says, loudly, or a rail without its key."""
     if hash_of(session, batch_id=batch.id) != batch.hash:
         raise RuntimeError(f"batch {batch.id}: the items are not what its hash says")
-    if not rail_named(rails, batch.rail).configured():
+    rail = rail_named(rails, batch.rail)
+    if not rail.configured():
         raise RailNotConfigured
+    refuse_without_own_account(session, program_id=batch.program_id, rail=rail)
 
 
 def require_finance(session: Session, *, program_id: int, user_id: int) -> None:

@@ -20,9 +20,9 @@ from affiliate.people.mail_links import LinkInvalid
 from affiliate.people.models import Affiliate, User
 from affiliate.programs.models import Program
 from payouts.batches.models import PayeeAccount
+from payouts.rails.registry import rails
 
 LINK_DAYS = 30
-SHOWN_CHARS = 4
 SALT = "kopeck:disown-payee"
 
 
@@ -43,7 +43,7 @@ def tell_of_account(
             one_time=True,
             name=affiliate.name,
             program=program,
-            destination=short(payee.destination),
+            destination=known_by(settings, payee),
             at=now,
             pays_from=payee.pays_from,
             former=address != user.email,
@@ -53,12 +53,10 @@ def tell_of_account(
     return len(found)
 
 
-def short(destination: str) -> str:
-    """The end of an account number; what it is known by, and no more."""
-    letters = "".join(char for char in destination if char.isalnum())
-    if len(letters) <= 2 * SHOWN_CHARS:
-        return destination
-    return "…" + letters[-SHOWN_CHARS:]
+def known_by(settings: Settings, payee: PayeeAccount) -> str:
+    """What an account is known by, and no more; empty where its rail is one of the past."""
+    found = rails(settings).get(payee.rail)
+    return found.account_masked(payee.destination) if found is not None else ""
 
 
 def link_token(settings: Settings, payee_id: int) -> str:

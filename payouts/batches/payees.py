@@ -16,6 +16,7 @@ from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
 from payouts.batches.payee_guard import lock_affiliate, refuse_stopped
 from payouts.batches.payee_rules import COOLING_OFF_H, Naming, pays_from
 from payouts.batches.rules import ItemReason
+from payouts.rails.bank_details import in_a_log
 from payouts.rails.protocol import AccountState, Need, Standing
 
 DESTINATION_CHARS_MAX = 500
@@ -97,10 +98,10 @@ def set_payee(
     session.flush()
     audit.record(
         session, actor=by, action="payee.change", subject=f"affiliate:{affiliate_id}", now=now,
-        old={"destination": old.destination} if old else None,
+        old={"destination": in_a_log(old.destination)} if old else None,
         new={
             "rail": rail,
-            "destination": destination,
+            "destination": in_a_log(destination),
             "pays_from": new.pays_from and new.pays_from.isoformat(),
             **(asdict(named_from) if named_from else {}),
         },

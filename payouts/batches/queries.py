@@ -27,6 +27,7 @@ from payouts.batches.payees import Payee, payee_of
 from payouts.batches.rules import ItemReason, next_due
 from payouts.commissions.rows import next_release
 from payouts.ledger.balances import Balances, balances
+from payouts.rails.registry import BY_HAND
 
 OPEN_STATUSES = ("draft", "frozen", "approved", "paying")
 ROWS_MAX = 500
@@ -314,7 +315,7 @@ def _view(
     batch: PayoutBatch, slug: str, due_at: datetime | None, sums: Any, makers: tuple[Maker, ...]
 ) -> BatchView:
     total, count, paid, waiting = sums or (0, 0, 0, (0, 0))
-    by_hand = batch.rail == "manual" and batch.status in ("approved", "paying")
+    by_hand = batch.rail in BY_HAND and batch.status in ("approved", "paying")
     approved = batch.approved_total_micros
     return BatchView(
         id=batch.id,

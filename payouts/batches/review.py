@@ -70,6 +70,13 @@ def mark_paid(
     )  # fmt: skip
 
 
+def bare_reference(transfer_id: str, *, item_id: int) -> str:
+    """A reference as a person typed it, or a bank gave it, without what keeps ours unique."""
+    for way in ("manual", "bank"):
+        transfer_id = transfer_id.removeprefix(f"{way}:{item_id}:")
+    return transfer_id
+
+
 def try_again(session: Session, *, item_id: int, by_user_id: int, why: str, now: datetime) -> None:
     """Finance has made sure that nothing was sent: the item may have a new attempt."""
     from payouts.batches.jobs import execute_batch

@@ -75,6 +75,10 @@ class ItemReason(StrEnum):
     """Moving it raised again and again: a mistake of ours, and a person decides."""
     TRY_AGAIN = "try_again"
     """A person decided for a new attempt."""
+    FILE_NOT_SENT = "file_not_sent"
+    """A person declared that the bank never got the file it was in."""
+    CAME_BACK = "came_back"
+    """It was paid, and the bank or the provider sent it back; the money is in the balance."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from payouts.batches.rules import PAYABLE_STATUSES, Due
 from payouts.ledger.accounts import AccountKind, of_enrollment
 from payouts.ledger.balances import lock_available
 from payouts.policies.change import policy_of
+from payouts.rails.bank_details import in_a_log
 from payouts.rails.registry import Rails, rail_named
 
 DEADLINE_H = 24
@@ -128,7 +129,8 @@ def withdraw(
     session.flush()
     audit.record(
         session, actor=by, action="withdrawal.request", subject=f"enrollment:{enrollment.id}",
-        scope=program.id, now=now, new={"amount": str(chosen), "destination": payee.destination},
+        scope=program.id, now=now,
+        new={"amount": str(chosen), "destination": in_a_log(payee.destination)},
     )  # fmt: skip
     if policy_of(session, program_id=program.id).automatic is not None:
         approve_small_withdrawal.after_commit(session, batch.id)

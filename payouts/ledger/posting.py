@@ -41,6 +41,8 @@ class Kind(StrEnum):
     RESERVE = "reserve"
     RETURN = "return"
     SETTLE = "settle"
+    UNSETTLE = "unsettle"
+    """What was settled came back: from the bank or the provider."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from payouts.rails.protocol import Answer, LookUp, NotFound, Order, Postponed
+from affiliate.core.errors import Phrase
+from payouts.rails.one_line import OneLine, one_line
+from payouts.rails.protocol import AccountField, Answer, LookUp, NotFound, Order, Postponed
 
 
-class ManualRail:
+class ManualRail(OneLine):
     """Items wait until a person marks them as paid."""
 
     name: ClassVar[str] = "manual"
+    title: ClassVar[Phrase] = Phrase("by hand")
     by_hand: ClassVar[bool] = True
+    account_fields: ClassVar[tuple[AccountField, ...]] = one_line(
+        Phrase("Bank account or another way to pay you"),
+        Phrase("As a person needs it to pay you: name, bank, account number."),
+    )
+
+    def pays(self, currency: str) -> bool:
+        return True
 
     def granularity(self, currency: str) -> int:
         return 1

@@ -6,11 +6,13 @@ nothing: the attempt row, its key and every later try are payouts.batches' own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from affiliate.core.errors import Phrase
 from affiliate.core.money import Money
 
 
@@ -95,15 +97,63 @@ class LookUpFailed:
 LookUp = Found | NotFound | LookUpFailed
 
 
+@dataclass(frozen=True, slots=True)
+class AccountField:
+    """One field of the form in which a payee names their account."""
+
+    name: str
+    """As in the errors of `account`."""
+    label: Phrase
+    help: Phrase | None = None
+    optional: bool = False
+    chars_max: int = 100
+
+
 class Rail(Protocol):
-    """One way of paying."""
+    """One way of paying.
+
+    A new one is one file that says all of this, and one entry in the registry: forms, pages
+    and settings are drawn from what stands here.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
+    def title(self) -> Phrase:
+        """What people call it."""
+        ...
+
+    @property
     def by_hand(self) -> bool:
-        """True: a person pays and types the reference; nothing is ever sent."""
+        """True: no worker ever sends. A person pays, and types references or hands the bank a
+        file (`payouts.rails.bank.BankRail`)."""
+        ...
+
+    @property
+    def account_fields(self) -> tuple[AccountField, ...]:
+        """What a payee is asked for."""
+        ...
+
+    def account(self, typed: Mapping[str, str]) -> str:
+        """The destination out of those fields, in its one canonical form. Raises Invalid, which
+        names the field."""
+        ...
+
+    def account_in_words(self, destination: str) -> str:
+        """The account as finance reads it, in full."""
+        ...
+
+    def account_for_payee(self, destination: str) -> str:
+        """The account as its owner reads it on a page that others may look at."""
+        ...
+
+    def account_masked(self, destination: str) -> str:
+        """What the account is known by, and no more: `•••• 3000`."""
+        ...
+
+    def pays(self, currency: str) -> bool:
+        """Whether money of this currency can leave by it at all."""
         ...
 
     def granularity(self, currency: str) -> int:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from affiliate.core.config import Settings
 from affiliate.core.errors import Conflict, Phrase
+from payouts.rails.bank_russia import RussianRail
+from payouts.rails.bank_sepa import SepaRail
 from payouts.rails.manual import ManualRail
 from payouts.rails.protocol import PayeeAccounts, Rail
 from payouts.rails.stripe import StripeRail
 from payouts.rails.stripe_accounts import StripeAccounts
 
 Rails = Mapping[str, Rail]
+BY_HAND: Final = frozenset(rail.name for rail in (ManualRail, SepaRail, RussianRail))
+"""Rails on which what is not paid yet waits for a person."""
 
 
 class NoSuchRail(Conflict):
@@ -21,7 +26,8 @@ class NoSuchRail(Conflict):
 
 def rails(settings: Settings) -> Rails:
     """Every rail that this version knows; `configured()` says which can pay."""
-    return {"manual": ManualRail(), "stripe": StripeRail(settings)}
+    every: tuple[Rail, ...] = (ManualRail(), SepaRail(), RussianRail(), StripeRail(settings))
+    return {rail.name: rail for rail in every}
 
 
 def rail_named(known: Rails, name: str) -> Rail:

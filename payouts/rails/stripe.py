@@ -11,8 +11,11 @@ from typing import Any, ClassVar
 import stripe
 
 from affiliate.core.config import STRIPE_API_BASE, Settings
+from affiliate.core.errors import Phrase
 from affiliate.core.money import minor_unit_micros
+from payouts.rails.one_line import OneLine, one_line
 from payouts.rails.protocol import (
+    AccountField,
     Answer,
     Found,
     LookUp,
@@ -44,16 +47,23 @@ NOT_READY_CODES = frozenset({"insufficient_capabilities_for_transfer", "transfer
 """The payee's account, not our request: parked, and paid once it is ready."""
 
 
-class StripeRail:
+class StripeRail(OneLine):
     """Transfers from the platform's balance to connected accounts."""
 
     name: ClassVar[str] = "stripe"
+    title: ClassVar[Phrase] = Phrase("Stripe")
     by_hand: ClassVar[bool] = False
+    account_fields: ClassVar[tuple[AccountField, ...]] = one_line(
+        Phrase("Stripe account"), Phrase("Its id begins with acct_.")
+    )
 
     def __init__(self, settings: Settings) -> None:
         self._key = settings.stripe_api_key
         self._base = settings.stripe_api_base
         self._client: stripe.StripeClient | None = None
+
+    def pays(self, currency: str) -> bool:
+        return currency in CURRENCIES
 
     def granularity(self, currency: str) -> int:
         return CURRENCIES.get(currency, 1)

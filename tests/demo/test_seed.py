@@ -24,7 +24,12 @@ from affiliate.people import account, api_keys, enrollments, users
 from affiliate.people.models import Enrollment, Grant
 from affiliate.programs.models import Program
 from affiliate.programs.rule_versions import in_force
+from payouts.audit.checks import CHECKS
+from payouts.audit.run import run
+from payouts.batches.own_accounts import live_own_account
 from payouts.batches.payees import payee_of
+from payouts.batches.withdraw import withdraw
+from payouts.rails.registry import rails
 from tracker.cli import seed_command
 from tracker.demo import payees
 from tracker.demo.people import PEOPLE
@@ -86,12 +91,32 @@ def test_the_demo_is_what_the_story_needs(session: Session, settings: Settings) 
     assert set(session.scalars(sa.select(Link.code))) == {"anna", "boris"}
     roles = session.execute(sa.select(Grant.role, sa.func.count()).group_by(Grant.role))
     assert dict(roles.all()) == {
-        "finance": 4,
-        "manager": 2,
-        "curator": 2,
-        "analyst": 2,
+        "finance": 6,
+        "manager": 3,
+        "curator": 3,
+        "analyst": 3,
         "owner": 1,
     }
+
+
+def test_the_ruble_program_by_bank_file_can_be_paid_at_once(
+    session: Session, settings: Settings
+) -> None:
+    seed(session, settings=settings, now=NOW)
+    program = session.scalars(sa.select(Program).where(Program.slug == "demo-bank")).one()
+    assert (program.currency, program.rail) == ("RUB", "bank_russia")
+    assert live_own_account(session, program_id=program.id, rail=program.rail) is not None
+    made = [
+        withdraw(
+            session, enrollment_id=enrollment.id, amount=None, requested_by=None, by="test",
+            rails=rails(settings), now=NOW,
+        )
+        for enrollment in session.scalars(
+            sa.select(Enrollment).where(Enrollment.program_id == program.id)
+        )
+    ]  # fmt: skip
+    assert [each.amount.decimal for each in made] == ["1234.56", "1234.56"]
+    assert run(session, CHECKS, real_now=NOW) == []
 
 
 def test_sign_ins_and_the_shops_key_work_and_are_for_their_owner_alone(

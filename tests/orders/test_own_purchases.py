@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from bank_accounts import PAYEE_RUSSIA, PAYEE_SEPA
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
@@ -23,6 +24,9 @@ from affiliate.people.models import Affiliate, Enrollment, User
 from payouts.audit import run as audit
 from payouts.batches.payees import set_payee
 from payouts.commissions.models import Commission
+from payouts.rails.bank import BankRail
+from payouts.rails.bank_russia import RussianRail
+from payouts.rails.bank_sepa import SepaRail
 from tests.orders.shop_world import DAY, World, earned, email_sha256, of
 from tracker.attribution.facts import BuyerBy
 from tracker.attribution.models import AffiliateSighting, Decision
@@ -178,6 +182,29 @@ class TestEachSignal:
             )
             assert refused_by(world.post(body).get_json()) == by
         sound(world)
+
+    @pytest.mark.parametrize(
+        ("rail", "typed", "number"),
+        [
+            (SepaRail(), PAYEE_SEPA, "NL91ABNA0417164300"),
+            (RussianRail(), PAYEE_RUSSIA, "40817810438000000001"),
+        ],
+        ids=["sepa", "russia"],
+    )
+    def test_the_bank_account_that_they_are_paid_to(
+        self, world: World, rail: BankRail, typed: dict[str, str], number: str
+    ) -> None:
+        anna = world.affiliate("anna")
+        set_payee(
+            world.session, affiliate_id=anna.affiliate_id, rail=rail.name,
+            destination=rail.account(typed), ready=True, by="user:1", now=world.now,
+        )  # fmt: skip
+        world.session.commit()
+        body = world.order(
+            "A-1", clicks=[world.click(world.link(anna))],
+            customer={"id": "c-1", "payment_sha256": sha256(number)},
+        )  # fmt: skip
+        assert refused_by(world.post(body).get_json()) == "payment_account"
 
     def test_the_card_of_an_earlier_own_purchase(self, world: World) -> None:
         anna, boris = world.affiliate("anna"), world.affiliate("boris")

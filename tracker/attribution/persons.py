@@ -54,8 +54,11 @@ _PAID_BEFORE: Final = f"""coalesce((
               AND (o.evidence -> 'server' -> 'customer' ->> 'payment') = %(payment)s
               AND o.placed_at < %(placed_at)s
             ORDER BY o.id DESC LIMIT {PAYMENTS_MAX}) p), false)"""  # noqa: S608 -- as above
+# Of a bank account the number alone: that is what a shop can say paid.
 _ACCOUNTS: Final = """
-    ARRAY(SELECT y.destination FROM payee_accounts y WHERE y.affiliate_id = {of}.affiliate_id)"""
+    ARRAY(SELECT CASE WHEN y.destination ~ '^(iban|ru):'
+        THEN split_part(split_part(y.destination, ';', 1), ':', 2) ELSE y.destination END
+        FROM payee_accounts y WHERE y.affiliate_id = {of}.affiliate_id)"""
 _PERSON: Final = "{of}.affiliate_id, {of}.shop_customer_id, NULL::text[], false"
 _PERSON_AND_PAYMENT: Final = (
     f"{{of}}.affiliate_id, {{of}}.shop_customer_id, {_ACCOUNTS}, {_PAID_BEFORE}"

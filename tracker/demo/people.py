@@ -37,6 +37,7 @@ PEOPLE: Final = (
 
 DEMO: Final = "demo"
 DEMO_MANUAL: Final = "demo-manual"
+DEMO_BANK: Final = "demo-bank"
 
 
 def terms_document() -> dict[str, object]:

@@ -23,8 +23,9 @@ from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
 from affiliate.programs.programs import create_program, update_program
+from tracker.demo import bank
 from tracker.demo.codes import give_apps
-from tracker.demo.people import DEMO, DEMO_MANUAL, PEOPLE, Person, terms_document
+from tracker.demo.people import DEMO, DEMO_BANK, DEMO_MANUAL, PEOPLE, Person, terms_document
 
 SIGN_INS: Final = "demo.json"
 SHOP_KEY: Final = "shop-api-key"
@@ -53,11 +54,16 @@ def seed(session: Session, *, settings: Settings, now: datetime) -> None:
     refuse_in_production(settings)
     demo = _program(session, settings, _demo(settings), now=now)
     manual = _program(session, settings, _manual(settings), now=now)
+    by_bank = _program(session, settings, _by_bank(settings), now=now)
     known = _read_sign_ins(settings.data_dir)
     people = {person.email: _user(session, person, known, now=now) for person in PEOPLE}
-    _grant(session, people, (demo, manual), now=now)
+    _grant(session, people, (demo, manual, by_bank), now=now)
     give_apps(session, now=now)
     _enroll(session, people, demo, now=now)
+    for email in bank.ACCOUNTS:
+        enrolled = _enrollment(session, people[email], by_bank, now=now)
+        bank.give_account(session, settings=settings, enrollment=enrolled, email=email, now=now)
+    bank.give_own_account(session, settings=settings, program=by_bank, now=now)
     write_sign_ins(settings, known)
     _shop_key(session, settings, demo, now=now)
 
@@ -110,6 +116,21 @@ def _manual(settings: Settings) -> dict[str, Any]:
         "landing_url": landing,
         "allowed_sites": sites,
         "time_zone": "Europe/Berlin",
+        "contact_email": "partners@demo.example",
+    }
+
+
+def _by_bank(settings: Settings) -> dict[str, Any]:
+    landing, sites = _shop(settings)
+    return {
+        "slug": DEMO_BANK,
+        "name": "Lamp & Leaf partners by bank",
+        "summary": "The same shop once more; finance pays by a file for the bank.",
+        "currency": "RUB",
+        "rail": bank.RAIL,
+        "landing_url": landing,
+        "allowed_sites": sites,
+        "time_zone": "Europe/Moscow",
         "contact_email": "partners@demo.example",
     }
 

@@ -10,7 +10,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.people.access import public
 from affiliate.people.forms import ButtonForm
-from payouts.batches.payee_letters import payee_of_link, short
+from payouts.batches.payee_letters import known_by, payee_of_link
 from payouts.batches.payee_stops import stop
 from tracker.desks.account.blueprint import Answer, account
 from tracker.desks.account.language import gettext as _
@@ -35,7 +35,7 @@ def disown(token: str) -> Answer:
         lead=_(
             "Payouts to the account that ends in %(destination)s stop at once, everybody who is "
             "signed in to your account is signed out, and a person of the program looks at it.",
-            destination=short(payee.destination),
+            destination=known_by(settings, payee),
         ),
         submit=_("It was not me: stop payouts"),
         links=[],

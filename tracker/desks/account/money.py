@@ -22,13 +22,14 @@ from payouts.batches.choices import choice_of
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
 from payouts.batches.on_time import Measured, Punctuality, punctuality
-from payouts.batches.payee_letters import short
 from payouts.batches.payees import Payee
+from payouts.batches.review import bare_reference
 from payouts.batches.rules import ItemReason, next_due
 from payouts.batches.withdraw import DEADLINE_H, withdraw
 from payouts.commissions.rows import next_release
 from payouts.ledger.balances import Balances, balances
-from payouts.rails.registry import rail_named, rails
+from payouts.rails.protocol import Rail
+from payouts.rails.registry import NoSuchRail, rail_named, rails
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program, page
 from tracker.desks.account.home import open_withdrawal
 from tracker.desks.account.language import gettext as _
@@ -139,11 +140,24 @@ def amount_of(text: str, currency: str) -> Money | None:
     return Money.parse(plain, currency) if plain else None
 
 
+def rail_of(name: str) -> Rail:
+    """The rail of that name. Raises NoSuchRail."""
+    return rail_named(rails(current_app.extensions["kopeck.settings"]), name)
+
+
+def masked(name: str, destination: str) -> str:
+    """An account, whose rail may be one of an earlier version, by what it is known by."""
+    try:
+        return rail_of(name).account_masked(destination)
+    except NoSuchRail:
+        return ""
+
+
 def money_page_of(place: Place, typed: Typed, status: int = 200) -> Response:
     """The page with what was typed into its forms."""
     session = db.session()
     found = balances(session, enrollment_id=place.enrollment.id, currency=place.currency)
-    rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
+    rail = rail_of(place.program.rail)
     most = Money.of_minor_units(
         found.available.whole_minor_units(rail.granularity(place.currency)), place.currency
     )
@@ -272,13 +286,16 @@ REASONS = {
         "No answer yet: we ask until we know, so that nothing is lost."
     ),
     ItemReason.NOT_FOUND: lambda: _("No answer yet: a person looks it up."),
+    ItemReason.CAME_BACK: lambda: _(
+        "The bank sent it back: check your account. The money is in your balance."
+    ),
 }
 """Reasons of a payout that its payee can understand; the others are finance's own."""
 
 
 def _payouts(session: Session, place: Place) -> list[PayoutLine]:
     rows = session.execute(
-        sa.select(PayoutItem, PayoutBatch.kind, PayoutBatch.created_at, PayoutAttempt.transfer_id)
+        sa.select(PayoutItem, PayoutBatch, PayoutAttempt.transfer_id)
         .join(PayoutBatch, PayoutBatch.id == PayoutItem.batch_id)
         .outerjoin(
             PayoutAttempt,
@@ -295,20 +312,17 @@ def _payouts(session: Session, place: Place) -> list[PayoutLine]:
     return [_payout(*row) for row in rows]
 
 
-def _payout(
-    item: PayoutItem, kind: str, created_at: datetime, transfer_id: str | None
-) -> PayoutLine:
+def _payout(item: PayoutItem, batch: PayoutBatch, transfer_id: str | None) -> PayoutLine:
     status = {"queued": "in_payout", "needs_review": "review", "reversed": "returned"}
     why = ""
     if item.status != "paid" and item.reason and ItemReason(item.reason) in REASONS:
         why = REASONS[ItemReason(item.reason)]()
     return PayoutLine(
-        at=item.paid_at or created_at,
+        at=item.paid_at or batch.created_at,
         amount=Money(item.amount_micros, item.currency),
-        kind=_("weekly") if kind == "weekly" else _("on request"),
+        kind=_("weekly") if batch.kind == "weekly" else _("on request"),
         status=status.get(item.status, item.status),
-        destination=short(item.destination),
-        # What a person typed as the reference of a payment by hand is kept unique by a prefix.
-        transfer_id=transfer_id and transfer_id.removeprefix(f"manual:{item.id}:"),
+        destination=masked(batch.rail, item.destination),
+        transfer_id=transfer_id and bare_reference(transfer_id, item_id=item.id),
         sentence=why,
     )

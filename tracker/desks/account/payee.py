@@ -23,20 +23,19 @@ from affiliate.people.access import affiliates
 from payouts.batches.models import PayeeAccount
 from payouts.batches.payee_letters import tell_of_account
 from payouts.batches.payees import NamedFrom, former_of, payee_of, set_payee
-from payouts.rails.protocol import PayeeAccounts, RailAway
-from payouts.rails.registry import payee_accounts, rail_named, rails
+from payouts.rails.protocol import PayeeAccounts, Rail, RailAway
+from payouts.rails.registry import payee_accounts
 from tracker.attribution.models import AffiliateSighting
 from tracker.clicks.visitors import VisitorCookie
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program
 from tracker.desks.account.language import gettext as _
-from tracker.desks.account.money import Typed, money_page_of
+from tracker.desks.account.money import Typed, money_page_of, rail_of
 from tracker.desks.account.place import Place
 from tracker.orders.keys import order_keys
 
 NETWORK_MARK_CHARS = 12
 KNOWN_BROWSER = timedelta(days=1)
 """A browser in which the account was open a day ago is known; a thief's is not, at first."""
-PAYEE_FIELDS = {"destination": "destination"}
 
 
 class MadeByTheProvider(Conflict):
@@ -53,20 +52,27 @@ class NothingToGoBackTo(Conflict):
 @affiliates
 @in_program
 def change_payee(place: Place) -> Answer:
-    """Name the account to pay to; the owner of the address is told by mail."""
+    """Name the account to pay to; the owner of the address is told by mail.
+
+    `again` has the account that is named already looked at anew.
+    """
     access.require_fresh()
     if _provider(place) is not None:
         raise MadeByTheProvider
-    destination = only_value("destination").strip()
-    session = db.session()
-    ready = _ready(place, destination)
+    session, rail = db.session(), rail_of(place.program.rail)
+    before = payee_of(session, affiliate_id=place.affiliate_id, rail=rail.name)
+    typed = {one.name: only_value(one.name).strip() for one in rail.account_fields}
     try:
+        if before is not None and only_value("again"):
+            destination = before.destination
+        else:
+            destination = rail.account(typed)
+        ready = _ready(rail, destination)
         name_account(session, place, destination=destination, ready=ready)
     except Refusal as refusal:
         session.rollback()
-        errors = field_messages(refusal, PAYEE_FIELDS)
-        typed = Typed(account={"destination": destination}, account_errors=errors)
-        return money_page_of(place, typed, refusal.status)
+        errors = field_messages(refusal, {one.name: one.name for one in rail.account_fields})
+        return money_page_of(place, Typed(account=typed, account_errors=errors), refusal.status)
     session.commit()
     flash_named(place, ready=ready)
     return redirect(url_for(".money_page") + "#payee", 303)
@@ -165,10 +171,9 @@ def _provider(place: Place) -> PayeeAccounts | None:
     return payee_accounts(current_app.extensions["kopeck.settings"]).get(place.program.rail)
 
 
-def _ready(place: Place, destination: str) -> bool:
+def _ready(rail: Rail, destination: str) -> bool:
     """What the rail says of the account; when it does not answer, it is asked again later."""
-    rail = rail_named(rails(current_app.extensions["kopeck.settings"]), place.program.rail)
-    if not destination or not rail.configured():
+    if not rail.configured():
         return False
     try:
         return rail.payee_ready(destination)

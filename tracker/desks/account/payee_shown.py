@@ -11,12 +11,13 @@ from flask_babel import get_locale
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
+from affiliate.core.money import Money
 from payouts.batches.models import PayeeAccount
+from payouts.batches.own_accounts import fee_of
 from payouts.batches.payee_guard import is_stopped
-from payouts.batches.payee_letters import short
 from payouts.batches.payees import Payee, as_payee, history
-from payouts.rails.protocol import AccountState, Need, Standing
-from payouts.rails.registry import payee_accounts
+from payouts.rails.protocol import AccountField, AccountState, Need, Rail, Standing
+from payouts.rails.registry import payee_accounts, rail_named, rails
 from tracker.desks.account.language import gettext as _
 from tracker.desks.account.place import Place
 
@@ -40,6 +41,12 @@ class PayeeShown:
     kind: str
     """Whose template part it is: stripe, manual, …"""
     payee: Payee | None
+    destination: str
+    """The account as its owner reads it."""
+    fields: tuple[AccountField, ...]
+    """What is asked for where the affiliate types it."""
+    fee: Money | None
+    """What a payout costs, which the program bears; none: it was not said."""
     standing: tuple[str, str, str] | None
     """(tone, word, sentence) of an account that a provider keeps."""
     needs: tuple[str, ...]
@@ -59,6 +66,7 @@ def payee_shown(session: Session, place: Place) -> PayeeShown:
     """What there is to say about the account of this program's rail."""
     settings: Settings = current_app.extensions["kopeck.settings"]
     rail = place.program.rail
+    known = rail_named(rails(settings), rail)
     provider = payee_accounts(settings).get(rail)
     rows = history(
         session, affiliate_id=place.affiliate_id, rail=rail, rows_max=HISTORY_ROWS_MAX + 1
@@ -70,13 +78,16 @@ def payee_shown(session: Session, place: Place) -> PayeeShown:
     return PayeeShown(
         kind=rail if provider is not None else "manual",
         payee=payee,
+        destination=known.account_for_payee(payee.destination) if payee else "",
+        fields=known.account_fields,
+        fee=fee_of(session, program_id=place.program.id, rail=rail, currency=place.currency),
         standing=standing_words(payee.state) if provider is not None and payee else None,
         needs=tuple(need_words(need) for need in payee.state.needs)
         if payee is not None and payee.state is not None
         else (),
         former=before if cools else None,
         stopped=is_stopped(session, affiliate_id=place.affiliate_id),
-        named=tuple(_named(row, place) for row in rows[:HISTORY_ROWS_MAX]),
+        named=tuple(_named(row, place, known) for row in rows[:HISTORY_ROWS_MAX]),
         countries=country_names(provider.countries()) if provider is not None else [],
         configured=provider is None or provider.configured(),
         page_origins=provider.page_origins() if provider is not None else (),
@@ -131,7 +142,7 @@ def need_words(need: Need) -> str:
     }[need]
 
 
-def _named(row: PayeeAccount, place: Place) -> Named:
+def _named(row: PayeeAccount, place: Place, rail: Rail) -> Named:
     by = {place.actor.label: _("you"), None: "", "system": _("the program")}
     where: Mapping[str | None, str] = {
         "known": _("a browser you had used before"),
@@ -139,7 +150,7 @@ def _named(row: PayeeAccount, place: Place) -> Named:
     }
     return Named(
         row=row,
-        destination=short(row.destination),
+        destination=rail.account_masked(row.destination),
         by=by.get(row.named_by, _("the program")),
         where=where.get(row.named_browser, ""),
     )

@@ -12,6 +12,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.finance import (
         actions,
         adjustments,
+        bank_actions,
         batch_files,
         books,
         invoices,
@@ -24,7 +25,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.finance.blueprint import finance
 
     views = (
-        actions, adjustments, batch_files, books, invoices, payees, policy, proofs, statements, web,
+        actions, adjustments, bank_actions, batch_files, books, invoices, payees, policy, proofs,
+        statements, web,
     )  # fmt: skip
     assert all(views), "each hangs its views on the blueprint"
     app.register_blueprint(finance)

@@ -22,6 +22,8 @@ from payouts.batches.locks import LIFTED_ON_A_PAGE, LockReason, lock, unlock
 from payouts.batches.models import PayoutBatch, PayoutPeriod
 from payouts.batches.pause import pause_batch, resume_batch
 from payouts.batches.review import mark_paid, try_again
+from payouts.rails.bank import BankRail
+from payouts.rails.protocol import Rail
 from payouts.rails.registry import rail_named
 from tracker.desks.acting import Answer, act
 from tracker.desks.finance import payout as payouts_of
@@ -51,7 +53,7 @@ def approval(batch: str) -> Answer:
     """
     batch_id = batch_row(batch)
     found = _see_batch(batch_id)
-    by_hand = rail_named(known_rails(), found.rail).by_hand
+    rail = rail_named(known_rails(), found.rail)
     came: list[Signed] = []
 
     def verb(session: Session, now: datetime) -> None:
@@ -70,7 +72,7 @@ def approval(batch: str) -> Answer:
 
     return act(
         verb,
-        done=lambda: _signed(came[0], by_hand=by_hand),
+        done=lambda: _signed(came[0], rail),
         back=url_for("finance.batch", batch=batch),
         page=lambda: batch_page(batch_id),
     )
@@ -87,7 +89,7 @@ def cancellation(batch: str) -> Answer:
             session,
             batch_id=batch_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("The batch is cancelled. Every amount is back in its balance."),
@@ -107,7 +109,7 @@ def pause(batch: str) -> Answer:
             session,
             batch_id=batch_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("Stopped. What was on its way comes to its end; nothing more is sent."),
@@ -128,7 +130,7 @@ def resumption(batch: str) -> Answer:
             session,
             batch_id=batch_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("It goes on where it was."),
@@ -148,7 +150,7 @@ def hold(item: str) -> Answer:
             session,
             item_id=item_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("%(name)s is held; the amount is back in the balance.", name=found.affiliate.name),
@@ -180,7 +182,7 @@ def _about_holds(affiliate: str, verb: Callable[..., None], done: str) -> Answer
             session,
             enrollment_id=enrollment_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=done % {"name": name},
@@ -226,7 +228,7 @@ def new_attempt(item: str) -> Answer:
             session,
             item_id=item_id,
             by_user_id=access.actor().user_id,
-            why=_reason(),
+            why=reason(),
             now=now,
         ),
         done=_("A new attempt is allowed; it is sent within a minute."),
@@ -243,7 +245,7 @@ def stop() -> Answer:
         lambda session, now: lock(
             session,
             reason=LockReason.BY_HAND,
-            detail=_reason(),
+            detail=reason(),
             by=access.actor().label,
             now=now,
         ),
@@ -267,7 +269,7 @@ def lift_locks() -> Answer:
         lambda session, now: unlock(
             session,
             by=access.actor().label,
-            why=_reason(),
+            why=reason(),
             reasons=LIFTED_ON_A_PAGE,
             now=now,
         ),
@@ -293,16 +295,14 @@ def drafts() -> Response:
     return _drafted(made)
 
 
-def _signed(came: Signed, *, by_hand: bool) -> str:
+def _signed(came: Signed, rail: Rail) -> str:
     if not came.approved:
         return _(
             "Signed: %(num)s of %(needed)s signatures. Nothing leaves before somebody else signs.",
             num=came.signatures,
             needed=came.needed,
         )
-    if by_hand:
-        return _("Approved. Pay each by your bank and type its reference beside it.")
-    return _("Approved. The payouts are on their way; this page follows them.")
+    return _what_now(rail)
 
 
 def _drafted(made: list[int]) -> Response:
@@ -318,6 +318,15 @@ def _drafted(made: list[int]) -> Response:
     else:
         flash(_("Nothing is due now: whoever can be paid is in a batch already."), "info")
     return redirect(url_for("finance.batches"), 303)
+
+
+def _what_now(rail: Rail) -> str:
+    """What an approval leads to."""
+    if isinstance(rail, BankRail):
+        return _("Approved. Make the file for your bank now.")
+    if rail.by_hand:
+        return _("Approved. Pay each by your bank and type its reference beside it.")
+    return _("Approved. The payouts are on their way; this page follows them.")
 
 
 def _periods(session: Session, program_ids: set[int]) -> list[int]:
@@ -341,7 +350,8 @@ def _see_item(item_id: int) -> payouts_of.Payout:
     return payouts_of.payout(db.session(), programs=desk().programs, item_id=item_id)
 
 
-def _reason() -> str:
+def reason() -> str:
+    """Why, in the words of whoever does it. Raises Invalid without any."""
     text = " ".join(request.form.get("reason", "").split())
     if not 1 <= len(text) <= REASON_CHARS_MAX:
         raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))

@@ -9,6 +9,7 @@ from flask import Blueprint, current_app, request
 from affiliate.core import ids
 from affiliate.core.config import Settings
 from affiliate.core.errors import NotFound
+from affiliate.core.pages import say
 from affiliate.people import access
 from affiliate.people.access import Role
 from affiliate.programs.models import Program
@@ -16,6 +17,8 @@ from payouts.rails.registry import Rails, rails
 
 BATCH = "bat"
 ITEM = "pay"
+FILE = "fil"
+STATEMENT = "bst"
 
 finance = Blueprint("finance", __name__, url_prefix="/finance")
 allowed = access.allow(Role.FINANCE, Role.OWNER)
@@ -55,6 +58,28 @@ def known_rails() -> Rails:
     return rails(settings)
 
 
+@finance.app_template_filter("public_item")
+def public_item(number: int) -> str:
+    """`pay_…` of an item."""
+    return ids.public_id(ITEM, number)
+
+
+@finance.app_template_filter("rail_title")
+def rail_title(name: str) -> str:
+    """What people call a rail; its bare name when this version has none such."""
+    rail = known_rails().get(name)
+    return name if rail is None else say(rail.title)
+
+
+@finance.app_template_filter("account_shown")
+def account_shown(destination: str, rail: str, *, whole: bool = False) -> str:
+    """Where a payout goes: its end alone in lists, the whole of it on the payout's own page."""
+    known = known_rails().get(rail)
+    if known is None:
+        return destination
+    return known.account_in_words(destination) if whole else known.account_for_payee(destination)
+
+
 def batch_row(text: str) -> int:
     """The number behind `bat_…`; NotFound when it is none."""
     return _row(BATCH, text)
@@ -63,6 +88,16 @@ def batch_row(text: str) -> int:
 def item_row(text: str) -> int:
     """The number behind `pay_…`; NotFound when it is none."""
     return _row(ITEM, text)
+
+
+def file_row(text: str) -> int:
+    """The number behind `fil_…`; NotFound when it is none."""
+    return _row(FILE, text)
+
+
+def statement_row(text: str) -> int:
+    """The number behind `bst_…`; NotFound when it is none."""
+    return _row(STATEMENT, text)
 
 
 def _row(prefix: str, text: str) -> int:

@@ -121,7 +121,7 @@ def payee_page(affiliate: str) -> str:
         person=person,
         stop=open_stop(session, affiliate_id=person.id),
         accounts=history(session, affiliate_id=person.id),
-        called=str,
+        whole=True,
         shared=shared_by(session, affiliate_ids=[person.id]).get(person.id, ()),
         now=clock.now(session),
     )

@@ -14,6 +14,7 @@ from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
+from payouts.batches.bank_models import PayoutReversal
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
@@ -155,13 +156,22 @@ def lines_behind(session: Session, *, found: Payout, since: datetime | None) -> 
 
 
 def entries_of(session: Session, *, item_id: int) -> list[Entry]:
-    """Everything that the books hold of this item: reserve, return, settle; both sides each."""
+    """Everything that the books hold of this item, both sides of each."""
     references = [f"{kind}:item:{item_id}" for kind in ("reserve", "return", "settle")]
     rows = session.execute(
         sa.select(LedgerTransaction, LedgerEntry, LedgerAccount.kind)
         .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
-        .where(LedgerTransaction.reference.in_(references))
+        .where(
+            sa.or_(
+                LedgerTransaction.reference.in_(references),
+                LedgerTransaction.id.in_(
+                    sa.select(PayoutReversal.transaction_id).where(
+                        PayoutReversal.item_id == item_id
+                    )
+                ),
+            )
+        )
         .order_by(LedgerTransaction.id, LedgerEntry.id)
     )
     return [

@@ -58,6 +58,10 @@ class BatchLine:
     def count(self) -> int:
         return sum(n for status, n in self.counts.items() if status != "cancelled")
 
+    def money(self, micros: int) -> Money:
+        """A sum of the batch's currency."""
+        return Money(micros, self.batch.currency)
+
     @property
     def approved_total(self) -> Money | None:
         """What was approved; items held since then have left it."""

@@ -47,6 +47,8 @@ def item_reason(code: str | None) -> str:
             "why. Look it up at the provider, then give its id, allow a new attempt or hold it."
         ),
         ItemReason.TRY_AGAIN: _("A person allowed a new attempt."),
+        ItemReason.FILE_NOT_SENT: _("The file that it was in never reached the bank."),
+        ItemReason.CAME_BACK: _("It was paid and came back; the money is in the balance."),
     }.get(ItemReason(code), code)
 
 
@@ -85,6 +87,7 @@ def entry_kind(kind: str) -> str:
         "reserve": _("Reserved for the payout"),
         "return": _("Returned to the balance"),
         "settle": _("Paid"),
+        "unsettle": _("Came back"),
     }.get(kind, kind)
 
 

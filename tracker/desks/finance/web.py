@@ -24,8 +24,8 @@ from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
 from payouts.batches.speed import Forecast, forecast
 from payouts.rails.registry import NoSuchRail, rail_named
+from tracker.desks.finance import bank, questions, sentences
 from tracker.desks.finance import payout as payouts_of
-from tracker.desks.finance import questions, sentences
 from tracker.desks.finance.approval import approval_of
 from tracker.desks.finance.blueprint import (
     allowed,
@@ -208,6 +208,7 @@ def batch_page(batch_id: int) -> str:
         locks=locks,
         by_hand=_by_hand(line.batch),
         over=line.batch.status in OVER,
+        **bank.of_batch(session, batch=line.batch),
         words=sentences,
     )
 

@@ -17,6 +17,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         leads,
         orders,
         paid_clicks,
+        paying,
         programs,
         rates,
         replays,
@@ -30,7 +31,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     views = (
         *(health, affiliates, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
-        *(programs, rates, statistics, audit_log),
+        *(programs, paying, rates, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)

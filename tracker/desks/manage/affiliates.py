@@ -20,7 +20,6 @@ from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.people.rules import Status
 from affiliate.programs.forms import AUDIENCES, CHANNELS
-from payouts.batches.payee_letters import short
 from payouts.batches.payee_sharing import shared_by
 from payouts.batches.payee_stops import Outcome, lift, open_stop
 from payouts.batches.payees import history
@@ -330,7 +329,7 @@ def affiliate_page(public: str) -> str:
         timeline=people.timeline(session, enrollment=enrollment),
         stop=open_stop(session, affiliate_id=person.id),
         accounts=history(session, affiliate_id=person.id),
-        called=short,  # The whole number is finance's own.
+        whole=False,  # The whole number is finance's own.
         shared=shared_by(session, affiliate_ids=[person.id]).get(person.id, ()),
         now=clock.now(session),
         channels={channel.value: label for channel, label in CHANNELS},

@@ -13,7 +13,8 @@ from wtforms.fields.choices import SelectChoice
 from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
-from affiliate.core.errors import NotFound, Refusal
+from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.pages import say
 from affiliate.people import access
 from affiliate.programs import programs as verbs
 from affiliate.programs.models import Program
@@ -78,11 +79,13 @@ def create() -> Answer:
     _choices(form)
     if not form.validate_on_submit():
         return page("program_form", place(), form=form, program=None), 422
+    currency = form.currency.data.strip().upper()
     try:
+        _refuse_other_currency(form, currency)
         made = verbs.create_program(
             session,
             slug=form.slug.data.strip(),
-            currency=form.currency.data.strip().upper(),
+            currency=currency,
             terms_document=form.document(),
             by=access.actor().user_id,
             now=clock.now(session),
@@ -104,7 +107,7 @@ def settings(slug: str) -> str:
     """Settings of a program."""
     program = access.require_program(slug, *ACTORS)
     form = SettingsForm(formdata=None, data=_data(program))
-    _choices(form)
+    _choices(form, program)
     form.rail.data, form.payout_weekday.data = program.rail, program.payout_weekday
     return page("program_form", place(), form=form, program=program)
 
@@ -116,7 +119,7 @@ def change(slug: str) -> Answer:
     program = access.require_program(slug, *ACTORS)
     program_id = program.id
     session, form = db.session(), SettingsForm()
-    _choices(form)
+    _choices(form, program)
     if not form.validate_on_submit():
         return page("program_form", place(), form=form, program=program), 422
     try:
@@ -139,17 +142,25 @@ def change(slug: str) -> Answer:
     return redirect(url_for("manage.settings", slug=slug), 303)
 
 
-def _choices(form: SettingsForm) -> None:
-    names = {"stripe": "Stripe", "manual": _("by hand, with a reference")}
-    known = rails(_settings())
+def _refuse_other_currency(form: ProgramForm, currency: str) -> None:
+    """A rail that does not pay the program's currency would return every batch."""
+    rail = rails(_settings()).get(form.rail.data)
+    if rail is not None and not rail.pays(currency):
+        message = Phrase("This way of paying does not pay in %(currency)s.", currency=currency)
+        raise Invalid.field("rail", "other_currency", message)
+
+
+def _choices(form: SettingsForm, program: Program | None = None) -> None:
+    """A program's own currency is known: only what pays it can be chosen."""
     form.rail.choices = [
         SelectChoice(
             name,
-            names.get(name, name)
+            say(rail.title)
             if rail.configured()
-            else _("%(rail)s (not configured yet)", rail=names.get(name, name)),
+            else _("%(rail)s (not configured yet)", rail=say(rail.title)),
         )
-        for name, rail in known.items()
+        for name, rail in rails(_settings()).items()
+        if program is None or rail.pays(program.currency) or name == program.rail
     ]
     days = get_day_names("wide", locale=get_locale())
     form.payout_weekday.choices = [SelectChoice(number, days[number]) for number in range(7)]
