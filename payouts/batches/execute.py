@@ -141,8 +141,8 @@ class _Run:
             # waited for, and what was claimed stays as it is. The next run asks with its keys.
             self.sender.died = True
             raise
-        self.sender.give_back([each for each in self.waiting if isinstance(each, Claimed)])
-        return not self.sender.halted and not self.exhausted and self.sender.moved > 0
+        left = self.sender.give_back([each for each in self.waiting if isinstance(each, Claimed)])
+        return not self.sender.halted and self.sender.moved > 0 and (left or not self.exhausted)
 
     def go_in_threads(self) -> None:
         """Keep each sender at one item; the calling thread claims meanwhile."""

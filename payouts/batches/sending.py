@@ -190,11 +190,16 @@ class Sender:
         except Exception:
             log.exception("payout.raise_not_noted", item=item_id)
 
-    def give_back(self, claimed: list[Claimed]) -> None:
-        """Items that were claimed and will not be sent by this run wait for no lease."""
-        for each in [*self.unsent, *claimed]:
+    def give_back(self, claimed: list[Claimed]) -> bool:
+        """Items that were claimed and will not be sent by this run wait for no lease.
+
+        True when there were some.
+        """
+        left = [*self.unsent, *claimed]
+        for each in left:
             committed(self.sending.sessions, partial(self._free, claimed=each))
         self.unsent.clear()
+        return bool(left)
 
     def _free(self, session: Session, claimed: Claimed) -> None:
         now, real_now = self.sending.now(session), self.sending.real_now()
