@@ -19,6 +19,7 @@ MODELS = (
     "payouts.ledger.models",
     "payouts.commissions.models",
     "payouts.batches.models",
+    "payouts.provider.models",
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",

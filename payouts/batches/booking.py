@@ -59,6 +59,28 @@ def settle(session: Session, *, item: PayoutItem, now: datetime) -> None:
     )
 
 
+def take_in(
+    session: Session, *, item: PayoutItem, amount: Money, back_so_far: Money, now: datetime
+) -> int:
+    """cash → available: `amount` of what was paid came back, `back_so_far` with it.
+
+    What is back is owed again and goes out with the next payout. The sum so far makes the
+    reference, so that a part that is told of twice is booked once. The transaction's id.
+    """
+    program_id, rail = session.execute(
+        sa.select(PayoutBatch.program_id, PayoutBatch.rail).where(PayoutBatch.id == item.batch_id)
+    ).one()
+    owed = of_enrollment(AccountKind.AVAILABLE, program_id, item.enrollment_id, item.currency)
+    return post(
+        session,
+        kind=Kind.REVERSAL,
+        reference=f"reversal:item:{item.id}:{back_so_far.micros}",
+        reason=ItemReason.CAME_BACK.value,
+        lines=[Line(cash(program_id, rail, item.currency), -amount), Line(owed, amount)],
+        now=now,
+    )
+
+
 def _reserve(program_id: int, item: PayoutItem) -> Posting:
     amount = Money(item.amount_micros, item.currency)
 

@@ -45,6 +45,10 @@ def _no_hook(step: str) -> None:
     """Between any two steps a process may die: tests raise or kill here."""
 
 
+def _no_question(_rail: Rail, _batch_id: int) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Sending:
     """All that a run needs of the outside."""
@@ -57,6 +61,9 @@ class Sending:
     real_now: Callable[[], datetime]
     """The machine's clock: a provider's key ages by it, whatever the demo clock says."""
     at: Callable[[str], None] = _no_hook
+    agrees: Callable[[Rail, int], bool] = _no_question
+    """Asked before the first call of a run on a batch: whether the provider's books are ours.
+    False: nothing is sent now (payouts.provider.gate)."""
 
 
 def run_batch(sending: Sending, *, batch_id: int) -> bool:
@@ -69,7 +76,7 @@ def run_batch(sending: Sending, *, batch_id: int) -> bool:
     if batch is None:
         return False
     rail = rail_named(sending.rails, batch)
-    if rail.by_hand:
+    if rail.by_hand or not sending.agrees(rail, batch_id):
         return False
     found = _movable(sending, batch_id)
     halted, moved = False, 0

@@ -17,6 +17,9 @@ from payouts.batches.fence import check_fence
 from payouts.batches.models import PayoutBatch
 from payouts.rails.registry import rails
 
+AGREES = "kopeck.provider_agrees"
+"""Where payouts.provider leaves the question that is asked before a run; without it none runs."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -84,4 +87,5 @@ def _sending() -> Sending:
         data_dir=settings.data_dir,
         now=clock.now,
         real_now=clock.real_now,
+        agrees=current_app.extensions[AGREES],
     )

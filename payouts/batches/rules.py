@@ -54,6 +54,8 @@ class ItemReason(StrEnum):
     """No answer, and two look-ups found nothing: a person decides."""
     TRY_AGAIN = "try_again"
     """A person decided for a new attempt."""
+    CAME_BACK = "came_back"
+    """The transfer was reversed, in whole or in part: what came back is in the balance again."""
 
 
 @dataclass(frozen=True, slots=True)

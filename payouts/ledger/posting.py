@@ -41,6 +41,8 @@ class Kind(StrEnum):
     RESERVE = "reserve"
     RETURN = "return"
     SETTLE = "settle"
+    REVERSAL = "reversal"
+    """What was paid came back; it is owed again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,4 +145,5 @@ KINDS = {
     Kind.RESERVE: lambda: _("Set aside for a payout"),
     Kind.RETURN: lambda: _("Returned from a payout"),
     Kind.SETTLE: lambda: _("Paid to you"),
+    Kind.REVERSAL: lambda: _("Payout came back"),
 }

@@ -17,6 +17,7 @@ from affiliate.programs.models import Program
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
+from payouts.provider.models import PayoutReversal
 from tracker.desks.finance.blueprint import BATCH, ITEM
 from tracker.desks.sources import Source, sources
 from tracker.orders.converting import sale_net_of
@@ -155,13 +156,16 @@ def lines_behind(session: Session, *, found: Payout, since: datetime | None) -> 
 
 
 def entries_of(session: Session, *, item_id: int) -> list[Entry]:
-    """Everything that the books hold of this item: reserve, return, settle; both sides each."""
+    """Everything that the books hold of this item: reserve, return, settle, reversal; each side."""
     references = [f"{kind}:item:{item_id}" for kind in ("reserve", "return", "settle")]
+    came_back = sa.select(PayoutReversal.transaction_id).where(PayoutReversal.item_id == item_id)
     rows = session.execute(
         sa.select(LedgerTransaction, LedgerEntry, LedgerAccount.kind)
         .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
-        .where(LedgerTransaction.reference.in_(references))
+        .where(
+            sa.or_(LedgerTransaction.reference.in_(references), LedgerTransaction.id.in_(came_back))
+        )
         .order_by(LedgerTransaction.id, LedgerEntry.id)
     )
     return [

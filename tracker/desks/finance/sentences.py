@@ -35,6 +35,10 @@ def item_reason(code: str | None) -> str:
             "give its id or allow a new attempt."
         ),
         ItemReason.TRY_AGAIN: _("A person allowed a new attempt."),
+        ItemReason.CAME_BACK: _(
+            "The provider took the transfer back, in whole or in part. What came back is in the "
+            "affiliate's balance again and goes out with the next payout."
+        ),
     }.get(ItemReason(code), code)
 
 
@@ -46,6 +50,7 @@ def lock_sentence(lock: OpenLock) -> str:
             "The database was restored from a backup: payouts sent since it was taken are not "
             "in it."
         ),
+        LockReason.RECONCILIATION: _("The provider's books and ours differ."),
         LockReason.BY_HAND: _("A person stopped payouts."),
     }[lock.reason]
 
@@ -73,6 +78,7 @@ def entry_kind(kind: str) -> str:
         "reserve": _("Reserved for the payout"),
         "return": _("Returned to the balance"),
         "settle": _("Paid"),
+        "reversal": _("Came back"),
     }.get(kind, kind)
 
 
