@@ -71,6 +71,7 @@ DESKS = (
             Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
             Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
             Entry(_l("Statements"), "/finance/statements", "report-money"),
+            Entry(_l("Reconciliation"), "/finance/reconciliation", "scale"),
         ),
     ),
     Desk(

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from affiliate.core.db import Model
+from affiliate.core.money import Money
 
 
 class ProviderAccount(Model):
@@ -152,6 +153,10 @@ class SeenBankPayout(Model):
     """By the provider's clock."""
     seen_at: Mapped[datetime]
     """Real time."""
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.amount_micros, self.currency)
 
 
 class Reconciliation(Model):

@@ -27,7 +27,7 @@ from payouts.rails.protocol import (
 from payouts.rails.stripe.answers import code_of, meaning
 from payouts.rails.stripe.currencies import CURRENCIES, minor_units
 from payouts.rails.stripe.keys import AccountUnknown, Keys, OtherAccount
-from payouts.rails.stripe.reading import LIST_ROWS, StripeReading
+from payouts.rails.stripe.reading import LIST_ROWS, UNREADABLE, StripeReading
 
 LIST_PAGES_MAX: Final = 200
 TRANSFER_PREFIX: Final = "tr_"
@@ -77,6 +77,9 @@ class StripeRail(StripeReading):
             return Postponed("other_account", str(error), halts=True)
         except AccountUnknown as error:
             return Postponed(str(error), "Stripe did not say whose the API key is.", halts=True)
+        except UNREADABLE as error:
+            # The request is out, and what came back cannot be read.
+            return Unknown("unreadable", type(error).__name__)
         if not _answers(transfer, order):
             return Unknown("other_answer", "The answer is not the transfer that was asked for.")
         return Succeeded(str(transfer.id))
@@ -105,7 +108,7 @@ class StripeRail(StripeReading):
                 asked = {**asked, "starting_after": page.data[-1].id}
         except RailAway as away:
             return LookUpFailed(str(away))
-        except AttributeError:
+        except UNREADABLE:
             return LookUpFailed("unreadable")
         return LookUpFailed("list_too_long")
 

@@ -19,6 +19,10 @@ PAGES_MAX: Final = 10_000
 """A million objects: more are never listed in one go."""
 NUMBER_DIGITS_MAX: Final = 18
 
+UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading an answer raises that is none of Stripe's: a proxy's page, a field that is missing,
+bytes that are no UTF-8. A time-out of the job's is none of these."""
+
 T = TypeVar("T")
 
 
@@ -34,39 +38,32 @@ class StripeReading:
 
     def funds(self, currency: str) -> Money | None:
         """What is available in the currency, for GET /v1/balance names each that it has."""
-        balance = self._ask(lambda client: client.v1.balance.retrieve())
         code = currency.lower()
-        minor = sum(each.amount for each in balance.available if each.currency == code)
+        minor = _read(
+            self._ask(lambda client: client.v1.balance.retrieve()),
+            lambda found: sum(each.amount for each in found.available if each.currency == code),
+        )
         return money(int(minor), currency)
 
     def transfers_since(self, since: datetime) -> Iterator[Transfer]:
         """GET /v1/transfers from an instant on, newest first."""
         asked = {"created": {"gte": int(since.timestamp())}}
         for found in self._pages(lambda client, page: client.v1.transfers.list(page), asked):
-            transfer = _transfer(found)
+            transfer = _read(found, _transfer)
             if transfer is not None:
                 yield transfer
 
     def transfer(self, transfer_id: str) -> Transfer | None:
         """GET /v1/transfers/<id>; None when there is none of that id."""
         found = self._find(lambda client: client.v1.transfers.retrieve(transfer_id))
-        return None if found is None else _transfer(found)
+        return None if found is None else _read(found, _transfer)
 
     def payee(self, destination: str) -> Account | None:
         """GET /v1/accounts/<id>; None for one that is gone or has withdrawn its leave."""
         found = self._find(lambda client: client.v1.accounts.retrieve(destination))
         if found is None or getattr(found, "deleted", False):
             return None
-        needs = getattr(found, "requirements", None)
-        due = [*(getattr(needs, "past_due", None) or ()),
-               *(getattr(needs, "currently_due", None) or ())]  # fmt: skip
-        active = getattr(getattr(found, "capabilities", None), "transfers", None) == "active"
-        return Account(
-            id=str(found.id),
-            ready=active and bool(getattr(found, "payouts_enabled", False)),
-            disabled_reason=str(getattr(needs, "disabled_reason", None) or ""),
-            due=tuple(dict.fromkeys(str(each) for each in due)),
-        )
+        return _read(found, _account)
 
     def bank_payout(self, payout_id: str, *, account: str) -> BankPayout | None:
         """GET /v1/payouts/<id> of a connected account."""
@@ -77,19 +74,7 @@ class StripeReading:
         )
         if found is None:
             return None
-        try:
-            amount = money(int(found.amount), str(found.currency))
-        except MoneyError:
-            return None
-        return BankPayout(
-            id=str(found.id),
-            account=account,
-            amount=amount,
-            status=str(found.status),
-            failure=str(getattr(found, "failure_code", None) or ""),
-            arrives_at=_moment(found.arrival_date),
-            created_at=_moment(found.created),
-        )
+        return _read(found, lambda read: _bank_payout(read, account))
 
     def events_since(self, since: datetime, *, account: str = "") -> Iterator[Event]:
         """GET /v1/events from an instant on, newest first; Stripe keeps them for 30 days."""
@@ -98,7 +83,7 @@ class StripeReading:
         for found in self._pages(
             lambda client, page: client.v1.events.list(page, options=options), asked
         ):
-            yield event_of(found.to_dict(), account=account)
+            yield _read(found, lambda read: event_of(read.to_dict(), account=account))
 
     def _pages(
         self, ask: Callable[[stripe.StripeClient, Any], Any], asked: dict[str, Any]
@@ -106,10 +91,11 @@ class StripeReading:
         page = {**asked, "limit": LIST_ROWS}
         for _ in range(PAGES_MAX):
             answer = self._ask(lambda client, page=page: ask(client, page))  # type: ignore[misc]
-            yield from answer.data
-            if not answer.has_more:
+            rows, more = _read(answer, lambda read: (list(read.data), bool(read.has_more)))
+            yield from rows
+            if not more or not rows:
                 return
-            page = {**page, "starting_after": answer.data[-1].id}
+            page = {**page, "starting_after": rows[-1].id}
         raise RailAway("list_too_long")
 
     def _find(self, ask: Callable[[stripe.StripeClient], T]) -> T | None:
@@ -138,9 +124,16 @@ class StripeReading:
             raise RailAway("other_account") from error
         except AccountUnknown as error:
             raise RailAway(str(error)) from error
-        except AttributeError as error:
-            # Well-formed JSON that is no object of this kind: a proxy's, or a broken answer.
+        except UNREADABLE as error:
             raise RailAway("unreadable") from error
+
+
+def _read(found: Any, as_what: Callable[[Any], T]) -> T:
+    """The answer's object as a value of ours. Raises RailAway for well-formed JSON that is none."""
+    try:
+        return as_what(found)
+    except UNREADABLE as error:
+        raise RailAway("unreadable") from error
 
 
 def event_of(found: dict[str, Any], *, account: str = "") -> Event:
@@ -166,6 +159,38 @@ def event_of(found: dict[str, Any], *, account: str = "") -> Event:
         idempotency_key=str(request.get("idempotency_key") or ""),
         live=bool(found.get("livemode")),
         created_at=_moment(created),
+    )
+
+
+def _account(found: Any) -> Account:
+    needs = getattr(found, "requirements", None)
+    due = [
+        *(getattr(needs, "past_due", None) or ()),
+        *(getattr(needs, "currently_due", None) or ()),
+    ]
+    active = getattr(getattr(found, "capabilities", None), "transfers", None) == "active"
+    return Account(
+        id=str(found.id),
+        ready=active and bool(getattr(found, "payouts_enabled", False)),
+        disabled_reason=str(getattr(needs, "disabled_reason", None) or ""),
+        due=tuple(dict.fromkeys(str(each) for each in due)),
+    )
+
+
+def _bank_payout(found: Any, account: str) -> BankPayout | None:
+    """None for one in a currency that ISO 4217 does not have."""
+    try:
+        amount = money(int(found.amount), str(found.currency))
+    except MoneyError:
+        return None
+    return BankPayout(
+        id=str(found.id),
+        account=account,
+        amount=amount,
+        status=str(found.status),
+        failure=str(getattr(found, "failure_code", None) or ""),
+        arrives_at=_moment(found.arrival_date),
+        created_at=_moment(found.created),
     )
 
 

@@ -43,10 +43,11 @@ def hooked(by_stripe: Pay) -> Iterator[Hooked]:
     server.shutdown()
     thread.join()
     server.server_close()
-    with app.app_context():
-        db.session.remove()
-        for engine in db.engines.values():
-            engine.dispose()
+    for each in made.apps:
+        with each.app_context():
+            db.session.remove()
+            for engine in db.engines.values():
+                engine.dispose()
 
 
 @pytest.fixture

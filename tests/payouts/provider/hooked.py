@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from payouts.provider.digest import Digestion, digest_due
 from payouts.provider.models import ProviderEvent
 from payouts.provider.reconcile import Compared, Comparing, reconcile
 from payouts.rails.protocol import Provider, provider
+from wsgi import create_app
 
 PLATFORM_SECRET = "whsec_of_the_platform_endpoint"
 CONNECT_SECRET = "whsec_of_the_connect_endpoint"
@@ -34,6 +36,13 @@ class Hooked:
         assert found is not None
         self.provider: Provider = found
         self.sessions = session_for(pay.engine)
+        self.apps = [app]
+
+    def another_app(self, **changes: Any) -> Flask:
+        """The application with other settings, closed with this one."""
+        made = create_app(replace(self.pay.settings, **changes))
+        self.apps.append(made)
+        return made
 
     def events(self, topic: str, *, about: str) -> list[str]:
         """Ids of the double's events of a type about an object or an account, oldest first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from hooked import CONNECT_SECRET, PLATFORM_SECRET, Hooked
 
 from affiliate.core.config import Settings, SettingsError
 from payouts.provider.models import ProviderAccount
-from wsgi import create_app
 
 PLATFORM, CONNECT = "/webhooks/stripe", "/webhooks/stripe-connect"
 
@@ -166,12 +164,9 @@ def test_a_live_event_at_a_test_key_is_a_400(hooked: Hooked) -> None:
 
 @pytest.mark.abuse("A38")
 def test_a_test_event_at_a_live_key_is_a_400(hooked: Hooked) -> None:
-    live = replace(
-        hooked.pay.settings,
-        stripe_api_key="sk_live_of_nobody",
-        stripe_webhook_secrets=(PLATFORM_SECRET,),
+    client = client_of(
+        hooked, stripe_api_key="sk_live_of_nobody", stripe_webhook_secrets=(PLATFORM_SECRET,)
     )
-    client = client_of(live)
     body = json.dumps(event())
     answer = client.post(PLATFORM, data=body, headers=signed(body, PLATFORM_SECRET))
     assert (answer.status_code, answer.json["code"]) == (400, "not_our_event")
@@ -200,7 +195,7 @@ def test_events_of_foreign_accounts_are_a_400(hooked: Hooked) -> None:
 
 
 def test_an_endpoint_without_a_secret_does_not_exist(hooked: Hooked) -> None:
-    client = client_of(replace(hooked.pay.settings, stripe_webhook_secrets=()))
+    client = client_of(hooked, stripe_webhook_secrets=())
     body = json.dumps(event())
     for path in (PLATFORM, CONNECT):
         for secret in ("", " ", PLATFORM_SECRET):
@@ -208,11 +203,9 @@ def test_an_endpoint_without_a_secret_does_not_exist(hooked: Hooked) -> None:
 
 
 def test_both_secrets_are_valid_while_one_is_rolled(hooked: Hooked) -> None:
-    rolled = replace(
-        hooked.pay.settings, stripe_webhook_secrets=("whsec_the_new_secret", PLATFORM_SECRET)
-    )
-    client = client_of(rolled)
-    for number, secret in enumerate(rolled.stripe_webhook_secrets):
+    secrets = ("whsec_the_new_secret", PLATFORM_SECRET)
+    client = client_of(hooked, stripe_webhook_secrets=secrets)
+    for number, secret in enumerate(secrets):
         body = json.dumps(event(id=f"evt_{number}"))
         assert client.post(PLATFORM, data=body, headers=signed(body, secret)).status_code == 200
     body = json.dumps(event(id="evt_9"))
@@ -268,7 +261,7 @@ def test_a_secret_that_is_none_is_refused_at_the_start_by_its_name(name: str, va
         Settings.from_environ(environ)
 
 
-def client_of(settings: Settings) -> FlaskClient:
-    client = create_app(settings).test_client()
+def client_of(hooked: Hooked, **changes: Any) -> FlaskClient:
+    client = hooked.another_app(**changes).test_client()
     client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
     return client

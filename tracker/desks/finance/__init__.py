@@ -9,8 +9,8 @@ from affiliate.core.config import Settings
 
 def set_up(app: Flask, _settings: Settings) -> None:
     """Register the pages."""
-    from tracker.desks.finance import actions, web
+    from tracker.desks.finance import actions, reconciliation, web
     from tracker.desks.finance.blueprint import finance
 
-    assert actions and web, "both hang their views on the blueprint"
+    assert actions and reconciliation and web, "all hang their views on the blueprint"
     app.register_blueprint(finance)

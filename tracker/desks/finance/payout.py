@@ -17,7 +17,8 @@ from affiliate.programs.models import Program
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
-from payouts.provider.models import PayoutReversal
+from payouts.provider.bank import bank_payouts_of
+from payouts.provider.models import PayoutReversal, SeenBankPayout
 from tracker.desks.finance.blueprint import BATCH, ITEM
 from tracker.desks.sources import Source, sources
 from tracker.orders.converting import sale_net_of
@@ -188,3 +189,17 @@ def attempts_of(session: Session, *, item_id: int) -> Sequence[PayoutAttempt]:
         .order_by(PayoutAttempt.number)
         .execution_options(populate_existing=True)
     ).all()
+
+
+def sent_on(
+    session: Session, *, found: Payout, attempts: Sequence[PayoutAttempt]
+) -> list[SeenBankPayout]:
+    """What the payee's account sent on to their bank since this payout reached it; newest first.
+
+    A provider sums up what an account has, so that which of them holds this payout is not known.
+    """
+    if not attempts or found.item.status not in ("paid", "reversed"):
+        return []
+    return bank_payouts_of(
+        session, accounts=[found.item.destination], since=attempts[-1].first_sent_at
+    )
