@@ -121,7 +121,7 @@ def bank_status(status: str) -> str:
         "in_transit": _("on its way"),
         "paid": _("arrived"),
         "failed": _("failed at the bank"),
-        "canceled": _("taken back"),
+        "canceled": _("called off"),
     }.get(status, status)
 
 
