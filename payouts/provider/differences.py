@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, Invalid, NotFound
+from affiliate.core.errors import Conflict, Invalid, NotFound, Phrase
 from payouts.batches import locks
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.provider.models import Difference, ProviderAccount
@@ -119,7 +119,7 @@ def accept(
         .execution_options(populate_existing=True)
     ).one_or_none()
     if row is None:
-        raise NotFound(f"There is no difference {difference_id}.")
+        raise NotFound(Phrase("There is no difference %(number)s.", number=difference_id))
     if row.resolved_at is not None:
         raise AlreadyResolved
     if row.kind == DifferenceKind.OTHER_ACCOUNT:

@@ -69,16 +69,16 @@ class Taken:
     tries: int
 
 
-def digest_due(run: Digestion) -> bool:
-    """Take in up to EVENTS_MAX waiting events, oldest first; True when more wait.
+def digest_due(run: Digestion) -> int:
+    """Take in up to EVENTS_MAX waiting events, oldest first; how many were looked at.
 
     One that cannot be taken in now, because the provider is away or something of ours raises,
     is tried again later and stops no other.
     """
-    for _ in range(EVENTS_MAX):
+    for number in range(EVENTS_MAX):
         taken = _take(run)
         if taken is None:
-            return False
+            return number
         try:
             outcome = _follow(run, taken)
         except BaseTimeoutException:
@@ -90,7 +90,7 @@ def digest_due(run: Digestion) -> bool:
             _postpone(run, taken, f"{type(error).__name__}: {error}")
         else:
             metrics.count(COUNTED, outcome=outcome.value)
-    return True
+    return EVENTS_MAX
 
 
 def _take(run: Digestion) -> Taken | None:

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from payouts.batches.models import PayoutAttempt, PayoutItem
-from payouts.provider.reconcile import SHORT_OVERLAP, Comparing, pin_account, reconcile
+from payouts.provider.reconcile import BATCH, SHORT_OVERLAP, Comparing, pin_account, reconcile
 from payouts.rails.protocol import Rail, RailAway, provider
-
-BY: Final = "system:batch"
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +40,7 @@ class Gate:
             return True
         run = Comparing(self.sessions(), asked, self.now, self.real_now)
         if self._begins(run, batch_id):
-            compared = reconcile(run, by=BY, overlap=SHORT_OVERLAP)
+            compared = reconcile(run, by=BATCH, overlap=SHORT_OVERLAP)
             if not compared.clean:
                 log.error("payout.not_compared", batch=batch_id, status=compared.status)
             return compared.clean

@@ -15,10 +15,11 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db, session_for
 from payouts.batches.jobs import AGREES, sweep
 from payouts.provider import catch_up as catching
-from payouts.provider.digest import Digestion, digest_due
+from payouts.provider.digest import EVENTS_MAX, Digestion, digest_due
 from payouts.provider.gate import Gate
 from payouts.provider.models import Reconciliation
-from payouts.provider.reconcile import Comparing, last_reconciliation, reconcile
+from payouts.provider.receive import forget_old
+from payouts.provider.reconcile import BATCH, Comparing, last_reconciliation, reconcile
 from payouts.rails.protocol import Provider, RailAway, provider
 from payouts.rails.registry import rails
 
@@ -41,14 +42,18 @@ def digest() -> None:
     """Take in the events that wait; whatever they settled or released moves at once."""
     for each in providers():
         run = Digestion(session_for(db.engine), each, now=clock.now, real_now=clock.real_now)
-        if digest_due(run):
+        looked_at = digest_due(run)
+        if looked_at:
+            sweep.after_commit(db.session())
+        if looked_at == EVENTS_MAX:
             digest.after_commit(db.session())
-    sweep.after_commit(db.session())
 
 
 @queue.job(queue.PAYOUTS)
 def catch_up() -> None:
-    """Find the events that no webhook brought."""
+    """Find the events that no webhook brought, and forget those of long ago."""
+    forget_old(db.session(), real_now=clock.real_now())
+    db.session.commit()
     for each in providers():
         try:
             found = catching.catch_up(session_for(db.engine), each, real_now=clock.real_now)
@@ -105,7 +110,7 @@ def _due(each: Provider) -> bool:
         sa.select(sa.func.max(Reconciliation.covers_until)).where(
             Reconciliation.rail == each.name,
             Reconciliation.status != "failed",
-            Reconciliation.by != "system:batch",
+            Reconciliation.by != BATCH,
         )
     )
     return last is None or whole is None or now - whole >= RECONCILE_EVERY

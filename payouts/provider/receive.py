@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -15,6 +16,11 @@ from payouts.provider.payees import is_payee
 from payouts.rails.protocol import Event
 
 WEBHOOK, LIST = "webhook", "list"
+
+
+KEPT: Final = timedelta(days=90)
+"""Three times as long as a provider lists them: none of them can come again."""
+FORGOTTEN_MAX: Final = 10_000
 
 
 class NotOurEvent(Malformed):
@@ -29,8 +35,7 @@ def refuse_foreign(session: Session, *, rail: str, event: Event, connect: bool, 
     from; the one for payees' accounts takes those of accounts that affiliates are paid to.
     """
     if event.live != live:
-        mode = "live" if live else "test"
-        raise NotOurEvent(f"The event is not of the {mode} mode, which the API key belongs to.")
+        raise NotOurEvent("The event is of the other mode, live or test, than the API key.")
     own = session.scalar(sa.select(ProviderAccount.account).where(ProviderAccount.rail == rail))
     if not connect and event.account not in ("", own):
         raise NotOurEvent("The event is of another account than payouts are made from.")
@@ -65,3 +70,19 @@ def store(
         insert(ProviderEvent).values(rows).on_conflict_do_nothing().returning(ProviderEvent.id)
     )
     return len(made.all())
+
+
+def forget_old(session: Session, *, real_now: datetime) -> int:
+    """Delete events that were taken in long ago, some thousands at once; how many."""
+    old = (
+        sa.select(ProviderEvent.rail, ProviderEvent.id)
+        .where(ProviderEvent.processed_at < real_now - KEPT)
+        .limit(FORGOTTEN_MAX)
+    )
+    gone = session.execute(
+        sa.delete(ProviderEvent)
+        .where(sa.tuple_(ProviderEvent.rail, ProviderEvent.id).in_(old))
+        .returning(ProviderEvent.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())

@@ -78,7 +78,7 @@ def _receive(secrets: Sequence[str], *, connect: bool) -> Response:
         )  # fmt: skip
     except Malformed as refusal:
         metrics.count(RECEIVED, outcome="refused")
-        log.warning("provider.webhook_refused", code=refusal.code, connect=connect)
+        log.info("provider.webhook_refused", code=refusal.code, connect=connect)
         raise
     new = store(
         session, rail=StripeRail.name, events=[event], came_by=WEBHOOK, real_now=clock.real_now()

@@ -19,6 +19,7 @@ from payouts.batches.locks import LockReason
 from payouts.cli import payouts_group
 from payouts.provider import jobs
 from payouts.provider.models import Reconciliation
+from payouts.provider.receive import forget_old
 
 Paid = Callable[..., int]
 
@@ -98,6 +99,26 @@ def test_catching_up_by_the_job_heals_what_no_webhook_told(hooked: Hooked) -> No
     call(hooked, jobs.catch_up)
     call(hooked, jobs.digest)
     assert hooked.pay.item(item_id).status == "paid"
+
+
+def test_events_of_long_ago_are_forgotten_and_waiting_ones_never(
+    hooked: Hooked, paid: Paid
+) -> None:
+    transfer = hooked.transfer_of(paid())
+    hooked.double.control("POST", "/reversals", {"transfer": transfer, "amount": 100})
+    hooked.deliver(*hooked.events("transfer.created", about=transfer))
+    hooked.digest()
+    hooked.deliver(*hooked.events("transfer.reversed", about=transfer))
+    with hooked.pay.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE provider_events SET received_at = received_at - interval '91 days',"
+                " processed_at = processed_at - interval '91 days'"
+            )
+        )
+    with hooked.sessions.begin() as session:
+        assert forget_old(session, real_now=hooked.pay.sending.real_now()) == 1
+    assert [each.type for each in hooked.stored()] == ["transfer.reversed"]
 
 
 def test_nothing_is_asked_where_no_key_is_set(hooked: Hooked) -> None:

@@ -316,6 +316,22 @@ def test_a_batch_begins_with_a_comparison_and_its_next_runs_do_not(hooked: Hooke
     assert comparisons(hooked) == 1
 
 
+def test_a_batch_that_waits_for_its_payee_is_compared_each_time_in_one_row(
+    hooked: Hooked,
+) -> None:
+    hooked.pay.affiliate("anna", "5.00", transfers="inactive", payouts_enabled=False)
+    made = hooked.pay.approved("anna", "5.00")
+    with hooked.sessions.begin() as session:
+        session.execute(sa.text("UPDATE payee_accounts SET ready_at = NULL"))
+    for _ in range(3):
+        run_behind_gate(hooked, made.batch_id)
+        hooked.pay.wait(minutes=6)
+    assert comparisons(hooked) == 1
+    last = last_reconciliation(hooked.pay.session, rail="stripe")
+    assert last is not None
+    assert last.covers_until - last.covers_from > timedelta(hours=1, minutes=10)
+
+
 def test_nothing_is_sent_while_the_list_cannot_be_read(hooked: Hooked) -> None:
     hooked.pay.affiliate("anna", "5.00")
     made = hooked.pay.approved("anna", "5.00")
