@@ -24,6 +24,7 @@ MODELS = (
     "payouts.adjustments.models",
     "payouts.invoices.models",
     "payouts.batches.bank_models",
+    "payouts.provider.models",
     "tracker.clicks.models",
     "tracker.orders.models",
     "tracker.attribution.models",

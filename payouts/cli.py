@@ -13,6 +13,7 @@ from payouts.audit.lock import audit_and_lock
 from payouts.audit.run import registered, run
 from payouts.batches import fence, locks
 from payouts.ledger.seals import kept
+from payouts.provider import cli as provider_cli
 
 
 @click.command("audit")
@@ -40,7 +41,7 @@ def audit_command(locks_payouts: bool) -> None:
 
 @click.group("payouts")
 def payouts_group() -> None:
-    """Lock and unlock payouts."""
+    """Lock and unlock payouts, compare them with the provider."""
 
 
 @payouts_group.command("status")
@@ -68,14 +69,33 @@ def lock_command(why: str) -> None:
 @payouts_group.command("unlock")
 @click.option("--why", required=True, help="What was checked; stands in the audit log.")
 @with_appcontext
-def unlock_command(why: str) -> None:
-    """Lift every lock. After a restore: compare with the provider first (docs/operations.md)."""
+@click.option(
+    "--despite-differences",
+    is_flag=True,
+    help="Although the comparison with the provider is not clean, or cannot be made.",
+)
+def unlock_command(why: str, despite_differences: bool) -> None:
+    """Lift every lock, once the provider's books are ours (docs/operations.md, "Restore").
+
+    Each provider's list is compared first. While it differs, or nobody answers, nothing is
+    unlocked: a payout that this database does not know would be made a second time.
+    """
     settings: Settings = current_app.extensions["kopeck.settings"]
+    if not provider_cli.compare_all() and not despite_differences:
+        raise click.ClickException(
+            "The payouts stay locked. Put right what is named above and accept it (kopeck "
+            "payouts accept), or unlock with --despite-differences."
+        )
+    if despite_differences:
+        why = f"Despite differences: {why}"
     with unit_of_work() as session:
         fence.lower_fence(session, settings.data_dir)
         kept.start_over(session, settings.data_dir)
         lifted = locks.unlock(session, by="cli", why=why, now=clock.now(session))
     click.echo(f"{lifted} lifted.")
 
+
+for command in provider_cli.commands:
+    payouts_group.add_command(command)
 
 commands = [audit_command, payouts_group]

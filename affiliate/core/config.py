@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_BYTES_MIN = 32
+WEBHOOK_SECRET_CHARS_MIN = 16
 SMTP_URL = "smtp://127.0.0.1:25"
 STRIPE_API_BASE = "https://api.stripe.com"
 PROXY_HOPS_MAX = 20
@@ -69,6 +70,12 @@ class Settings:
     mail_from: str = ""
     stripe_api_key: str = ""
     """Empty: the Stripe rail is not configured and its batches cannot be approved."""
+    stripe_api_key_previous: str = ""
+    """The key before, of the same account, while it is rolled: tried where the other is refused."""
+    stripe_webhook_secrets: tuple[str, ...] = ()
+    """Of the endpoint for the platform's own events, each valid; none: the address is a 404."""
+    stripe_connect_webhook_secrets: tuple[str, ...] = ()
+    """The same for events of connected accounts."""
     stripe_api_base: str = STRIPE_API_BASE
     payee_cooling_off_h: int = 72
     """Hours for which nothing goes to an account that an affiliate named in place of another."""
@@ -89,6 +96,11 @@ class Settings:
     @property
     def production(self) -> bool:
         return self.mode == "production"
+
+    @property
+    def stripe_live(self) -> bool:
+        """Whether the API key moves real money: Stripe's live and test events differ by it."""
+        return self.stripe_api_key.startswith(("sk_live_", "rk_live_"))
 
     @property
     def https(self) -> bool:
@@ -141,6 +153,11 @@ class Settings:
             smtp_url=environ.get("KOPECK_SMTP_URL", SMTP_URL),
             mail_from=environ.get("KOPECK_MAIL_FROM") or f"Kopeck <kopeck@{parts.hostname}>",
             stripe_api_key=environ.get("KOPECK_STRIPE_API_KEY", ""),
+            stripe_api_key_previous=environ.get("KOPECK_STRIPE_API_KEY_PREVIOUS", ""),
+            stripe_webhook_secrets=_webhook_secrets(environ, "KOPECK_STRIPE_WEBHOOK_SECRET"),
+            stripe_connect_webhook_secrets=_webhook_secrets(
+                environ, "KOPECK_STRIPE_CONNECT_WEBHOOK_SECRET"
+            ),
             stripe_api_base=stripe_base,
             payee_cooling_off_h=_between(environ, "KOPECK_PAYEE_COOLING_OFF_H", 72, 0, 720),
             shop_url=environ.get("KOPECK_SHOP_URL", "").rstrip("/"),
@@ -167,6 +184,18 @@ def _secrets(text: str) -> tuple[str, ...]:
             raise SettingsError(
                 f"KOPECK_SECRET has a value under {SECRET_BYTES_MIN} bytes. "
                 "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
+    return secrets
+
+
+def _webhook_secrets(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Several by commas while one is rolled. A short one could be guessed, so it is refused."""
+    secrets = _words(environ.get(name, ""))
+    for secret in secrets:
+        if len(secret) < WEBHOOK_SECRET_CHARS_MIN or not secret.isascii():
+            raise SettingsError(
+                f"{name} has a value that is no signing secret of Stripe (whsec_…): copy it from "
+                "the endpoint's page, several separated by commas."
             )
     return secrets
 

@@ -77,6 +77,7 @@ DESKS = (
             Entry(_l("Invoices"), "/finance/invoices", "file-invoice"),
             Entry(_l("Corrections"), "/finance/adjustments", "pencil"),
             Entry(_l("Approval"), "/finance/policies", "shield-check"),
+            Entry(_l("Reconciliation"), "/finance/reconciliation", "scale"),
         ),
     ),
     Desk(

@@ -59,7 +59,7 @@ BANK_FILES = (
         "nothing goes from cash back to a balance but what came back of a payout",
         """
         SELECT t.id AS transaction_id, t.reference FROM ledger_transactions t
-        WHERE t.kind = 'unsettle'
+        WHERE t.kind = 'reversal'
           AND NOT EXISTS (SELECT 1 FROM payout_reversals r WHERE r.transaction_id = t.id)
         """,
     ),

@@ -50,7 +50,7 @@ def run_batch(sending: Sending, *, batch_id: int) -> bool:
     if name is None:
         return False
     rail = rail_named(sending.rails, name)
-    if rail.by_hand:
+    if rail.by_hand or not sending.agrees(rail, batch_id):
         return False
     more = _Run(Sender(sending, batch_id, rail)).go()
     committed(

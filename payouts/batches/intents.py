@@ -284,16 +284,25 @@ def _told(session: Session, batch_id: int) -> dict[str, str]:
 
 
 def add_attempt(
-    session: Session, *, item: PayoutItem, key: str, told: dict[str, Any], real_now: datetime
+    session: Session,
+    *,
+    item: PayoutItem,
+    key: str,
+    told: dict[str, Any],
+    real_now: datetime,
+    number: int | None = None,
 ) -> PayoutAttempt:
     """Write the item's next attempt with its stored parameters; `told` is added to them.
 
-    Its idempotency key is `<key>:<item>:<number of the attempt>`.
+    Its idempotency key is `<key>:<item>:<number of the attempt>`. A number is given where the
+    provider has the attempt already and this database, restored from a backup, does not.
     """
-    last = session.scalar(
-        sa.select(sa.func.max(PayoutAttempt.number)).where(PayoutAttempt.item_id == item.id)
-    )
-    attempt = _attempt(item, (last or 0) + 1, key, told, real_now)
+    if number is None:
+        last = session.scalar(
+            sa.select(sa.func.max(PayoutAttempt.number)).where(PayoutAttempt.item_id == item.id)
+        )
+        number = (last or 0) + 1
+    attempt = _attempt(item, number, key, told, real_now)
     session.add(attempt)
     session.flush()
     return attempt

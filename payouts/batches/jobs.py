@@ -26,6 +26,9 @@ from payouts.batches.sending import SENDERS, Sending
 from payouts.rails.protocol import RailAway
 from payouts.rails.registry import payee_accounts, rails
 
+AGREES = "kopeck.provider_agrees"
+"""Where payouts.provider leaves the question that is asked before a run; without it none runs."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -154,4 +157,5 @@ def _sending() -> Sending:
         stopping=queue.stopping,
         # The calling thread claims while they send; each has one connection at a time.
         senders=min(SENDERS, max(1, 2 * settings.database_pool_size - 1)),
+        agrees=current_app.extensions[AGREES],
     )

@@ -21,6 +21,8 @@ class LockReason(StrEnum):
     """`kopeck audit` found a row that breaks an invariant."""
     RESTORED_BACKUP = "restored_backup"
     """The database is older than what this node has already paid out."""
+    RECONCILIATION = "reconciliation"
+    """The provider's books and ours differ."""
     BY_HAND = "by_hand"
     """A person stopped payouts."""
 
@@ -33,6 +35,7 @@ SENTENCES = {
     LockReason.RESTORED_BACKUP: Phrase(
         "The database was restored from a backup: payouts sent since it was taken are not in it."
     ),
+    LockReason.RECONCILIATION: Phrase("The provider's books and ours differ."),
     LockReason.BY_HAND: Phrase("A person stopped payouts."),
 }
 

@@ -293,6 +293,28 @@ class Withdrawal(Model):
     """paid, returned (balance restored) or cancelled."""
 
 
+class PayoutReversal(Model):
+    """Money of a paid item that came back, whole or in part."""
+
+    __tablename__ = "payout_reversals"
+    __table_args__ = (
+        sa.UniqueConstraint("item_id", "reference"),
+        sa.CheckConstraint("amount_micros > 0", name="amount_positive"),
+    )
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    item_id: Mapped[int] = mapped_column(sa.ForeignKey("payout_items.id"))
+    reference: Mapped[str]
+    """The bank's or the provider's own of the return."""
+    amount_micros: Mapped[int]
+    reason: Mapped[str]
+    """In the bank's or provider's words."""
+    transaction_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("ledger_transactions.id"), unique=True
+    )
+    at: Mapped[datetime]
+
+
 class PayoutChoice(Model):
     """How an affiliate wants to be paid in a program. No row: weekly, whatever there is."""
 

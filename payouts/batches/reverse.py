@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.errors import Conflict
 from affiliate.core.money import Money
-from payouts.batches.bank_models import PayoutReversal
 from payouts.batches.cancel import lock_item
-from payouts.batches.models import PayoutBatch, PayoutItem
+from payouts.batches.models import PayoutBatch, PayoutItem, PayoutReversal
 from payouts.batches.rules import ItemReason
 from payouts.ledger.accounts import AccountKind, cash, of_enrollment
 from payouts.ledger.posting import Kind, Line, post
@@ -73,8 +72,8 @@ def _book(session: Session, item: PayoutItem, amount: Money, reference: str, now
     balance = of_enrollment(AccountKind.AVAILABLE, program_id, item.enrollment_id, item.currency)
     return post(
         session,
-        kind=Kind.UNSETTLE,
-        reference=f"unsettle:item:{item.id}:{reference}",
+        kind=Kind.REVERSAL,
+        reference=f"reversal:item:{item.id}:{reference}",
         reason=ItemReason.CAME_BACK.value,
         lines=[Line(cash(program_id, rail, item.currency), -amount), Line(balance, amount)],
         now=now,

@@ -48,6 +48,9 @@ class Sending:
     real_now: Callable[[], datetime]
     """The machine's clock: a provider's key ages by it, whatever the demo clock says."""
     at: Callable[[str], None] = _no_hook
+    agrees: Callable[[Rail, int], bool] = lambda _rail, _batch_id: True
+    """Asked before the first call of a run on a batch: whether the provider's books are ours.
+    False: nothing is sent now (payouts.provider.gate)."""
     stopping: Callable[[], bool] = lambda: False
     """Whether the worker was told to stop: what is under way ends, nothing new begins."""
     senders: int = SENDERS

@@ -29,7 +29,7 @@ LINES_PER_FETCH = 1_000
 EARNED = (Kind.EARN, Kind.BONUS)
 TAKEN_BACK = (Kind.VOID, Kind.CLAW_BACK, Kind.ADJUST, Kind.WRITE_OFF)
 """Usually negative; with EARNED and PAID every kind that changes what is owed."""
-PAID = (Kind.SETTLE, Kind.UNSETTLE)
+PAID = (Kind.SETTLE, Kind.REVERSAL)
 OWED = (AccountKind.PENDING, AccountKind.AVAILABLE, AccountKind.IN_PAYOUT)
 
 

@@ -26,7 +26,7 @@ class Balances:
     """May be negative: a refund of what was already paid, recovered by later earnings."""
     in_payout: Money
     paid: Money
-    """What has left to the affiliate so far, and did not come back."""
+    """What has left to the affiliate so far, less what came back."""
 
     @property
     def owed(self) -> Money:
@@ -42,7 +42,7 @@ def balances(session: Session, *, enrollment_id: int, currency: str) -> Balances
             sa.func.sum(LedgerEntry.amount_micros),
             sa.func.coalesce(
                 sa.func.sum(LedgerEntry.amount_micros).filter(
-                    LedgerTransaction.kind.in_((Kind.SETTLE.value, Kind.UNSETTLE.value))
+                    LedgerTransaction.kind.in_((Kind.SETTLE.value, Kind.REVERSAL.value))
                 ),
                 0,
             ),

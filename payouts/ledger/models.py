@@ -12,7 +12,7 @@ from affiliate.core.db import Model
 ACCOUNT_KINDS = ("expense", "cash", "pending", "available", "in_payout")
 TRANSACTION_KINDS = (
     "earn", "release", "void", "claw_back", "bonus", "adjust", "write_off",
-    "reserve", "return", "settle", "unsettle",
+    "reserve", "return", "settle", "reversal",
 )  # fmt: skip
 
 

@@ -41,8 +41,8 @@ class Kind(StrEnum):
     RESERVE = "reserve"
     RETURN = "return"
     SETTLE = "settle"
-    UNSETTLE = "unsettle"
-    """What was settled came back: from the bank or the provider."""
+    REVERSAL = "reversal"
+    """What was paid came back; it is owed again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ nothing: the attempt row, its key and every later try are payouts.batches' own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from affiliate.core.errors import Phrase
 from affiliate.core.money import Money
@@ -274,3 +274,126 @@ class PayeeAccounts(Protocol):
     def state(self, account: str) -> AccountState:
         """What the provider says now; raises RailAway when nobody answers."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer as the provider shows it."""
+
+    id: str
+    amount: Money
+    reversed: Money
+    """What has come back of it so far."""
+    destination: str
+    group: str
+    installation: str
+    """Who made it, by its metadata; empty for one that is none of Kopeck's."""
+    item_id: int | None
+    attempt: int | None
+    created_at: datetime
+    """By the provider's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A payee's account as the provider shows it."""
+
+    id: str
+    ready: bool
+    """Transfers are active and payouts to its bank enabled."""
+    disabled_reason: str
+    """Why not, in the provider's code; empty while nothing is wrong."""
+    due: tuple[str, ...]
+    """What the provider still wants to know of the payee, in its own names."""
+    state: AccountState
+    """The same in no provider's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class BankPayout:
+    """What a payee's account sent on to their bank: information, never our money's last step."""
+
+    id: str
+    account: str
+    amount: Money
+    status: str
+    """pending → in_transit → paid; failed or canceled, also after paid."""
+    failure: str
+    """The bank's reason in the provider's code; empty while none."""
+    arrives_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """That something happened to an object. What it is now must be asked of the provider."""
+
+    id: str
+    type: str
+    account: str
+    """The connected account that it is of; empty for the platform's own."""
+    object_id: str
+    idempotency_key: str
+    """Of the request that caused it; empty where none did."""
+    live: bool
+    created_at: datetime
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """What a rail offers whose provider keeps books of its own that can be asked.
+
+    Each method raises RailAway when nobody answers, and None or nothing means: not there.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def configured(self) -> bool: ...
+
+    def own_account(self) -> str:
+        """Whose money it is: the merchant's account that the API key belongs to."""
+        ...
+
+    def pin(self, account: str) -> None:
+        """Use no key of another account than this from now on."""
+        ...
+
+    def funds(self, currency: str) -> Money | None:
+        """What can be sent now; None when nobody knows. A look before a batch, no promise."""
+        ...
+
+    def transfers_since(self, since: datetime) -> Iterator[Transfer]:
+        """Every transfer made at or after an instant, newest first, those of others too."""
+        ...
+
+    def transfer(self, transfer_id: str) -> Transfer | None: ...
+
+    def payee(self, destination: str) -> Account | None:
+        """The payee's account; None when it is gone or closed to us."""
+        ...
+
+    def bank_payout(self, payout_id: str, *, account: str) -> BankPayout | None: ...
+
+    def events_since(self, since: datetime, *, account: str = "") -> Iterator[Event]:
+        """Events of the merchant's account, or of a payee's, newest first; 30 days at most."""
+        ...
+
+
+def provider(rail: Rail) -> Provider | None:
+    """The rail as something whose provider can be asked; None where there is none, or no key."""
+    return rail if isinstance(rail, Provider) and rail.configured() else None
+
+
+def funds(rail: Rail, currency: str) -> Money | None:
+    """What the rail could send now; None when it is unknown, as it is for a rail by hand.
+
+    A look before a batch: whether it still covers the batch, only sending tells.
+    """
+    asked = provider(rail)
+    if asked is None:
+        return None
+    try:
+        return asked.funds(currency)
+    except RailAway:
+        return None

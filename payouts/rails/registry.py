@@ -12,7 +12,7 @@ from payouts.rails.bank_sepa import SepaRail
 from payouts.rails.manual import ManualRail
 from payouts.rails.protocol import PayeeAccounts, Rail
 from payouts.rails.stripe import StripeRail
-from payouts.rails.stripe_accounts import StripeAccounts
+from payouts.rails.stripe.accounts import StripeAccounts
 
 Rails = Mapping[str, Rail]
 BY_HAND: Final = frozenset(rail.name for rail in (ManualRail, SepaRail, RussianRail))

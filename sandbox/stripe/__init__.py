@@ -6,5 +6,6 @@ everything under ``/_double`` is ours: the oracle, the clock, balances, accounts
 
 Read in this order: ``wire`` (requests, answers, refusals), ``store`` (disk), ``engine`` (the layers
 that each request passes), then the nouns ``accounts``, ``transfers``, ``reversals``, ``balances``
-and ``events``; ``faults`` and ``control`` are for tests; ``pages`` is for people.
+``payouts``, ``capabilities`` and ``events``; ``webhooks`` sends the events; ``faults`` and
+``control`` are for tests; ``pages`` and ``console`` are for people.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from . import events, lists, metadata, store
@@ -15,6 +15,8 @@ ACCOUNT_ID_LENGTH_CHARS = 16
 COUNTRY_DEFAULT = "DE"
 COUNTRY_CHARS = 2
 DUE_BEFORE_ONBOARDING = ["external_account", "tos_acceptance.date", "tos_acceptance.ip"]
+OWN_FIELDS = ("closed", "deauthorized")
+"""What the double alone knows of an account."""
 KEPT_FIELDS = ("email", "business_type", "business_profile", "default_currency", "country")
 
 
@@ -101,9 +103,14 @@ def _apply(account: dict[str, Any], fields: Fields) -> None:
 def known(call: Call, account_id: str) -> dict[str, Any]:
     """An account of this platform. Stripe tells a stranger nothing: 403, not 404."""
     account = store.find(call.con, "account", account_id)
-    if account is None or call.owner not in (store.PLATFORM, account_id):
+    if not is_connected(account) or call.owner not in (store.PLATFORM, account_id):
         raise no_access(account_id, remembered=True)
     return account
+
+
+def is_connected(account: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    """Whether the account is there and lets this platform act for it."""
+    return account is not None and not account.get("deauthorized")
 
 
 def no_access(account_id: str, *, remembered: bool) -> ApiError:
@@ -124,13 +131,13 @@ def retrieve_current(call: Call) -> dict[str, Any]:
     """The account that the key, or the ``Stripe-Account`` header, stands for."""
     if call.owner != store.PLATFORM:
         return shown(known(call, call.owner))
-    platform = blank("acct_platform", call)
+    platform = blank(call.platform_account, call)
     return {**platform, "type": "standard", "charges_enabled": True, "payouts_enabled": True}
 
 
 def shown(account: dict[str, Any]) -> dict[str, Any]:
     """The account as the API shows it: without what the double keeps for itself."""
-    return {name: value for name, value in account.items() if name != "closed"}
+    return {name: value for name, value in account.items() if name not in OWN_FIELDS}
 
 
 def update(call: Call) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def set_states(
     transfers: str | None = None,
     payouts_enabled: bool | None = None,
     closed: bool | None = None,
+    deauthorized: bool | None = None,
     disabled_reason: str | None = None,
     details_submitted: bool | None = None,
     requirements: dict[str, list[str]] | None = None,
@@ -177,6 +185,8 @@ def set_states(
         account["payouts_enabled"] = payouts_enabled
     if closed is not None:
         account["closed"] = closed
+    if deauthorized is not None:
+        account["deauthorized"] = deauthorized
     ready = account["payouts_enabled"] and account["capabilities"].get("transfers") == "active"
     due = [] if ready else list(DUE_BEFORE_ONBOARDING)
     account["details_submitted"] = account["details_submitted"] or ready or bool(details_submitted)
@@ -188,7 +198,11 @@ def set_states(
     )
     account["requirements"].update(requirements or {})
     store.change(call.con, account)
-    events.record(call, "account.updated", shown(account), account=account["id"])
+    if deauthorized:
+        application = {"id": "ca_kopeck_double", "object": "application", "name": "Kopeck"}
+        events.record(call, "account.application.deauthorized", application, account=account["id"])
+    else:
+        events.record(call, "account.updated", shown(account), account=account["id"])
     return account
 
 

@@ -28,6 +28,7 @@ class Call:
     idempotency_key: str | None
     base_url: str
     platform_country: str
+    platform_account: str
     list_lag_s: float = 0.0
 
     @property

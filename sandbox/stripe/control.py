@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 from urllib.parse import parse_qs
 
-from . import accounts, balances, currencies, store
+from . import accounts, balances, currencies, events, payouts, reversals, store, webhooks
 from .engine import Double
 from .faults import Kind, Rule
 from .wire import Answer, ApiError, Request, json_answer
@@ -134,6 +134,8 @@ def balance(double: Double, given: Content) -> Content:
     owner = asked.get("account", store.PLATFORM)
     with double.store.writing() as con:
         balances.put(con, owner, currencies.known(asked["currency"]), asked["amount"])
+        call = replace(double.own_call(con), owner=owner)
+        events.record(call, "balance.available", balances.retrieve(call), account=owner)
         return {"account": owner, "available": balances.every(con, owner)}
 
 
@@ -141,7 +143,8 @@ def account(double: Double, given: Content) -> Content:
     """Create an account with a chosen id and states, or move the states of one that exists."""
     asked = _take(
         given, id=str, transfers=str, payouts_enabled=bool, closed=bool, country=str, email=str,
-        disabled_reason=str, default_currency=str, service_agreement=str, bank_status=str,
+        disabled_reason=str, deauthorized=bool, default_currency=str, service_agreement=str,
+        bank_status=str,
     )  # fmt: skip
     if not str(asked.get("id", "")).startswith("acct_"):
         raise ApiError(400, "Name an id that begins with acct_.", param="id")
@@ -161,7 +164,7 @@ def account(double: Double, given: Content) -> Content:
         if "bank_status" in asked:
             bank = {"id": "ba_double", "object": "bank_account", "status": asked["bank_status"]}
             found["external_accounts"]["data"] = [bank]
-        states = ("transfers", "payouts_enabled", "closed", "disabled_reason")
+        states = ("transfers", "payouts_enabled", "closed", "disabled_reason", "deauthorized")
         return accounts.set_states(call, found, **{name: asked.get(name) for name in states})
 
 
@@ -172,6 +175,98 @@ def api_keys(double: Double, given: Content) -> Content:
         raise ApiError(400, "Name at least one key.", param="keys")
     double.api_keys = frozenset(listed)
     return {"count": len(double.api_keys)}
+
+
+def reverse(double: Double, given: Content) -> Content:
+    """Take a transfer back, or an amount of it, as the merchant does on Stripe's own pages.
+
+    With ``force`` the destination need not have the money any more.
+    """
+    asked = _take(given, transfer=str, amount=int, force=bool)
+    with double.store.writing() as con:
+        call = double.own_call(con)
+        fields = {"amount": asked["amount"]} if "amount" in asked else {}
+        call = replace(call, fields=fields, ids=(asked.get("transfer", ""),))
+        return reversals.create(call, force=asked.get("force", False))
+
+
+def bank_payout(double: Double, given: Content) -> Content:
+    """Begin an account's own payout to its bank, or say what the bank did with one.
+
+    To begin: ``account``, and ``amount`` and ``currency`` unless all is meant. To move: ``id``,
+    ``status``, and for a failure its ``failure_code``.
+    """
+    asked = _take(given, id=str, account=str, amount=int, currency=str, status=str,
+                  failure_code=str)  # fmt: skip
+    with double.store.writing() as con:
+        call = double.own_call(con)
+        if "id" in asked:
+            code = asked.get("failure_code", payouts.FAILURE_DEFAULT)
+            owner = payouts.owner_of(call, asked["id"])
+            return payouts.move(call, owner, asked["id"], asked.get("status", "paid"), code)
+        owner = accounts.known(call, asked.get("account", ""))["id"]
+        funds = balances.every(con, owner)
+        currency = asked.get("currency") or next(iter(funds), "eur")
+        amount = asked.get("amount", funds.get(currency, 0))
+        if amount < 1:
+            raise ApiError(400, "There is nothing to pay out.", param="amount")
+        return payouts.start(call, owner, amount, currencies.known(currency), automatic=True)
+
+
+def set_webhooks(double: Double, given: Content) -> Content:
+    """Set the ``platform`` and ``connect`` endpoints ({url, secret}; {} removes one)."""
+    asked = _take(given, platform=dict, connect=dict)
+    with double.store.writing() as con:
+        for name, each in asked.items():
+            words = _take(each, url=str, secret=str)
+            endpoint = None
+            if words:
+                endpoint = webhooks.checked(name, words.get("url", ""), words.get("secret", ""))
+            webhooks.keep_endpoint(con, name, endpoint)
+        return {name: each.url for name, each in webhooks.endpoints(con).items()}
+
+
+def list_webhooks(double: Double, given: Content) -> Content:
+    """Endpoints, switches and the newest deliveries."""
+    _take(given)
+    with double.store.reading() as con:
+        return {
+            "endpoints": {name: each.url for name, each in webhooks.endpoints(con).items()},
+            "switches": asdict(webhooks.switches(con)),
+            "deliveries": webhooks.deliveries(con),
+        }
+
+
+def switch_webhooks(double: Double, given: Content) -> Content:
+    """Make the sender unreliable; see ``webhooks.Switches``. What is not named is switched off."""
+    number = (int, float)
+    asked = _take(given, hold=bool, copies=int, reorder=int, delay_s=number, drop=int)
+    if not 1 <= asked.get("copies", 1) <= webhooks.COPIES_MAX:
+        raise ApiError(400, f"copies is 1 to {webhooks.COPIES_MAX}.", param="copies")
+    if min(asked.get("delay_s", 0), asked.get("drop", 0)) < 0:
+        raise ApiError(400, "delay_s and drop are not negative.")
+    with double.store.writing() as con:
+        webhooks.keep_switches(con, webhooks.Switches(**asked))
+        return asdict(webhooks.switches(con))
+
+
+def deliver(double: Double, given: Content) -> Content:
+    """Send the named ``events`` now, in this order, each ``copies`` times at once."""
+    asked = _take(given, events=list, copies=int, endpoint=str)
+    if not all(isinstance(each, str) for each in asked.get("events", [])):
+        raise ApiError(400, "events is a list of ids.", param="events")
+    sent = double.sender.deliver(
+        asked.get("events", []), copies=asked.get("copies", 1), endpoint=asked.get("endpoint")
+    )
+    return {"sent": [asdict(each) for each in sent]}
+
+
+def list_events(double: Double, given: Content) -> Content:
+    """Every event of every owner, oldest first; ``?type=`` narrows it."""
+    wanted = _take(given, type=str)
+    with double.store.reading() as con:
+        found = store.every(con, "event")[::-1]
+    return {"events": [each for each in found if wanted.get("type") in (None, each["type"])]}
 
 
 def add_fault(double: Double, given: Content) -> Content:
@@ -218,6 +313,13 @@ ACTS: dict[tuple[str, str], Callable[[Double, Content], Content]] = {
     ("POST", "/balance"): balance,
     ("POST", "/accounts"): account,
     ("POST", "/keys"): api_keys,
+    ("POST", "/reversals"): reverse,
+    ("POST", "/payouts"): bank_payout,
+    ("GET", "/events"): list_events,
+    ("GET", "/webhooks"): list_webhooks,
+    ("POST", "/webhooks"): set_webhooks,
+    ("POST", "/webhooks/switches"): switch_webhooks,
+    ("POST", "/deliver"): deliver,
     ("POST", "/faults"): add_fault,
     ("GET", "/faults"): list_faults,
     ("DELETE", "/faults"): clear_faults,

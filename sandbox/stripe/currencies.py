@@ -39,6 +39,21 @@ def exponent(currency: str) -> int:
     return 3 if currency in THREE_DECIMAL else 2
 
 
+WHOLE_FOR_BANKS = frozenset({"huf", "twd"})
+"""Banks take these in whole units alone, though Stripe counts them in hundredths."""
+
+
+def whole_for_banks(amount_minor: int, currency: str) -> None:
+    """Refuse a bank payout with a fraction that the currency's banks do not take."""
+    if currency in WHOLE_FOR_BANKS and amount_minor % 100:
+        raise ApiError(
+            400,
+            f"Invalid amount: payouts in {currency} must be divisible by 100.",
+            code="parameter_invalid_integer",
+            param="amount",
+        )
+
+
 def positive_minor(amount_minor: int, currency: str) -> int:
     """An amount that can move: at least one minor unit; three decimals end in a zero."""
     if amount_minor < 1:

@@ -13,14 +13,16 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import declared, forms, keys, routes, store
-from .accounts import no_access
+from .accounts import is_connected, no_access
 from .calls import Call
 from .faults import Faults, Kind, Rule, html_502, internal_error, refuse_at_the_door
+from .webhooks import Sender
 from .wire import API_VERSION, Answer, ApiError, Request, json_answer
 
 LOG_ROWS_MAX = 100_000
@@ -66,12 +68,21 @@ class Asked:
 class Double:
     """One Stripe: its state, its faults and who may call it."""
 
-    def __init__(self, kept: store.Store, *, api_key: str, platform_country: str) -> None:
+    def __init__(
+        self,
+        kept: store.Store,
+        *,
+        api_keys: Iterable[str],
+        platform_country: str,
+        platform_account: str,
+    ) -> None:
         self.store = kept
+        self.sender = Sender(kept)
         self.faults = Faults()
         self.in_flight = keys.KeysInFlight()
-        self.api_keys = frozenset({api_key})
+        self.api_keys = frozenset(api_keys)
         self.platform_country = platform_country
+        self.platform_account = platform_account
         self.base_url = ""
         self._log: deque[LogRow] = deque(maxlen=LOG_ROWS_MAX)
         self._log_lock = threading.Lock()
@@ -157,7 +168,7 @@ class Double:
     def _call(self, con: sqlite3.Connection, asked: Asked, now: float) -> Call:
         """Validate: a connected account that is ours, parameters that are declared."""
         owner, rule = asked.request.account, asked.rule
-        if owner and store.find(con, "account", owner) is None:
+        if owner and not is_connected(store.find(con, "account", owner)):
             raise no_access(owner[:100], remembered=False)
         fields = declared.checked(forms.nested(asked.flat), asked.route.declaration)
         own = self.own_call(con)
@@ -184,6 +195,7 @@ class Double:
             idempotency_key=None,
             base_url=self.base_url,
             platform_country=self.platform_country,
+            platform_account=self.platform_account,
         )
 
 

@@ -2,14 +2,14 @@
 
 An event carries the id and the idempotency key of the request that caused it, so that a transfer
 whose answer was lost can be told by the event alone. Events about a connected account belong to
-that account, as Connect's do. Stored events are what a webhook sender delivers from.
+that account, as Connect's do. The webhook sender delivers from what is stored here.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import lists, store
+from . import lists, store, webhooks
 from .calls import Call
 from .wire import API_VERSION, ApiError, missing, new_id
 
@@ -33,6 +33,7 @@ def record(call: Call, topic: str, body: dict[str, Any], *, account: str = store
     if account:
         event["account"] = account
     store.add(call.con, "event", event, owner=account)
+    webhooks.queue(call.con, event, call.now)
 
 
 def retrieve(call: Call) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _FILTERS = """
     AND (:destination IS NULL OR destination = :destination)
     AND (:transfer_group IS NULL OR transfer_group = :transfer_group)
     AND (:parent IS NULL OR parent = :parent)
+    AND (:status IS NULL OR json_extract(body, '$.status') = :status)
     AND (:topics IS NULL OR EXISTS
         (SELECT 1 FROM json_each(:topics) AS wanted WHERE objects.topic GLOB wanted.value))
     AND (:gt IS NULL OR created > :gt) AND (:gte IS NULL OR created >= :gte)
@@ -69,6 +70,7 @@ def page(con: sqlite3.Connection, listing: Listing, fields: Fields) -> dict[str,
         "visible_until": listing.visible_until,
         "destination": fields.get("destination"),
         "transfer_group": fields.get("transfer_group"),
+        "status": fields.get("status"),
         "cursor": _cursor(con, listing, name, fields.get(name)),
         "rows": limit + 1,
         **{edge: created.get(edge) for edge in ("gt", "gte", "lt", "lte")},

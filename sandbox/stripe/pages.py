@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from . import balances, currencies, onboarding, store
+from . import balances, console, currencies, onboarding, payouts, store
 from .engine import Double
-from .framing import page
-from .wire import Answer, Request
+from .framing import page, redirect
+from .wire import Answer, ApiError, Request
 
 ROWS_MAX = 200
 LINK_PATH = "/connect/onboarding/"
@@ -22,7 +22,7 @@ CSS = b"""
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+main { max-width: 76rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 1.5rem; margin: 0; color: var(--brand); }
 h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
 p { margin: .25rem 0 0; color: var(--soft); max-width: 44rem; }
@@ -38,6 +38,8 @@ th { color: var(--soft); font-weight: 600; }
 code { font-size: .85em; }
 button { font: inherit; margin-top: 1rem; padding: .6rem 1.1rem; border: 0; border-radius: .4rem;
   background: var(--brand); color: var(--paper); cursor: pointer; }
+button.small { margin: 0 .25rem 0 0; padding: .2rem .6rem; font-size: .8rem; }
+td form, div > form { display: inline; }
 button:focus-visible, a:focus-visible { outline: 3px solid var(--brand); outline-offset: 2px; }
 """
 
@@ -47,6 +49,8 @@ def serve(double: Double, request: Request) -> Answer:
         return _home(double)
     if request.method == "GET" and request.path == "/style.css":
         return Answer(200, CSS, "text/css; charset=utf-8")
+    if request.method == "POST" and request.path.startswith(console.PATH):
+        return _act(double, request)
     if request.path.startswith(LINK_PATH):
         token = request.path.removeprefix(LINK_PATH)
         if request.method == "GET":
@@ -56,40 +60,70 @@ def serve(double: Double, request: Request) -> Answer:
     return page(404, "Not here", "<h1>Not here</h1><p>The double has no such page.</p>")
 
 
+def _act(double: Double, request: Request) -> Answer:
+    """A button of the console: done, and back to the page; else why not."""
+    try:
+        console.act(double, request)
+    except ApiError as refusal:
+        body = f'<h1>Not done</h1><p>{escape(refusal.message)}</p><p><a href="/">Back</a></p>'
+        return page(refusal.status, "Not done", body)
+    return redirect("/")
+
+
 def _home(double: Double) -> Answer:
     with double.store.reading() as con:
         sent = store.every(con, "transfer", limit=ROWS_MAX)
         payees = store.every(con, "account", limit=ROWS_MAX)
+        sent_on = store.every(con, "payout", limit=ROWS_MAX)
         funds = balances.every(con, store.PLATFORM)
     rows = [
         (_time(one["created"]), _code(one["id"]), _code(one["destination"]),
          escape(one["transfer_group"] or ""), _metadata(one["metadata"]),
          _money(one["amount"], one["currency"]),
-         _money(one["amount_reversed"], one["currency"]) if one["amount_reversed"] else "")
+         _money(one["amount_reversed"], one["currency"]) if one["amount_reversed"] else "",
+         "" if one["reversed"] else console.button("reverse", one["id"], "Take back"))
         for one in sent
     ]  # fmt: skip
     states = [
         (_code(one["id"]), escape(one["email"] or ""), escape(one["country"]),
          "closed" if one.get("closed") else escape(one["capabilities"].get("transfers", "none")),
-         "yes" if one["payouts_enabled"] else "no")
+         "yes" if one["payouts_enabled"] else "no",
+         console.button("account", one["id"], "Restrict", "inactive")
+         if one["payouts_enabled"] else console.button("account", one["id"], "Enable", "active"),
+         console.button("pay-out", one["id"], "Pay to its bank"))
         for one in payees
     ]  # fmt: skip
+    banked = [
+        (_time(one["created"]), _code(one["id"]), escape(one["status"]),
+         escape(one["failure_code"] or ""),
+         "".join(console.button("bank", one["id"], status, status)
+                 for status in payouts.WAYS[one["status"]]),
+         _money(one["amount"], one["currency"]))
+        for one in sent_on
+    ]  # fmt: skip
+    deliveries, endpoints = console.deliveries_of(double)
     body = (
         "<h1>Stripe double</h1><p>A stand-in for Stripe Connect: nothing here is real money. "
         "Every row below is one accepted transfer.</p><h2>Transfers</h2>"
         + _table(
-            ("When (UTC)", "Transfer", "To", "Batch", "Metadata", "Amount", "Reversed"),
-            rows, "No transfer yet. Approve a payout batch and it will appear here.", last_sums=2)
+            ("When (UTC)", "Transfer", "To", "Batch", "Metadata", "Amount", "Reversed", ""),
+            rows, "No transfer yet. Approve a payout batch and it will appear here.", last_sums=3)
         + "<h2>Platform balance</h2>"
         + _table(("Currency", "Available"),
                  [(escape(name.upper()), _money(amount, name)) for name, amount in funds.items()],
                  "No funds. Start with --balance eur=100000 or set them at /_double/balance.",
                  last_sums=1)
         + "<h2>Accounts</h2>"
-        + _table(("Account", "E-mail", "Country", "Transfers", "Payouts"), states,
+        + _table(("Account", "E-mail", "Country", "Transfers", "Payouts", "", ""), states,
                  "No connected account yet.")
+        + "<h2>Bank payouts</h2>"
+        + _table(("When (UTC)", "Payout", "Status", "Why", "", "Amount"), banked,
+                 "No account has paid out to its bank yet.", last_sums=1)
+        + f"<h2>Webhooks</h2><div>{endpoints}</div>"
+        + _table(("Event", "Type", "Endpoint", "Answer", ""), deliveries,
+                 "No event was sent yet.")
     )  # fmt: skip
-    return page(200, "Stripe double", body)
+    return page(200, "Stripe double", body, form_action="'self'")
 
 
 def _table(

@@ -9,10 +9,11 @@ from .calls import Call
 from .wire import ApiError, missing, new_id
 
 
-def create(call: Call) -> dict[str, Any]:
+def create(call: Call, *, force: bool = False) -> dict[str, Any]:
     """Reverse all that is left, or the amount that is named.
 
-    Raises ApiError beyond the rest and when the destination's balance does not cover it.
+    Raises ApiError beyond the rest and, without ``force``, when the destination's balance does not
+    cover it.
     """
     if "amount" in call.fields:
         currencies.positive_minor(call.fields["amount"], "")
@@ -20,7 +21,8 @@ def create(call: Call) -> dict[str, Any]:
     labels = metadata.merged({}, call.fields.get("metadata"))
     transfer = transfers.known(call, call.ids[0])
     amount_minor = _covered(call, transfer)
-    if not balances.debit(call.con, transfer["destination"], transfer["currency"], amount_minor):
+    taken = balances.debit(call.con, transfer["destination"], transfer["currency"], amount_minor)
+    if not taken and not force:
         raise balances.insufficient()
     balances.credit(call.con, call.owner, transfer["currency"], amount_minor)
     reversal = {

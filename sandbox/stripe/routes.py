@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stripe import params
 
-from . import accounts, balances, events, reversals, transfers
+from . import accounts, balances, capabilities, events, payouts, reversals, transfers
 from .calls import Endpoint
 from .wire import ApiError
 
@@ -49,6 +49,28 @@ ROUTES = (
     _route("GET", "/v1/accounts", params.AccountListParams, accounts.index),
     _route("GET", "/v1/accounts/*", params.AccountRetrieveParams, accounts.retrieve),
     _route("POST", "/v1/accounts/*", params.AccountUpdateParams, accounts.update),
+    _route(
+        "GET",
+        "/v1/accounts/*/capabilities",
+        params.AccountListCapabilitiesParams,
+        capabilities.index,
+    ),
+    _route(
+        "GET",
+        "/v1/accounts/*/capabilities/*",
+        params.AccountRetrieveCapabilityParams,
+        capabilities.retrieve,
+    ),
+    _route(
+        "POST",
+        "/v1/accounts/*/capabilities/*",
+        params.AccountCapabilityUpdateParams,
+        capabilities.update,
+    ),
+    _route("POST", "/v1/payouts", params.PayoutCreateParams, payouts.create),
+    _route("GET", "/v1/payouts", params.PayoutListParams, payouts.index),
+    _route("GET", "/v1/payouts/*", params.PayoutRetrieveParams, payouts.retrieve),
+    _route("POST", "/v1/payouts/*/cancel", params.PayoutCancelParams, payouts.cancel),
     _route("POST", "/v1/account_links", params.AccountLinkCreateParams, accounts.create_link),
     _route("GET", "/v1/balance", params.BalanceRetrieveParams, balances.retrieve),
     _route("GET", "/v1/events", params.EventListParams, events.index),

@@ -52,6 +52,17 @@ CREATE TABLE IF NOT EXISTS keys (
     PRIMARY KEY (owner, key)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS keys_by_age ON keys (created);
+CREATE TABLE IF NOT EXISTS deliveries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    due REAL NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    status INTEGER,
+    done REAL
+) STRICT;
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due) WHERE done IS NULL;
+CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 

@@ -76,7 +76,7 @@ def _well_formed(call: Call) -> tuple[int, str, str | None]:
 
 def _ready_destination(call: Call, account_id: str) -> None:
     account = store.find(call.con, "account", account_id, owner=call.owner)
-    if account is None:
+    if not accounts.is_connected(account):
         raise missing("destination", account_id, param="destination", status=400)
     if account.get("closed"):
         raise ApiError(

@@ -24,7 +24,7 @@ from affiliate.programs.models import Program
 from payouts.batches.fence import installation_key
 from payouts.batches.payees import payee_of, refresh_payee, set_payee
 from payouts.rails.protocol import NewAccount
-from payouts.rails.stripe_accounts import StripeAccounts
+from payouts.rails.stripe.accounts import StripeAccounts
 from tracker.demo.people import DEMO
 from tracker.demo.seed import refuse_in_production
 

@@ -11,7 +11,11 @@ import click
 
 from affiliate.core.config import ROOT
 from affiliate.core.embedded.folders import write_private
-from affiliate.core.embedded.programs import DEMO_STRIPE_KEY
+from affiliate.core.embedded.programs import (
+    DEMO_CONNECT_WEBHOOK_SECRET,
+    DEMO_STRIPE_KEY,
+    DEMO_WEBHOOK_SECRET,
+)
 
 data_option = click.option(
     "--data",
@@ -43,6 +47,8 @@ def environment(
             "KOPECK_SMTP_URL": f"smtp://127.0.0.1:{ports['smtp']}",
             "KOPECK_STRIPE_API_BASE": f"http://127.0.0.1:{ports['stripe']}",
             "KOPECK_STRIPE_API_KEY": DEMO_STRIPE_KEY,
+            "KOPECK_STRIPE_WEBHOOK_SECRET": DEMO_WEBHOOK_SECRET,
+            "KOPECK_STRIPE_CONNECT_WEBHOOK_SECRET": DEMO_CONNECT_WEBHOOK_SECRET,
             "KOPECK_SHOP_URL": f"http://localhost:{ports['shop']}",
         }
     if not environ.get("KOPECK_SECRET"):

@@ -9,6 +9,8 @@ from pathlib import Path
 from affiliate.core.embedded.supervise import Program
 
 DEMO_STRIPE_KEY = "sk_test_kopeck_demo"
+DEMO_WEBHOOK_SECRET = "whsec_kopeck_demo_platform"  # noqa: S105 -- the demo's own
+DEMO_CONNECT_WEBHOOK_SECRET = "whsec_kopeck_demo_connect"  # noqa: S105 -- the demo's own
 DEMO_CURRENCIES = ("EUR", "USD", "RUB")
 DEMO_BALANCE_MINOR = 10_000_000
 """What the double's platform account holds at first, in cents and kopecks."""
@@ -40,6 +42,9 @@ def demo_programs(ports: Mapping[str, int], data_dir: Path) -> list[Program]:
     mail = ("--smtp-port", str(ports["smtp"]), "--http-port", str(ports["mail"]))
     shop = ("--port", str(ports["shop"]))
     stripe = ["--port", str(ports["stripe"]), "--key", DEMO_STRIPE_KEY]
+    webhooks = f"http://127.0.0.1:{ports['kopeck']}/webhooks"
+    stripe += ["--platform-webhook", f"{webhooks}/stripe", DEMO_WEBHOOK_SECRET]
+    stripe += ["--connect-webhook", f"{webhooks}/stripe-connect", DEMO_CONNECT_WEBHOOK_SECRET]
     for currency in DEMO_CURRENCIES:
         stripe += ["--balance", f"{currency}={DEMO_BALANCE_MINOR}"]
     return [

@@ -20,11 +20,11 @@ from payouts.audit.run import run
 from payouts.batches.approve import NotFinance
 from payouts.batches.bank_answers import PlanChanged, apply_statement, bring_statement
 from payouts.batches.bank_files import declare_not_sent
-from payouts.batches.bank_models import BankStatement, PayoutReversal
+from payouts.batches.bank_models import BankStatement
 from payouts.batches.bank_rules import Outcome
 from payouts.batches.cancel import hold_item
 from payouts.batches.locks import LockReason, lock, open_locks
-from payouts.batches.models import PayeeAccount, PayoutItem
+from payouts.batches.models import PayeeAccount, PayoutItem, PayoutReversal
 from payouts.batches.reverse import NotReversible, came_back, reverse_item
 from payouts.batches.rules import ItemReason
 from payouts.ledger.models import LedgerTransaction

@@ -19,6 +19,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         payees,
         policy,
         proofs,
+        reconciliation,
         statements,
         web,
     )
@@ -26,7 +27,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
     views = (
         actions, adjustments, bank_actions, batch_files, books, invoices, payees, policy, proofs,
-        statements, web,
+        reconciliation, statements, web,
     )  # fmt: skip
     assert all(views), "each hangs its views on the blueprint"
     app.register_blueprint(finance)

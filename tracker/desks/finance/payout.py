@@ -14,10 +14,17 @@ from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
-from payouts.batches.bank_models import PayoutReversal
-from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
+from payouts.batches.models import (
+    PayeeAccount,
+    PayoutAttempt,
+    PayoutBatch,
+    PayoutItem,
+    PayoutReversal,
+)
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
+from payouts.provider.bank import bank_payouts_of
+from payouts.provider.models import SeenBankPayout
 from tracker.desks.finance.blueprint import BATCH, ITEM
 from tracker.desks.sources import Source, sources
 from tracker.orders.converting import sale_net_of
@@ -158,19 +165,13 @@ def lines_behind(session: Session, *, found: Payout, since: datetime | None) -> 
 def entries_of(session: Session, *, item_id: int) -> list[Entry]:
     """Everything that the books hold of this item, both sides of each."""
     references = [f"{kind}:item:{item_id}" for kind in ("reserve", "return", "settle")]
+    came_back = sa.select(PayoutReversal.transaction_id).where(PayoutReversal.item_id == item_id)
     rows = session.execute(
         sa.select(LedgerTransaction, LedgerEntry, LedgerAccount.kind)
         .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
         .where(
-            sa.or_(
-                LedgerTransaction.reference.in_(references),
-                LedgerTransaction.id.in_(
-                    sa.select(PayoutReversal.transaction_id).where(
-                        PayoutReversal.item_id == item_id
-                    )
-                ),
-            )
+            sa.or_(LedgerTransaction.reference.in_(references), LedgerTransaction.id.in_(came_back))
         )
         .order_by(LedgerTransaction.id, LedgerEntry.id)
     )
@@ -194,3 +195,17 @@ def attempts_of(session: Session, *, item_id: int) -> Sequence[PayoutAttempt]:
         .order_by(PayoutAttempt.number)
         .execution_options(populate_existing=True)
     ).all()
+
+
+def sent_on(
+    session: Session, *, found: Payout, attempts: Sequence[PayoutAttempt]
+) -> list[SeenBankPayout]:
+    """What the payee's account sent on to their bank since this payout reached it; newest first.
+
+    A provider sums up what an account has, so that which of them holds this payout is not known.
+    """
+    if not attempts or found.item.status not in ("paid", "reversed"):
+        return []
+    return bank_payouts_of(
+        session, accounts=[found.item.destination], since=attempts[-1].first_sent_at
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from payouts.batches.locks import LockReason, OpenLock
 from payouts.batches.on_time import Measured
 from payouts.batches.rules import ItemReason, NotDue
+from payouts.provider.rules import DifferenceKind
 from tracker.desks.words import _
 
 
@@ -48,7 +49,10 @@ def item_reason(code: str | None) -> str:
         ),
         ItemReason.TRY_AGAIN: _("A person allowed a new attempt."),
         ItemReason.FILE_NOT_SENT: _("The file that it was in never reached the bank."),
-        ItemReason.CAME_BACK: _("It was paid and came back; the money is in the balance."),
+        ItemReason.CAME_BACK: _(
+            "It came back from the bank or the provider, in whole or in part. What came back is in "
+            "the affiliate's balance again and goes out with the next payout."
+        ),
     }.get(ItemReason(code), code)
 
 
@@ -60,8 +64,78 @@ def lock_sentence(lock: OpenLock) -> str:
             "The database was restored from a backup: payouts sent since it was taken are not "
             "in it."
         ),
+        LockReason.RECONCILIATION: _("The provider's books and ours differ."),
         LockReason.BY_HAND: _("A person stopped payouts."),
     }[lock.reason]
+
+
+def difference(kind: DifferenceKind) -> str:
+    """How the provider's books and ours contradict each other."""
+    return {
+        DifferenceKind.UNKNOWN_ITEM: _("A transfer for a payout that is not in this database."),
+        DifferenceKind.OTHER_CONTENT: _(
+            "A transfer with another amount, currency or account than its payout."
+        ),
+        DifferenceKind.SECOND_TRANSFER: _("A second transfer for a payout that was paid."),
+        DifferenceKind.OTHER_ITEM: _(
+            "A transfer that stands here as the payment of another payout."
+        ),
+        DifferenceKind.NOT_APPROVED: _("A transfer for a batch that is not approved here."),
+        DifferenceKind.RETURNED: _(
+            "A transfer for a payout whose money is back in the balance here."
+        ),
+        DifferenceKind.CONTRADICTION: _("A payout that stands as paid by no attempt."),
+        DifferenceKind.MISSING_TRANSFER: _(
+            "A payout that stands as paid by a transfer which the provider does not have."
+        ),
+        DifferenceKind.OTHER_ACCOUNT: _("The API key belongs to another account."),
+    }[kind]
+
+
+def remedy(kind: DifferenceKind) -> str:
+    """What a person does about it, before accepting it."""
+    took = _(
+        "The affiliate has this money. Take it from their balance by a correction, or take the "
+        "transfer back at the provider."
+    )
+    return {
+        DifferenceKind.UNKNOWN_ITEM: took,
+        DifferenceKind.OTHER_CONTENT: _(
+            "Find out who made or changed it. What was paid too much is taken back at the "
+            "provider or from the balance by a correction."
+        ),
+        DifferenceKind.SECOND_TRANSFER: took,
+        DifferenceKind.OTHER_ITEM: _(
+            "Somebody typed this transfer's id for the other payout. Find the transfer that paid "
+            "that one; if there is none, one of both affiliates is still to be paid."
+        ),
+        DifferenceKind.NOT_APPROVED: _(
+            "After a restore: unlock despite this difference and approve the batch as it was "
+            "approved then. Before anything of it is sent it is compared again, and this payout is "
+            "found paid."
+        ),
+        DifferenceKind.RETURNED: took,
+        DifferenceKind.CONTRADICTION: _("Let `kopeck audit` say which rows contradict each other."),
+        DifferenceKind.MISSING_TRANSFER: _(
+            "Ask whoever typed the reference. If nothing was paid, credit the affiliate by a "
+            "correction."
+        ),
+        DifferenceKind.OTHER_ACCOUNT: _(
+            "Set the key of the account that payouts were made from. If the merchant has moved "
+            "to another one, accept this once no payout waits for its answer."
+        ),
+    }[kind]
+
+
+def bank_status(status: str) -> str:
+    """Where a payee's own payout to their bank stands."""
+    return {
+        "pending": _("begun"),
+        "in_transit": _("on its way"),
+        "paid": _("arrived"),
+        "failed": _("failed at the bank"),
+        "canceled": _("called off"),
+    }.get(status, status)
 
 
 def attempt_status(status: str) -> str:
@@ -87,7 +161,7 @@ def entry_kind(kind: str) -> str:
         "reserve": _("Reserved for the payout"),
         "return": _("Returned to the balance"),
         "settle": _("Paid"),
-        "unsettle": _("Came back"),
+        "reversal": _("Came back"),
     }.get(kind, kind)
 
 

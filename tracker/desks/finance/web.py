@@ -219,14 +219,16 @@ def item_page(item_id: int) -> str:
     found = payouts_of.payout(session, programs=mine.programs, item_id=item_id)
     since = payouts_of.frozen_before(session, found=found)
     lines = payouts_of.lines_behind(session, found=found, since=since)
+    attempts = payouts_of.attempts_of(session, item_id=item_id)
     return render_template(
         "tracker/finance/item.html",
+        bank=payouts_of.sent_on(session, found=found, attempts=attempts),
         found=found,
         since=since,
         lines=lines,
         lines_total=sum((line.left for line in lines), Money.zero(found.item.currency)),
         entries=payouts_of.entries_of(session, item_id=item_id),
-        attempts=payouts_of.attempts_of(session, item_id=item_id),
+        attempts=attempts,
         affiliate_public=people_ids.public(found.enrollment.id),
         held=is_held(session, enrollment_id=found.enrollment.id),
         by_hand=_by_hand(found.batch),

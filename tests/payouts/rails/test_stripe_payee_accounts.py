@@ -22,7 +22,7 @@ from payouts.rails.protocol import (
     RailAway,
     Standing,
 )
-from payouts.rails.stripe_accounts import COUNTRIES, STRIPE_PAGES, StripeAccounts, state_of
+from payouts.rails.stripe.accounts import COUNTRIES, STRIPE_PAGES, StripeAccounts, state_of
 
 ACTIVE: dict[str, Any] = {
     "capabilities": {"transfers": "active"},
