@@ -66,6 +66,10 @@ class Claimed:
     key_alive: bool
     """False: the key may be forgotten, nothing may be sent, only looked up."""
 
+    def key_lives_at(self, real_now: datetime) -> bool:
+        """Whether the provider surely remembers the key by then."""
+        return real_now - self.first_sent_at < timedelta(hours=KEY_LIFE_H)
+
 
 def claim(session: Session, *, item_id: int, real_now: datetime) -> Claimed | None:
     """T3: take an item that should move and write its attempt.

@@ -129,7 +129,7 @@ def _call(sending: Sending, claimed: Claimed, rail: Rail) -> Answer | _Missed | 
     """Ask the provider. A retry looks first: what is found needs no second call.
 
     While the key lives it is sent again, with the stored parameters. Afterwards nothing is
-    ever sent: only the list can tell, None when even that did not answer.
+    ever sent: only the list can tell, None when even that did not answer or was not asked.
     """
     if claimed.tries > 1 or not claimed.key_alive:
         seen = rail.find(claimed.order)
@@ -138,6 +138,10 @@ def _call(sending: Sending, claimed: Claimed, rail: Rail) -> Answer | _Missed | 
         if not claimed.key_alive:
             return _Missed() if isinstance(seen, NotFound) else None
     sending.at("sending")
+    # The claim may be old by now: a process that slept (a suspended machine, SIGSTOP) wakes up
+    # at any line, and by then others may have been paid under this key and it be forgotten.
+    if not claimed.key_lives_at(sending.real_now()):
+        return None
     return rail.send(claimed.order, key=claimed.key)
 
 
