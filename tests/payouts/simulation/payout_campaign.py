@@ -11,6 +11,7 @@ listed with what the oracle said and the story of its steps. Exits with 1 when t
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import shutil
@@ -105,6 +106,8 @@ def work(place: tuple[str, str, Path], seeds: list[int], told: Any) -> None:
     """One process: seed after seed, each outcome told at once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with opened(settings_for(*place)) as house:
+        gc.collect()
+        gc.freeze()  # The application is as large as all the garbage of a hundred runs.
         for seed in seeds:
             told.put(run_seed(house, seed))
 

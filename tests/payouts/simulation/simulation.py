@@ -58,7 +58,7 @@ class Weather:
         kinds = list(Fault)
         return cls(
             affiliates=chance.randint(2, 4),
-            steps=chance.choice((50, 80, 120)),
+            steps=chance.choice((40, 70, 110)),
             crashes=chance.choice((0.0, 0.01, 0.03, 0.08)),
             cuts=chance.choice((0.0, 0.0, 0.02, 0.06)),
             statements=chance.choice((0.0, 0.0, 0.02, 0.1)),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
+from tests.payouts.simulation import payout_guards as off
 from tests.payouts.simulation.house import House
 from tests.payouts.simulation.seeds import run_seed
 from tests.payouts.simulation.simulation import Simulation
@@ -48,3 +51,23 @@ def test_the_simulation_hurts(house: House) -> None:
         if not wanted:
             return
     raise AssertionError(f"never seen: {wanted}")
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        (off.no_key_reuse, off.no_look_up),
+        (off.no_fence, off.no_key_reuse, off.no_look_up),
+        (off.no_frozen_payee, off.no_parking),
+    ],
+    ids=("keys and look-up", "fence", "payee"),
+)
+def test_random_seeds_see_what_is_missing(house: House, switches: tuple[off.Switch, ...]) -> None:
+    for seed in range(SEEDS):
+        with ExitStack() as stack:
+            for switch in switches:
+                stack.enter_context(switch(house))
+            outcome = run_seed(house, seed)
+        if not outcome.sound:
+            return
+    raise AssertionError("no seed saw it")
