@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-replay bench-seals bench-statistics performance faults-clicks demo-data screenshots translations clean
+.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts demo-data screenshots translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ performance: $(INSTALLED) ## run the benchmarks and write docs/performance.md; A
 
 faults-clicks: $(INSTALLED) ## the kill campaign over clicks, some fifteen minutes; sizes: ARGS="--kills 20", see --help
 	@$(BIN)/python -m tests.faults.campaign $(ARGS)
+
+faults-payouts: $(INSTALLED) ## ten thousand simulated runs of payouts; sizes: ARGS="--seeds 300 --resume", see --help
+	@$(BIN)/python -m tests.payouts.simulation.payout_campaign $(ARGS)
 
 bench-statistics: $(INSTALLED) ## dashboard questions over 1 and 10 million clicks
 	@$(BIN)/python -m bench.statistics $(ARGS)

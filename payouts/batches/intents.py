@@ -64,6 +64,10 @@ class Claimed:
     lease_until: datetime
     """Real time; from then on another worker may claim the item."""
 
+    def key_lives_at(self, real_now: datetime) -> bool:
+        """Whether the provider surely remembers the key by then."""
+        return real_now - self.first_sent_at < timedelta(hours=KEY_LIFE_H)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -131,7 +131,7 @@ class Sender:
         """Ask the provider. A retry looks first: what is found needs no second call.
 
         While the key lives it is sent again, with the stored parameters. Afterwards nothing is
-        ever sent: only the list can tell, None when even that did not answer.
+        ever sent: only the list can tell, None when even that did not answer or was not asked.
         """
         if claimed.tries > 1 or not claimed.key_alive:
             if not self.may_call(claimed):
@@ -144,6 +144,10 @@ class Sender:
         if not self.may_call(claimed):
             return _Unsent()
         self.sending.at("sending")
+        # The claim may be old by now: a process that slept (a suspended machine, SIGSTOP) wakes up
+        # at any line, and by then others may have been paid under this key and it be forgotten.
+        if not claimed.key_lives_at(self.sending.real_now()):
+            return None
         return self.rail.send(claimed.order, key=claimed.key)
 
     def may_call(self, claimed: Claimed) -> bool:
