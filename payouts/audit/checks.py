@@ -400,6 +400,37 @@ PAYOUTS = (
     ),
 )
 
+PAYEES = (
+    Check(
+        "Y1",
+        _INTEGRITY,
+        "nothing is approved for an account in its safety wait, or taken back within it",
+        """
+        SELECT i.id AS item_id, p.pays_from, b.approved_at
+        FROM payout_items i
+        JOIN payout_batches b ON b.id = i.batch_id AND b.approved_at IS NOT NULL
+        JOIN enrollments e ON e.id = i.enrollment_id
+        JOIN LATERAL (
+            SELECT pays_from, replaced_at FROM payee_accounts p
+            WHERE p.affiliate_id = e.affiliate_id AND p.rail = b.rail
+                AND p.destination = i.destination AND p.created_at <= b.approved_at
+            ORDER BY p.id DESC LIMIT 1) p ON p.pays_from IS NOT NULL
+        WHERE i.status <> 'cancelled'
+            AND (p.pays_from > b.approved_at
+                OR (p.replaced_at < p.pays_from AND p.replaced_at <= b.approved_at))
+        """,
+    ),
+    Check(
+        "Y2",
+        _LIVENESS,
+        "whoever disowned their account is answered within three days",
+        """
+        SELECT id AS stop_id, affiliate_id, stopped_at FROM payee_stops
+        WHERE lifted_at IS NULL AND stopped_at < CAST(:real_now AS timestamptz) - interval '3 days'
+        """,
+    ),
+)
+
 PEOPLE = (
     Check(
         "T1",
@@ -417,7 +448,9 @@ PEOPLE = (
     ),
 )
 
-CHECKS = (*LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *BANK_FILES, *DOCUMENTS, *PEOPLE)
+CHECKS = (
+    *LEDGER, *COMMISSIONS, *PAYOUTS, *APPROVALS, *BANK_FILES, *DOCUMENTS, *PAYEES, *PEOPLE,
+)  # fmt: skip
 
 
 def set_up(app: Flask, settings: Settings) -> None:  # noqa: ARG001 -- the shape of every set_up

@@ -16,7 +16,6 @@ from affiliate.core.errors import Conflict, Phrase
 from affiliate.people.models import Affiliate, Enrollment
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
 from payouts.batches.payee_guard import stopped
-from payouts.batches.payee_rules import not_due
 from payouts.batches.rules import NotDue
 
 NAMES_SHOWN_MAX = 5
@@ -35,36 +34,50 @@ class Waiting:
     affiliate: str
     why: NotDue
     until: datetime | None
-    """None: until a person has looked at it."""
+    """None: a person has to look at it, or to hold the payout."""
 
 
 def safety_waits(session: Session, *, batch_id: int, now: datetime) -> list[Waiting]:
-    """Payouts of the batch whose account cools off or was disowned, in their order."""
-    batch_rail = sa.select(PayoutBatch.rail).where(PayoutBatch.id == batch_id).scalar_subquery()
+    """Payouts of the batch whose account cools off or was disowned, in their order.
+
+    Also those to an account that was taken back before its wait was over: it was never one
+    that may be paid to, although a withdrawal had been frozen for it meanwhile.
+    """
+    rail = sa.select(PayoutBatch.rail).where(PayoutBatch.id == batch_id).scalar_subquery()
+    named = (
+        sa.select(PayeeAccount.pays_from, PayeeAccount.replaced_at)
+        .where(
+            PayeeAccount.affiliate_id == Affiliate.id,
+            PayeeAccount.rail == rail,
+            PayeeAccount.destination == PayoutItem.destination,
+        )
+        .order_by(PayeeAccount.id.desc())
+        .limit(1)
+        .lateral()
+    )
+    taken_back = named.c.replaced_at < named.c.pays_from
     rows = session.execute(
-        sa.select(PayoutItem.id, Affiliate.name, PayeeAccount.pays_from, stopped(Affiliate.id))
+        sa.select(
+            PayoutItem.id, Affiliate.name, named.c.pays_from, taken_back, stopped(Affiliate.id)
+        )
         .join(Enrollment, Enrollment.id == PayoutItem.enrollment_id)
         .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
-        .outerjoin(
-            PayeeAccount,
-            sa.and_(
-                PayeeAccount.affiliate_id == Affiliate.id,
-                PayeeAccount.rail == batch_rail,
-                PayeeAccount.replaced_at.is_(None),
-                PayeeAccount.destination == PayoutItem.destination,
-            ),
-        )
+        .outerjoin(named, sa.true())
         .where(
             PayoutItem.batch_id == batch_id,
             PayoutItem.status == "queued",
-            sa.or_(PayeeAccount.pays_from > now, stopped(Affiliate.id)),
+            sa.or_(named.c.pays_from > now, taken_back, stopped(Affiliate.id)),
         )
         .order_by(PayoutItem.id)
     )
     return [
-        Waiting(item_id, name, why, None if is_stopped else until)
-        for item_id, name, until, is_stopped in rows
-        if (why := not_due(stopped=is_stopped, pays_from=until, now=now))
+        Waiting(
+            item_id,
+            name,
+            NotDue.PAYEE_STOPPED if is_stopped else NotDue.COOLING_OFF,
+            None if is_stopped or gone else until,
+        )
+        for item_id, name, until, gone, is_stopped in rows
     ]
 
 

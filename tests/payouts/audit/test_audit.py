@@ -157,6 +157,11 @@ PLANTED = [
     ("I2", "UPDATE invoices SET number = 2"),
     ("I2", "DELETE FROM invoice_counters"),
     ("I3", "UPDATE invoices SET period = period - interval '1 month'"),
+    ("Y1", "UPDATE payee_accounts SET pays_from = created_at + interval '72 hours'"),
+    ("Y1", "UPDATE payee_accounts SET pays_from = created_at - interval '1 hour',"
+           " replaced_at = created_at - interval '2 hours'"),
+    ("Y2", "INSERT INTO payee_stops (affiliate_id, payee_id, stopped_at)"
+           " SELECT affiliate_id, id, now() - interval '4 days' FROM payee_accounts LIMIT 1"),
     ("T1", "UPDATE enrollments e SET recruiter_id = r.id FROM enrollments r"
            " WHERE r.recruiter_id IS NULL AND e.recruiter_id IS NOT NULL;"
            "UPDATE enrollments r SET recruiter_id = e.id FROM enrollments e"

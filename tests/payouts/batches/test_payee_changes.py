@@ -173,6 +173,27 @@ def test_going_back_in_time_costs_no_wait(by_hand: Pay) -> None:
     assert [row.replaced_at is None for row in rows] == [True, False, False, False, False]
 
 
+@pytest.mark.abuse("A29")
+def test_a_withdrawal_to_an_account_that_was_taken_back_in_time_is_never_approved(
+    by_hand: Pay,
+) -> None:
+    by_hand.affiliate("anna", "5.00")
+    name(by_hand, "anna", "IBAN of a thief")
+    made = by_hand.withdraw("anna", "5.00")
+    name(by_hand, "anna", "IBAN of anna")
+    (waiting,) = safety_waits(by_hand.session, batch_id=made.batch_id, now=END + COOLING_OFF)
+    assert (waiting.why.value, waiting.until) == ("cooling_off", None)
+    with pytest.raises(SafetyWait):
+        by_hand.approve(made.batch_id)
+    by_hand.session.rollback()
+    hold_item(
+        by_hand.session, item_id=made.item_id, by_user_id=by_hand.finance, why="not hers", now=NOW
+    )
+    by_hand.session.commit()
+    by_hand.approved("anna", "5.00")
+    by_hand.sound()
+
+
 # ---- an approved item keeps its destination ----
 
 

@@ -14,6 +14,7 @@ from affiliate.people.models import User
 from payouts.batches.locks import OpenLock
 from payouts.batches.models import BatchSignature, PayoutBatch
 from payouts.batches.payee_waits import Waiting
+from payouts.batches.rules import NotDue
 from payouts.policies.change import policy_of, read
 from payouts.policies.models import PayoutPolicy
 from payouts.policies.rules import ApprovedBy, NotAutomatic, Policy, signatures_needed
@@ -94,9 +95,14 @@ def approval_of(
 
 def wait_in_words(wait: Waiting) -> str:
     """A safety wait of one payee, and what can be done about it."""
+    if wait.until is None and wait.why is NotDue.COOLING_OFF:
+        said = _("%(name)s: the account was taken back before its safety wait was over; hold this "
+                 "payout.", name=wait.affiliate)  # fmt: skip
+        return said
     if wait.until is None:
-        said = _("%(name)s: somebody said that they had not named this account.",
-                 name=wait.affiliate)  # fmt: skip
+        said = _(
+            "%(name)s: somebody said that they had not named this account.", name=wait.affiliate
+        )
     else:
         said = _("%(name)s: the account was named lately and is paid to from %(at)s.",
                  name=wait.affiliate, at=moment(wait.until))  # fmt: skip
