@@ -31,9 +31,11 @@ def take() -> datetime:
     found = access.sign_in()
     if found is None:
         raise Unauthenticated
-    fresh = access.factor_at()
+    given, fresh = _given(), access.factor_at()
     if fresh is not None:
         return fresh
+    if not given:
+        raise FactorMissing
     session, now = db.session(), clock.real_now()
     try:
         check(session, user_id=found.user.id, session_id=found.id)

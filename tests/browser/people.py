@@ -57,11 +57,16 @@ def sign_in(page: Page, base: str, account: dict[str, str]) -> None:
 
 def give_code(page: Page, base: str, email: str) -> None:
     """What the demo's page shows of their app; after three at once a step has to pass."""
-    page.fill("[name=code]", page.request.get(f"{base}/demo/codes").json()[email])
+    fill_code(page, base, email)
     with page.expect_navigation():
         page.click("main form button[type=submit]")
     if page.url.startswith(f"{base}/second-factor"):
         page.wait_for_timeout(CODE_PAUSE_MS)
+
+
+def fill_code(page: Page, base: str, email: str) -> None:
+    """Type the code that the demo's page shows for them."""
+    page.fill("[name=code]", page.request.get(f"{base}/demo/codes").json()[email])
 
 
 @contextmanager
