@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -25,7 +25,10 @@ from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
 from affiliate.programs.assignments import assign
 from affiliate.programs.models import RuleAssignment, RuleDraft
 from affiliate.programs.rule_versions import in_force
+from payouts.adjustments.models import LedgerAdjustment
 from payouts.batches.models import PayoutBatch, PayoutItem
+from payouts.invoices.models import Invoice
+from payouts.invoices.rules import Document, InvoiceLine, InvoiceParty, fingerprint, stored
 from tests.desks.staff import STAFF, hire
 from tracker.claims.models import Claim
 from tracker.clicks.models import Click
@@ -73,6 +76,8 @@ class Things:
             "assignment_id": lambda: first(RuleAssignment),
             "lead": lambda: ids.public_id("led", first(Lead)),
             "lead_id": lambda: session.scalars(sa.select(Lead.lead_id)).first(),
+            "adjustment": lambda: ids.public_id("adj", first(LedgerAdjustment)),
+            "invoice": lambda: ids.public_id("inv", first(Invoice)),
             "paid_day": lambda: ids.public_id("pcd", first(PaidClickDay)),
             "claim": lambda: ids.public_id("clm", first(Claim)),
             "user_id": lambda: anna.user_id,
@@ -110,8 +115,38 @@ def things(installation: Installation) -> Things:
         **called,
     )
     _lead_and_clicks(world)
+    _documents(world)
     world.session.commit()
     return Things(world)
+
+
+def _documents(world: World) -> None:
+    """A correction that waits, and an invoice."""
+    session, anna = world.session, world.people["Anna"].enrollment
+    session.add(
+        LedgerAdjustment(
+            program_id=world.program.id, enrollment_id=anna.id, kind="adjust", currency="RUB",
+            amount_micros=1, reason="other", note="agreed", status="proposed",
+            proposed_by=world.people["Anna"].user_id, proposed_at=world.now,
+        )
+    )  # fmt: skip
+    one = "1.00"
+    party = InvoiceParty("Anna", "Moscow", "RU", "500100732259", "", "individual")
+    document = stored(
+        Document(
+            "invoice", "X-2026-00001", "Lamps", public(anna.id), "2026-11", "UTC", "2026-12-01",
+            "RUB", party, party, "2026-11-01", True, "not_registered", 0,
+            (InvoiceLine("2026-11-02", 1, "17", one),), one, "0.00", one, one, "0.00",
+        )
+    )  # fmt: skip
+    session.add(
+        Invoice(
+            program_id=world.program.id, enrollment_id=anna.id, kind="invoice", year=2026,
+            number=1, name="X-2026-00001", period=date(2026, 11, 1), edition=1, currency="RUB",
+            net_micros=1_000_000, vat_micros=0, gross_micros=1_000_000, document=document,
+            hash=fingerprint(document), issued_at=world.now,
+        )
+    )  # fmt: skip
 
 
 def _lead_and_clicks(world: World) -> None:

@@ -15,9 +15,10 @@ from translations.extract import template_catalog, unfit
 
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sdr%]")
 FORGOTTEN = "run `make translations`, then translate what it lists"
-# Words that are often written with е although they have ё; the house writes ё.
+# Words that are often written with е although they have ё; the house writes ё. Not "счета", which
+# is right as the plural.
 WITHOUT_YO = re.compile(
-    r"\b(?:еще|все-таки|отчет\w*|зачет\w*|счет|счета|учет\w*|идет|ждет|придет|платеж|"
+    r"\b(?:еще|все-таки|отчет\w*|зачет\w*|счет|учет\w*|идет|ждет|придет|платеж|"
     r"партнер|партнера|партнеры|партнеров|партнеру|найдет|тверд\w*|темн\w*)\b",
     re.IGNORECASE,
 )

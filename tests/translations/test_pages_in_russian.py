@@ -33,7 +33,7 @@ OWN_WORDS = re.compile(
 SHOWN = ("title", "alt", "placeholder", "aria-label", "data-label", "data-confirm", "label")
 # Options are time zones, and whatever the audit log tells of changes stands as it is recorded.
 UNREAD = ("script", "style", "code", "pre", "option", "textarea")
-NO_PAGES = re.compile(r"\.(csv|svg|json|pdf|png)(\?|$)|format=|download=")
+NO_PAGES = re.compile(r"\.(csv|xlsx|svg|json|pdf|png)(\?|$)|format=|download=")
 
 
 class Reader(HTMLParser):

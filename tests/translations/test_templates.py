@@ -13,7 +13,7 @@ from jinja2.ext import i18n
 from translations.extract import JINJA_KEYWORDS, ROOT
 
 TEMPLATES = ROOT / "templates"
-WORDS = frozenset({"Kopeck", "Stripe", "OpenAPI", "CSV", "EPC", "API", "UTC"})
+WORDS = frozenset({"Kopeck", "Stripe", "OpenAPI", "CSV", "XLSX", "PDF", "EPC", "API", "UTC"})
 """Names and abbreviations, the same in every language."""
 SHOWN = frozenset({"title", "alt", "placeholder", "aria-label", "label"})
 CODE = frozenset({"script", "style", "code", "pre"})
