@@ -11,9 +11,10 @@ from paying import Pay
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
-from payouts.batches.bank_answers import Plan, apply_statement, bring_statement, look_at
+from payouts.batches.bank_answers import apply_statement, bring_statement, look_at
 from payouts.batches.bank_files import make_file
 from payouts.batches.bank_models import PayoutFile, PayoutFileLine
+from payouts.batches.bank_plans import Plan
 from payouts.batches.own_accounts import set_own_account
 from payouts.batches.payees import set_payee
 from payouts.rails.bank import BankRail

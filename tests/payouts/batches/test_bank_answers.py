@@ -19,7 +19,7 @@ from payouts.audit.checks import CHECKS
 from payouts.audit.run import run
 from payouts.batches.approve import NotFinance
 from payouts.batches.bank_answers import PlanChanged, apply_statement, bring_statement
-from payouts.batches.bank_files import declare_not_sent
+from payouts.batches.bank_handover import declare_not_sent
 from payouts.batches.bank_models import BankStatement
 from payouts.batches.bank_rules import Outcome
 from payouts.batches.cancel import hold_item

@@ -26,14 +26,11 @@ from affiliate.people.models import Enrollment
 from payouts.batches.approve import NotFinance, approve
 from payouts.batches.bank_files import (
     BatchNotPayable,
-    FileAnswered,
-    FileNotSent,
     NothingForAFile,
     NotThisRailsAccount,
-    declare_not_sent,
     make_file,
-    open_file,
 )
+from payouts.batches.bank_handover import FileAnswered, FileNotSent, declare_not_sent, open_file
 from payouts.batches.bank_models import OwnAccountRow, PayoutFile, PayoutFileLine
 from payouts.batches.cancel import ItemAlreadySent, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted

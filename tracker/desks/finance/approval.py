@@ -96,9 +96,11 @@ def approval_of(
 def wait_in_words(wait: Waiting) -> str:
     """A safety wait of one payee, and what can be done about it."""
     if wait.until is None and wait.why is NotDue.COOLING_OFF:
-        said = _("%(name)s: the account was taken back before its safety wait was over; hold this "
-                 "payout.", name=wait.affiliate)  # fmt: skip
-        return said
+        return _(
+            "%(name)s: the account was taken back before its safety wait was over; hold this "
+            "payout.",
+            name=wait.affiliate,
+        )
     if wait.until is None:
         said = _(
             "%(name)s: somebody said that they had not named this account.", name=wait.affiliate

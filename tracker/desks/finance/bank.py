@@ -12,9 +12,9 @@ from affiliate.core import ids
 from affiliate.core.errors import NotFound
 from affiliate.people.models import User
 from affiliate.programs.models import Program
-from payouts.batches.bank_answers import Step
-from payouts.batches.bank_files import files_of
+from payouts.batches.bank_handover import files_of
 from payouts.batches.bank_models import BankStatement, PayoutFile
+from payouts.batches.bank_plans import Step
 from payouts.batches.bank_rules import Outcome
 from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.batches.own_accounts import live_own_account

@@ -17,7 +17,8 @@ from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.core.http import only_value, takes_bytes
 from affiliate.people import access
 from payouts.batches.bank_answers import apply_statement, bring_statement, look_at
-from payouts.batches.bank_files import NothingForAFile, declare_not_sent, make_file, open_file
+from payouts.batches.bank_files import NothingForAFile, make_file
+from payouts.batches.bank_handover import declare_not_sent, open_file
 from payouts.batches.bank_rules import Outcome
 from payouts.batches.fence import check_fence
 from payouts.batches.models import PayoutBatch
