@@ -13,7 +13,7 @@ from tests.payouts.simulation.simulation import Simulation
 
 pytestmark = pytest.mark.slow
 SEEDS = 240
-AT_ONCE = 20
+AT_ONCE = 10
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
