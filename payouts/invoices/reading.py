@@ -16,7 +16,7 @@ from affiliate.core.money import Money
 from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.programs.models import Program
-from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
+from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, PayoutReversal
 from payouts.batches.periods import Period
 from payouts.invoices.models import Invoice, TaxProfile
 from payouts.invoices.rules import Document, InvoiceLine, read
@@ -76,13 +76,13 @@ def paid_lines(
 ) -> tuple[Money, list[InvoiceLine]]:
     """The payouts of a period that stand, each as a line, and their sum.
 
-    One that came back (its settlement is mirrored) is none, whenever it came back.
+    What came back of one is not in it, whenever it came back; what came back whole is no line.
     """
     t, zone = LedgerTransaction, ZoneInfo(program.time_zone)
     rows = session.execute(
         sa.select(
             t.occurred_at, PayoutBatch.number, PayoutItem.id, PayoutAttempt.transfer_id,
-            -sa.func.sum(LedgerEntry.amount_micros),
+            PayoutItem.amount_micros - _came_back(),
         )
         .join(LedgerEntry, LedgerEntry.transaction_id == t.id)
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
@@ -92,8 +92,12 @@ def paid_lines(
             PayoutAttempt,
             sa.and_(PayoutAttempt.item_id == PayoutItem.id, PayoutAttempt.status == "succeeded"),
         )
-        .where(LedgerAccount.enrollment_id == enrollment_id, *_standing(period))
-        .group_by(t.id, PayoutBatch.number, PayoutItem.id, PayoutAttempt.transfer_id)
+        .where(
+            LedgerAccount.enrollment_id == enrollment_id,
+            *_settled(period),
+            PayoutItem.amount_micros > _came_back(),
+        )
+        .order_by(t.id)
     ).all()  # fmt: skip
     lines = [
         InvoiceLine(
@@ -114,12 +118,13 @@ def payable_in(session: Session, *, program: Program, period: Period) -> list[Pa
     paid = (
         sa.select(
             LedgerAccount.enrollment_id.label("enrollment_id"),
-            -sa.func.sum(LedgerEntry.amount_micros).label("micros"),
+            sa.func.sum(PayoutItem.amount_micros - _came_back()).label("micros"),
         )
         .select_from(t)
         .join(LedgerEntry, LedgerEntry.transaction_id == t.id)
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
-        .where(LedgerAccount.program_id == program.id, *_standing(period))
+        .join(PayoutItem, PayoutItem.settle_transaction_id == t.id)
+        .where(LedgerAccount.program_id == program.id, *_settled(period))
         .group_by(LedgerAccount.enrollment_id)
         .subquery()
     )
@@ -195,15 +200,23 @@ def document_of(session: Session, *, invoice_id: int) -> tuple[InvoiceView, Docu
     return _view(row, credited is not None), read(row.document)
 
 
-def _standing(period: Period) -> tuple[sa.ColumnElement[bool], ...]:
-    """Settlements of a period out of payout that were not undone."""
-    mirror = aliased(LedgerTransaction)
+def _settled(period: Period) -> tuple[sa.ColumnElement[bool], ...]:
+    """Settlements of a period, out of payout."""
     return (
         LedgerAccount.kind == AccountKind.IN_PAYOUT.value,
         LedgerTransaction.kind == Kind.SETTLE.value,
         LedgerTransaction.occurred_at >= period.starts_at,
         LedgerTransaction.occurred_at < period.ends_at,
-        ~sa.exists().where(mirror.reverses_id == LedgerTransaction.id),
+    )
+
+
+def _came_back() -> sa.ScalarSelect[int]:
+    """How much of the item came back, at any time."""
+    return (
+        sa.select(sa.func.coalesce(sa.func.sum(PayoutReversal.amount_micros), 0))
+        .where(PayoutReversal.item_id == PayoutItem.id)
+        .correlate(PayoutItem)
+        .scalar_subquery()
     )
 
 

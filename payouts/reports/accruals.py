@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from affiliate.core.money import Money
 from affiliate.people import ids
 from affiliate.people.models import Affiliate, Enrollment
+from payouts.batches.statements import PAID
 from payouts.ledger.accounts import AccountKind
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
-from payouts.ledger.posting import Kind
 
 FETCH_ROWS = 1_000
 OWN = (AccountKind.PENDING, AccountKind.AVAILABLE, AccountKind.IN_PAYOUT)
@@ -132,8 +132,9 @@ def _before(program_id: int, at: datetime, *columns: Any) -> sa.Select[Any]:
 
 
 def _per_enrollment(program_id: int, at: datetime) -> sa.Select[Any]:
-    """`paid` as payouts.ledger.balances reads it: what settlements took out of the accounts."""
-    settled = _sum(LedgerTransaction.kind == Kind.SETTLE.value)
+    """`paid` as payouts.ledger.balances reads it: what settlements took out of the accounts,
+    less what came back."""
+    settled = _sum(LedgerTransaction.kind.in_([kind.value for kind in PAID]))
     columns = [_sum(LedgerAccount.kind == kind.value).label(kind.value) for kind in OWN]
     return (
         _before(

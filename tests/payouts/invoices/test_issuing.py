@@ -13,10 +13,12 @@ from paying import Pay
 
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, NotFound, Refusal
+from affiliate.core.money import Money
 from affiliate.programs.models import Program
 from payouts.batches.approve import NotFinance
 from payouts.batches.models import PayoutItem
 from payouts.batches.periods import month_at
+from payouts.batches.reverse import reverse_item
 from payouts.batches.review import mark_paid
 from payouts.invoices import issue as verbs
 from payouts.invoices.issue import credit, issue
@@ -26,7 +28,6 @@ from payouts.invoices.parties import MerchantData, TaxData
 from payouts.invoices.profiles import profile_of, set_issuer, set_tax_data
 from payouts.invoices.reading import document_of, invoices_of, payable_in
 from payouts.invoices.rules import fingerprint
-from payouts.ledger.posting import Kind, reverse
 
 NOVEMBER = date(2026, 11, 1)
 LATER = datetime(2026, 12, 2, 9, 0, tzinfo=UTC)
@@ -243,9 +244,10 @@ def test_a_payout_that_came_back_is_not_invoiced_and_one_that_did_later_is_shown
     item = desk.session.scalars(
         sa.select(PayoutItem).where(PayoutItem.enrollment_id == desk.world.enrollments["anna"])
     ).one()
-    assert item.settle_transaction_id is not None
-    reverse(desk.session, transaction_id=item.settle_transaction_id, kind=Kind.RETURN,
-            reference=f"reversed:item:{item.id}", reason="came_back", now=LATER)  # fmt: skip
+    reverse_item(
+        desk.session, item=item, amount=Money(item.amount_micros, item.currency),
+        reference="R1", reason="account closed", now=LATER,
+    )  # fmt: skip
     desk.session.commit()
     program = desk.session.get_one(Program, desk.world.program_id)
     (line, _boris) = payable_in(

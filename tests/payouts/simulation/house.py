@@ -22,8 +22,10 @@ from rq.timeouts import BaseTimeoutException
 
 from affiliate.core import clock, queue
 from affiliate.core.config import Settings
-from affiliate.core.db import db, session_for
+from affiliate.core.db import committed, db, session_for
 from payouts.batches import execute, jobs
+from payouts.batches import sending as sending_module
+from payouts.batches.pace import take_slot
 from payouts.rails.protocol import Rail
 from tests.payouts.simulation.conductor import Conductor, Died, conducted
 from tests.payouts.simulation.provider import Provider, SimulatedRail
@@ -82,6 +84,7 @@ class House:
             now=clock.now,
             real_now=clock.real_now,
             at=self.conductor.point,
+            senders=1,
         )
 
     def fresh(self) -> None:
@@ -111,9 +114,12 @@ class _Listener:
     def exception(self, event: str, **_facts: Any) -> None:
         self._house.notice(sys.exc_info()[1], event)
 
-    def error(self, event: str, **_facts: Any) -> None: ...
+    def error(self, event: str, **facts: Any) -> None:
+        self._house.notice(facts.get("exc_info"), event)
 
-    warning = info = debug = error
+    def warning(self, event: str, **_facts: Any) -> None: ...
+
+    info = debug = warning
 
 
 @contextmanager
@@ -139,6 +145,15 @@ def opened(settings: Settings) -> Iterator[House]:
         else:
             conductor.sleep(seconds)
 
+    def wait_for_slot(self: sending_module.Sender) -> bool:
+        """The same slot, waited for by the simulated clock."""
+        sleep(
+            committed(
+                self.sending.sessions, lambda session: take_slot(session, rail=self.rail.name)
+            )
+        )
+        return self.goes_on()
+
     with ExitStack() as stack:
         stack.callback(conductor.close)
         stack.callback(books.close)
@@ -147,9 +162,11 @@ def opened(settings: Settings) -> Iterator[House]:
             (clock, "real_now", house.real_now),
             (queue.Job, "wake", wake),
             (jobs, "rails", house.rails),
-            (jobs, "_sending", lambda: replace(make_sending(), at=conductor.point)),
+            (jobs, "_sending", lambda: replace(make_sending(), at=conductor.point, senders=1)),
             (jobs, "log", _Listener(house)),
             (execute, "log", _Listener(house)),
+            (sending_module, "log", _Listener(house)),
+            (sending_module.Sender, "wait_for_slot", wait_for_slot),
             (time, "sleep", sleep),
         ):
             stack.enter_context(patch.object(target, name, value))

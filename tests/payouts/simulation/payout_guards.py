@@ -14,11 +14,11 @@ from typing import Any
 from unittest.mock import patch
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from affiliate.core.money import Money
-from payouts.batches import approve, claims, draft, execute, jobs, withdraw
-from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutItem
+from payouts.batches import approve, candidates, claims, draft, execute, intents, jobs, withdraw
+from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.ledger.accounts import account_ids
 from payouts.ledger.models import LedgerBalance
 from payouts.rails.protocol import Answer, LookUp, NotFound, Order
@@ -49,7 +49,9 @@ def no_attempt_row(house: House) -> Iterator[None]:
 
     def in_one_transaction(sending: Any, *, item_id: int, rail: Any) -> bool:
         with sending.sessions.begin() as session:
-            claimed = claims.claim(session, item_id=item_id, real_now=sending.real_now())
+            claimed = intents.claim(
+                session, item_id=item_id, now=sending.now(session), real_now=sending.real_now()
+            )
             if claimed is None:
                 return True
             answer = rail.send(claimed.order, key=claimed.key)
@@ -89,7 +91,7 @@ def no_look_up(house: House) -> Iterator[None]:
 @contextmanager
 def no_key_life(house: House) -> Iterator[None]:
     """A key is sent again at any age."""
-    with patch.object(claims, "KEY_LIFE_H", 24 * 365):
+    with patch.object(intents, "KEY_LIFE_H", 24 * 365):
         yield
 
 
@@ -97,24 +99,40 @@ def no_key_life(house: House) -> Iterator[None]:
 def no_claim(house: House) -> Iterator[None]:
     """An item is taken without its lock and without a look at who has taken it already."""
 
-    def lock_free(session: Session, item_id: int, real_now: Any) -> PayoutItem | None:
-        return session.scalars(
-            sa.select(PayoutItem)
-            .where(
-                PayoutItem.id == item_id,
-                PayoutItem.status.in_(("queued", "sending", "unknown")),
-            )
-            .execution_options(populate_existing=True)
-        ).one_or_none()
+    def claim_group(
+        session: Session, *, batch_id: int, now: Any, real_now: Any, items_max: int,
+        item_ids: Any = None,
+    ) -> intents.Group:  # fmt: skip
+        query = sa.select(PayoutItem).where(
+            PayoutItem.batch_id == batch_id, PayoutItem.status.in_(intents.MOVING)
+        )
+        if item_ids is not None:
+            query = query.where(PayoutItem.id.in_(item_ids))
+        items = session.scalars(
+            query.limit(items_max).execution_options(populate_existing=True)
+        ).all()
+        batch = session.get_one(PayoutBatch, batch_id)
+        return intents._write(session, batch, items, now, real_now)
 
-    with patch.object(claims, "_lock_free", lock_free):
+    with (
+        patch.object(intents, "claim_group", claim_group),
+        patch.object(execute, "claim_group", claim_group),
+    ):
         yield
 
 
 @contextmanager
 def no_live_attempt(house: House) -> Iterator[None]:
     """Each claim makes an attempt of its own: no look for one that may still succeed."""
-    with patch.object(claims, "_live_attempt", lambda _session, _item_id: None):
+    real = intents._attempts
+
+    def attempts(session: Session, item_ids: list[int]) -> Any:
+        found = real(session, item_ids)
+        for each in found.values():
+            each.live = None
+        return found
+
+    with patch.object(intents, "_attempts", attempts):
         yield
 
 
@@ -171,23 +189,25 @@ def no_fence(house: House) -> Iterator[None]:
 @contextmanager
 def no_parking(house: House) -> Iterator[None]:
     """Nobody looks whether the payee changed since the approval."""
-    with patch.object(claims, "_not_payable", lambda *_args: None):
+    with patch.object(intents, "not_payable", lambda *_args, **_values: None):
         yield
 
 
 @contextmanager
 def no_frozen_payee(house: House) -> Iterator[None]:
     """The attempt goes to the account that is the payee's now, not to the approved one."""
-    real = claims.add_attempt
+    real = intents._attempt
 
-    def add_attempt(session: Session, *, item: PayoutItem, **more: Any) -> PayoutAttempt:
+    def attempt(item: PayoutItem, *args: Any) -> PayoutAttempt:
+        session = object_session(item)
+        assert session is not None
         item.destination = session.scalars(
             sa.select(PayeeAccount.destination).where(PayeeAccount.replaced_at.is_(None))
             .order_by(PayeeAccount.id.desc())
         ).first() or ""  # fmt: skip
-        return real(session, item=item, **more)
+        return real(item, *args)
 
-    with patch.object(claims, "add_attempt", add_attempt):
+    with patch.object(intents, "_attempt", attempt):
         yield
 
 
@@ -211,9 +231,15 @@ def no_balance_lock(house: House) -> Iterator[None]:
         )
         return {key: Money(amounts.get(one, 0), key.currency) for key, one in ids.items()}
 
+    unlocked = str(candidates._LOCK).replace("FOR UPDATE", "")
+
+    def count(session: Session, values: Any) -> int:
+        return int(session.scalars(sa.text(unlocked), dict(values)).one())
+
     with (
         patch.object(withdraw, "lock_available", read),
-        patch.object(draft, "lock_available", read),
+        patch.object(draft, "lock_due", count),
+        patch.object(draft, "DUE", candidates.DUE.replace("FOR UPDATE SKIP LOCKED", "")),
     ):
         yield
 

@@ -15,8 +15,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from affiliate.core.errors import Phrase
 from affiliate.core.money import minor_unit_micros
+from payouts.rails.one_line import OneLine, one_line
 from payouts.rails.protocol import (
+    AccountField,
     Answer,
     Found,
     LookUp,
@@ -250,15 +253,22 @@ def _same_payment(one: Order, other: Order) -> bool:
     )  # fmt: skip
 
 
-class SimulatedRail:
+class SimulatedRail(OneLine):
     """The rail by which payouts reach the provider; `point` stands between the two ends."""
 
     name: ClassVar[str] = "stripe"
+    title: ClassVar[Phrase] = Phrase("Simulated")
     by_hand: ClassVar[bool] = False
+    account_fields: ClassVar[tuple[AccountField, ...]] = one_line(
+        Phrase("Account"), Phrase("Its id.")
+    )
 
     def __init__(self, provider: Provider, point: Callable[[str], None] = lambda _: None) -> None:
         self.provider = provider
         self.point = point
+
+    def pays(self, currency: str) -> bool:
+        return True
 
     def granularity(self, currency: str) -> int:
         return 1

@@ -231,14 +231,14 @@ def _tell(session: Session, lines: Sequence[StatementLine]) -> Iterator[Told]:
     notes = notes_of(session, adjustment_ids=_numbers(lines, "adjustment"))
     batches = _batches(session, _numbers(lines, "item"))
     for line in lines:
-        head, _colon, tail = line.about.partition(":")
+        head, tail = _about(line)
         how = ""
         if line.earning is not None:
             how = _derived(line)
         elif line.kind in (Kind.ADJUST, Kind.WRITE_OFF):
             note = notes.get(int(tail), "") if head == "adjustment" else ""
             how = ". ".join(filter(None, (adjustment_reason(line.reason), note)))
-        elif head == "item" and int(tail) in batches:
+        elif head == "item" and tail.isdecimal() and int(tail) in batches:
             how = _("batch %(number)s", number=batches[int(tail)])
         source = found.get(line.about) if line.earning is not None else None
         yield Told(line.at, KINDS[line.kind](), source, how, line.moved)
@@ -260,8 +260,14 @@ def _derived(line: StatementLine) -> str:
 
 
 def _numbers(lines: Sequence[StatementLine], kind: str) -> set[int]:
-    pairs = (line.about.partition(":") for line in lines if line.earning is None)
-    return {int(tail) for head, _colon, tail in pairs if head == kind and tail.isdecimal()}
+    pairs = (_about(line) for line in lines if line.earning is None)
+    return {int(tail) for head, tail in pairs if head == kind and tail.isdecimal()}
+
+
+def _about(line: StatementLine) -> tuple[str, str]:
+    """What a line is about and its number; what came back has a reference of its own behind."""
+    head, number, *_rest = [*line.about.split(":"), ""]
+    return head, number
 
 
 def _batches(session: Session, item_ids: set[int]) -> dict[int, int]:
@@ -287,4 +293,5 @@ KINDS: Final[dict[Kind, Callable[[], str]]] = {
     Kind.RESERVE: lambda: _("Set aside for a payout"),
     Kind.RETURN: lambda: _("Returned from a payout"),
     Kind.SETTLE: lambda: _("Paid"),
+    Kind.REVERSAL: lambda: _("Payout came back"),
 }
