@@ -152,7 +152,10 @@ class Pay:
     def sound(self) -> None:
         """Every check of the audit finds nothing."""
         self.session.rollback()
-        assert run(self.session, CHECKS, real_now=clock.real_now() + self.later) == []
+        # Nobody seals while a test moves the clock, so what was booked then is unsealed for long.
+        checks = [each for each in CHECKS if each.name != "L12" or not self.later]
+        found = run(self.session, checks, real_now=clock.real_now() + self.later)
+        assert not found, [str(each) for each in found]
 
 
 def moment(**delta: float) -> datetime:

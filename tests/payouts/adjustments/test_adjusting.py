@@ -44,11 +44,11 @@ def desk(by_hand: Pay) -> Pay:
     return by_hand
 
 
-def ask(desk: Pay, amount: str, **changes: Any) -> int:
+def ask(desk: Pay, euros: str, /, **changes: Any) -> int:
     values: dict[str, Any] = {
         "enrollment_id": desk.world.enrollments["anna"],
         "kind": ADJUST,
-        "amount": desk.world.money(amount),
+        "amount": desk.world.money(euros),
         "reason": Reason.MISSED_COMMISSION,
         "note": "  Order A-17 was   forgotten ",
         "by_user_id": desk.finance,

@@ -23,10 +23,20 @@ from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from payouts.batches import freeze as freezing
 from payouts.batches.cancel import cancel_batch
-from payouts.batches.candidates import asked, lock_due, who_is_not
+from payouts.batches.candidates import asked, lock_due
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.freeze import hash_of
-from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem, Withdrawal
+from payouts.batches.models import (
+    BatchAbsence,
+    PayeeAccount,
+    PayoutBatch,
+    PayoutChoice,
+    PayoutHold,
+    PayoutItem,
+    Withdrawal,
+)
+from payouts.batches.payee_models import PayeeStop
+from payouts.batches.payee_rules import not_due
 from payouts.batches.rules import (
     HASHED_AT_ONCE,
     BatchHash,
@@ -42,8 +52,13 @@ from payouts.ledger.models import LedgerBalance
 from payouts.rails.registry import rails
 
 AMOUNTS = (-5_000_000, -1, 0, 1, 9_999, 10_000, 10_001, 999_999, 1_000_000, 12_345_678)
+WAITS = {"cooling off": NOW + timedelta(microseconds=1), "cooled off": NOW}
 STATUSES = ("active", "suspended", "closed", "rejected", "applied")
-PAYEES = ("none", "ready", "not ready", "of another rail", "replaced")
+PAYEES = (
+    "none", "ready", "not ready", "of another rail", "replaced", "cooling off", "cooled off",
+    "disowned", "held", "on request", "from 99.99", "from 100.00",
+)  # fmt: skip
+NAMED = frozenset(PAYEES) - {"none", "of another rail", "replaced"}
 
 
 def drafted(pay: Pay, session: Any = None) -> list[int]:
@@ -75,16 +90,9 @@ def test_the_statement_decides_as_the_rule_does(
     granularity = known[rail].granularity(currency)
     told = {c.enrollment_id: due(c, granularity) for c in candidates}
     with session_for(world.session.get_bind())() as own:  # type: ignore[arg-type]
-        locked = lock_due(own, asked(program, rail, known))
-        absent = who_is_not(own, program=program, rail=rail, rails=known, shown=10_000)
+        locked = lock_due(own, asked(program, rail, known, NOW))
         own.rollback()
     assert locked == sum(isinstance(each, Due) for each in told.values())
-    found = {row.enrollment_id: each.reason for each in absent for row in each.rows}
-    assert found == {n: each for n, each in told.items() if isinstance(each, NotDue)}
-    assert {each.reason: each.count for each in absent} == {
-        reason: list(found.values()).count(reason) for reason in set(found.values())
-    }
-    assert set(found.values()) == set(NotDue)
     open_periods(world.session, now=NOW)
     for period_id in undrafted(world.session):
         draft_weekly(world.session, period_id=period_id, rails=known, now=NOW)
@@ -95,6 +103,16 @@ def test_the_statement_decides_as_the_rule_does(
     assert sorted(map(tuple, items)) == sorted(
         (each.enrollment_id, each.amount.micros, each.destination) for each in wanted
     )
+    absent = world.session.execute(
+        sa.select(BatchAbsence.enrollment_id, BatchAbsence.reason, BatchAbsence.available_micros)
+    ).all()
+    balances = {c.enrollment_id: c.available.micros for c in candidates}
+    assert sorted(map(tuple, absent)) == sorted(
+        (n, each.value, balances[n])
+        for n, each in told.items()
+        if isinstance(each, NotDue) and balances[n]
+    )
+    assert {reason for _, reason, _ in absent} == {each.value for each in NotDue}
 
 
 def _people(world: World, rail: str) -> Iterator[Candidate]:
@@ -115,27 +133,46 @@ def _people(world: World, rail: str) -> Iterator[Candidate]:
         session.add(enrollment)
         session.flush()
         if payee != "none":
-            session.add(
-                PayeeAccount(
-                    affiliate_id=affiliate.id,
-                    rail="pigeon" if payee == "of another rail" else rail,
-                    destination=f"Анна №{number}",
-                    ready_at=None if payee == "not ready" else NOW,
-                    created_at=NOW,
-                    replaced_at=NOW if payee == "replaced" else None,
-                )
+            named = PayeeAccount(
+                affiliate_id=affiliate.id,
+                rail="pigeon" if payee == "of another rail" else rail,
+                destination=f"Анна №{number}",
+                ready_at=None if payee == "not ready" else NOW,
+                created_at=NOW,
+                replaced_at=NOW if payee == "replaced" else None,
+                pays_from=WAITS.get(payee),
             )
+            session.add(named)
+            session.flush()
+            if payee == "disowned":
+                stop = PayeeStop(affiliate_id=affiliate.id, payee_id=named.id, stopped_at=NOW)
+                session.add(stop)
+        if payee == "held":
+            session.add(
+                PayoutHold(enrollment_id=enrollment.id, reason="x", held_by=user.id, held_at=NOW)
+            )
+        minimum = {"from 99.99": 99_990_000, "from 100.00": 100_000_000}.get(payee, 0)
+        if minimum or payee == "on request":
+            session.add(
+                PayoutChoice(
+                    enrollment_id=enrollment.id, on_request=payee == "on request",
+                    minimum_micros=minimum, chosen_at=NOW,
+                )
+            )  # fmt: skip
         key = of_enrollment(AccountKind.AVAILABLE, world.program_id, enrollment.id, world.currency)
         account_id = account_ids(session, [key])[key]
         session.add(LedgerBalance(account_id=account_id, amount_micros=micros * 100))
         session.flush()
-        named = payee in ("ready", "not ready")
         yield Candidate(
-            enrollment.id,
-            status,
-            Money(micros * 100, world.currency),
-            f"Анна №{number}" if named else None,
-            payee == "ready",
+            enrollment_id=enrollment.id,
+            status=status,
+            available=Money(micros * 100, world.currency),
+            destination=f"Анна №{number}" if payee in NAMED else None,
+            ready=payee in NAMED and payee != "not ready",
+            held=payee == "held",
+            on_request=payee == "on request",
+            minimum_micros=minimum,
+            waits=not_due(stopped=payee == "disowned", pays_from=WAITS.get(payee), now=NOW),
         )
     session.commit()
 
@@ -214,19 +251,6 @@ def test_nobody_due_leaves_no_batch_and_no_number(by_hand: Pay) -> None:
     assert drafted(by_hand) == []
     by_hand.session.rollback()
     assert by_hand.session.scalar(sa.select(sa.func.count()).select_from(PayoutBatch)) == 0
-
-
-def test_those_who_are_not_in_it_are_counted_and_the_largest_shown(by_hand: Pay) -> None:
-    by_hand.affiliate("anna", "5.00", ready=False)
-    by_hand.affiliate("boris", "7.00", ready=False)
-    by_hand.affiliate("clara", "3.00")
-    program = by_hand.session.get_one(Program, by_hand.world.program_id)
-    (only,) = who_is_not(
-        by_hand.session, program=program, rail="manual", rails=by_hand.rails, shown=1
-    )
-    assert (only.reason, only.count) == (NotDue.PAYEE_NOT_READY, 2)
-    assert only.available == by_hand.world.money("12")
-    assert [row.affiliate_name for row in only.rows] == ["boris"]
 
 
 def test_a_cancelled_batch_of_many_returns_every_reserve_and_ends_withdrawals(

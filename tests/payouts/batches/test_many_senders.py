@@ -218,7 +218,7 @@ def test_stopping_waits_for_claims_that_have_begun_and_none_begins_after_it(
             stopped.set()
 
     with session_for(by_stripe.engine)() as claiming:
-        group = claim_group(claiming, batch_id=batch_id, real_now=real_now, items_max=1)
+        group = claim_group(claiming, batch_id=batch_id, now=NOW, real_now=real_now, items_max=1)
         assert len(group.claimed) == 1
         worker = threading.Thread(target=press)
         worker.start()
@@ -227,7 +227,10 @@ def test_stopping_waits_for_claims_that_have_begun_and_none_begins_after_it(
         worker.join(DEADLINE_S)
         assert stopped.is_set()
         assert (
-            claim_group(claiming, batch_id=batch_id, real_now=real_now, items_max=5).claimed == ()
+            claim_group(
+                claiming, batch_id=batch_id, now=NOW, real_now=real_now, items_max=5
+            ).claimed
+            == ()
         )
 
 
@@ -274,11 +277,11 @@ def test_an_item_that_somebody_else_claimed_since_is_not_given_back(by_stripe: P
     made = by_stripe.approved("anna", "5.00")
     now = by_stripe.sending.real_now()
     with session_for(by_stripe.engine).begin() as own:
-        mine = claim(own, item_id=made.item_id, real_now=now)
+        mine = claim(own, item_id=made.item_id, now=NOW, real_now=now)
     assert mine is not None
     later = now + timedelta(seconds=intents.LEASE_S + 1)
     with session_for(by_stripe.engine).begin() as own:
-        theirs = claim(own, item_id=made.item_id, real_now=later)
+        theirs = claim(own, item_id=made.item_id, now=NOW, real_now=later)
     assert theirs is not None
     assert (theirs.key, theirs.tries) == (mine.key, 2)
     with session_for(by_stripe.engine).begin() as own:

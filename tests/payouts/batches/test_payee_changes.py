@@ -25,7 +25,8 @@ from affiliate.people.models import FormerAddress, User, UserSession
 from affiliate.programs.models import Program
 from payouts.batches.approve import NotFinance
 from payouts.batches.cancel import hold_item
-from payouts.batches.draft import draft_weekly, open_periods, undrafted, who_is_due
+from payouts.batches.candidates import DUE, asked, lock_due
+from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.models import PayeeAccount, PayoutPeriod, Withdrawal
 from payouts.batches.payee_guard import PayeeStopped
 from payouts.batches.payee_letters import link_token, payee_of_link, tell_of_account
@@ -115,11 +116,14 @@ def test_a_weekly_batch_leaves_out_who_waits_and_takes_them_afterwards(by_hand: 
     program = by_hand.session.get_one(Program, by_hand.world.program_id)
 
     def due(now: Any) -> list[int]:
-        found = who_is_due(
-            by_hand.session, program=program, rail="manual", rails=by_hand.rails, now=now
-        )
+        values = asked(program, "manual", by_hand.rails, now)
+        lock_due(by_hand.session, values)
+        found = by_hand.session.scalars(
+            sa.text(f"WITH {DUE} SELECT enrollment_id FROM due ORDER BY 1"),
+            values,
+        ).all()
         by_hand.session.rollback()
-        return [each.enrollment_id for each in found]
+        return list(found)
 
     anna, boris = by_hand.world.enrollments["anna"], by_hand.world.enrollments["boris"]
     assert due(END - timedelta(microseconds=1)) == [boris]

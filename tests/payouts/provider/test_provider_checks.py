@@ -33,7 +33,6 @@ PLANTED = [
     ("M3", "DELETE FROM payout_reversals"),
     ("M4", "DELETE FROM payout_reversals"),
     ("M4", "UPDATE payout_reversals SET amount_micros = amount_micros + 1"),
-    ("M4", "UPDATE payout_items SET status = 'reversed'"),
     ("M4", "UPDATE provider_transfers SET reversed_micros = reversed_micros + 10000"),
     ("W1", "UPDATE provider_events SET processed_at = NULL,"
      " received_at = received_at - interval '16 minutes'"),

@@ -245,6 +245,25 @@ def no_balance_lock(house: House) -> Iterator[None]:
 
 
 @contextmanager
+def no_program_lock(house: House) -> Iterator[None]:
+    """A weekly batch takes a number of its own, whoever else is making a batch."""
+
+    def new_batch(session: Session, **values: Any) -> PayoutBatch:
+        program = values.pop("program")
+        now = values.pop("now")
+        batch = PayoutBatch(
+            program_id=program.id, currency=program.currency, number=1_000 + next(_numbers),
+            status="draft", created_at=now, **values,
+        )  # fmt: skip
+        session.add(batch)
+        session.flush()
+        return batch
+
+    with patch.object(draft, "new_batch", new_batch):
+        yield
+
+
+@contextmanager
 def keys_forgotten(house: House) -> Iterator[None]:
     """The provider remembers no key: whatever is sent is done."""
     house.provider.forgets_keys = True

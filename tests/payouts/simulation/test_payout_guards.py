@@ -340,11 +340,12 @@ def two_requests_at_once(scene: Scene) -> None:
 
 
 def test_the_balances_lock_alone_keeps_one_balance_from_two_batches(scene: Scene) -> None:
-    two_requests_at_once(scene)
-    assert scene.verdict() == []
+    with switched(scene, off.no_program_lock):
+        two_requests_at_once(scene)
+        assert scene.verdict() == []
 
 
 def test_without_the_balances_lock_two_batches_pay_one_balance(scene: Scene) -> None:
-    with switched(scene, off.no_balance_lock):
+    with switched(scene, off.no_program_lock, off.no_balance_lock):
         two_requests_at_once(scene)
         assert any(said.startswith("P12 ") for said in scene.verdict())
