@@ -105,12 +105,17 @@ def judge(ended: Ended) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+UNSEALED = "L12"
+"""Nobody seals here: what is booked has no seal, however long the simulated time."""
+
+
 def audit(ended: Ended, session: Session) -> list[str]:
     """Every check of the books; in one trip, and one by one where that finds something."""
     books, now = ended.house.books, ended.now
-    slow = [each for each in CHECKS if not isinstance(each.query, str)]
-    broken = books.breaks(CHECKS, now)
-    asked = [each for each in CHECKS if each.name in broken]
+    checks = [each for each in CHECKS if each.name != UNSEALED]
+    slow = [each for each in checks if not isinstance(each.query, str)]
+    broken = books.breaks(checks, now)
+    asked = [each for each in checks if each.name in broken]
     return [str(each) for each in run(session, [*asked, *slow], real_now=now)]
 
 

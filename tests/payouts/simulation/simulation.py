@@ -471,7 +471,11 @@ class Simulation:
     def _people(self) -> None:
         finance = self.town.finance
         for _ in range(self.house.books.waiting().frozen):
-            self._alone("finance", lambda: self.acts.approve(self.luck.choice(finance)))
+            approved = self._alone("finance", lambda: self.acts.approve(self.luck.choice(finance)))
+            # The account was named lately, or taken back in its wait: what is asked for anew
+            # goes to the one that holds.
+            if "safety_wait" in str(approved.result):
+                self._alone("finance", lambda: self.acts.cancel(finance[0]))
         with self.town.sessions() as session:
             items = waiting_items(session)
         for item in items.values():
