@@ -185,7 +185,7 @@ def test_a_server_that_speaks_no_tls_is_unknown(settings: Settings, sayer: Sayer
 
 
 ASKED: list[tuple[str, Callable[[StripeRail], object]]] = [
-    ("account", lambda rail: rail.account()),
+    ("account", lambda rail: rail.own_account()),
     ("funds", lambda rail: rail.funds("EUR")),
     ("transfer", lambda rail: rail.transfer("tr_1")),
     ("payee", lambda rail: rail.payee("acct_1")),

@@ -57,7 +57,7 @@ def test_the_previous_key_is_used_where_the_current_one_is_not_valid_yet(
     answer = rail.send(sent, key="early")
     assert isinstance(answer, Succeeded)
     assert rail.find(sent) == Found(answer.transfer_id)
-    assert rail.account() == "acct_platform"
+    assert rail.own_account() == "acct_platform"
 
 
 def test_the_key_that_was_let_in_is_asked_first_afterwards(
