@@ -111,6 +111,8 @@ def _measure(double: str, arguments: argparse.Namespace) -> None:
     queue.use(queue.connect(settings.redis_url))
     with _process("worker", "payouts") as worker, _process("scheduler"):
         batch_id = _approved(settings, book)
+        approved = time.perf_counter()
+        woken_s = _first_call_s(url, approved)
         began, cpu = time.perf_counter(), cpu_s(worker)
         sent_s, calls, answers = _until_sent(url, batch_id, double, began)
         worker_cpu = cpu_s(worker) - cpu
@@ -124,6 +126,7 @@ def _measure(double: str, arguments: argparse.Namespace) -> None:
         f"{arguments.items:,} payouts were sent in {sent_s:.0f} s by {calls:,} calls: "
         f"{calls / sent_s:.2f} a second, {reached:.1%} of the pace (bar {BAR:.0%})"
     )
+    print(f"the first was claimed {woken_s:.1f} s after the approval")
     print(f"unanswered: {answers:,}; all at their end after {done_s:.0f} s")
     print(f"worker's CPU: {worker_cpu / calls * 1000:.1f} ms a call")
     wrong = _compare(url, double, settings, arguments.items)
@@ -190,6 +193,14 @@ def _calls(double: str) -> int:
     """Transfers posted and lists read so far, as the double logged them."""
     told = requests.get(f"{double}/_double/requests", timeout=120).json()
     return sum(each["path"].startswith("/v1/transfers") for each in told["requests"])
+
+
+def _first_call_s(url: str, began: float) -> float:
+    """Seconds until the first attempt was on disk: what the start of a worker's job takes."""
+    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
+        while not _one(connection, "SELECT count(*) FROM payout_attempts"):
+            time.sleep(0.02)
+        return time.perf_counter() - began
 
 
 def _compare(url: str, double: str, settings: Settings, items: int) -> str:
