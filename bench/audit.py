@@ -54,7 +54,8 @@ PLANTED: tuple[tuple[str, str], ...] = (
     ),
     (
         "L7",
-        "UPDATE ledger_entries SET amount_micros = -amount_micros WHERE account_id = 10012",
+        "UPDATE ledger_entries SET amount_micros = -amount_micros "
+        "WHERE account_id = 10012 AND amount_micros > 0",
     ),
     ("L8", "UPDATE ledger_balances SET amount_micros = amount_micros + 1 WHERE account_id = 10011"),
     ("L9", "UPDATE ledger_accounts SET program_id = 999 WHERE id = 10010"),

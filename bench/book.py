@@ -84,7 +84,7 @@ def _program(session: Session, now: datetime, rail: str) -> tuple[int, int, int]
         landing_url="https://shop.example/",
         allowed_sites=["shop.example"],
         rail=rail,
-        created_at=now - timedelta(days=6),
+        created_at=now - timedelta(days=7),
     )
     user = User(email="finance@bench.example", fs_uniquifier="finance", created_at=now)
     session.add_all([program, user])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,16 +13,34 @@ from payouts.batches.rules import BatchHash
 
 FETCHED_AT_ONCE: Final = 5_000
 # What was approved and held afterwards left the batch, and stays in what was approved.
-_ITEMS: Final = sa.text(
-    """
-    SELECT b.id, b.hash, i.id AS item_id, i.enrollment_id, i.amount_micros, i.currency,
-           i.destination, coalesce(i.reserve_transaction_id, 0) AS reserve_id
-    FROM payout_batches b
-    LEFT JOIN payout_items i ON i.batch_id = b.id
-         AND (i.status <> 'cancelled' OR i.reason = 'held_after_approval')
+_IN_IT: Final = "(i.status <> 'cancelled' OR i.reason = 'held_after_approval')"
+# PostgreSQL writes the same JSON where no character of a destination needs an escape, several
+# times as fast. A batch whose hash it cannot confirm so is hashed by the rule itself: only that
+# says that a hash is wrong.
+_UNCONFIRMED: Final = sa.text(
+    f"""
+    WITH told AS (
+        SELECT i.batch_id,
+               bool_and(i.destination ~ '^[ !#-\\[\\]-~]*$' AND i.currency ~ '^[A-Z]+$') AS plain,
+               encode(sha256(convert_to('[' || string_agg(
+                   '[' || i.id || ',' || i.enrollment_id || ',' || i.amount_micros || ',"'
+                   || i.currency || '","' || i.destination || '",'
+                   || coalesce(i.reserve_transaction_id, 0) || ']', ',' ORDER BY i.id)
+                   || ']', 'UTF8')), 'hex') AS hash
+        FROM payout_items i WHERE {_IN_IT} GROUP BY i.batch_id
+    )
+    SELECT b.id, b.hash FROM payout_batches b LEFT JOIN told ON told.batch_id = b.id
     WHERE b.status IN ('frozen', 'approved', 'paying', 'done')
-    ORDER BY b.id, i.id
-    """
+      AND (told.plain AND told.hash = b.hash) IS NOT TRUE
+    ORDER BY b.id
+    """  # noqa: S608 -- a constant of ours
+)
+_ITEMS: Final = sa.text(
+    f"""
+    SELECT i.id, i.enrollment_id, i.amount_micros, i.currency, i.destination,
+           coalesce(i.reserve_transaction_id, 0) AS reserve_id
+    FROM payout_items i WHERE i.batch_id = :batch_id AND {_IN_IT} ORDER BY i.id
+    """  # noqa: S608 -- a constant of ours
 )
 
 
@@ -33,14 +49,11 @@ def wrong_hashes(
     real_now: datetime,  # noqa: ARG001 -- the shape of every Finder
 ) -> Iterator[dict[str, Any]]:
     """Batches whose hash is not that of their items; cancelled ones pay nobody."""
-    items = session.execute(_ITEMS, execution_options={"yield_per": FETCHED_AT_ONCE})
-    for (batch_id, stored), rows in groupby(items, key=itemgetter(0, 1)):
+    for batch_id, stored in session.execute(_UNCONFIRMED).all():
+        rows = session.execute(
+            _ITEMS, {"batch_id": batch_id}, execution_options={"yield_per": FETCHED_AT_ONCE}
+        )
         recomputed = BatchHash()
-        recomputed.add(
-            (row.item_id, row.enrollment_id, row.amount_micros, row.currency, row.destination,
-             row.reserve_id)
-            for row in rows
-            if row.item_id is not None
-        )  # fmt: skip
+        recomputed.add((row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows)
         if recomputed.hexdigest() != stored:
             yield {"batch_id": batch_id, "hash": stored, "items": recomputed.hexdigest()}

@@ -23,14 +23,14 @@ from payouts.batches.intents import Claimed, Group, claim, claim_group, movable
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayoutBatch
 from payouts.batches.readiness import ask_about_parked
-from payouts.batches.sending import SENDERS, Sender, Sending
+from payouts.batches.sending import Sender, Sending
 from payouts.rails.protocol import Rail
 from payouts.rails.registry import rail_named
 
 ITEMS_MAX = 100
 """Items that one claim takes."""
-REFILL_AT = 2 * SENDERS
-"""When no more than this many claimed items are left, more are claimed meanwhile."""
+REFILL_AT = 40
+"""When no more than this many claimed items are left, two seconds' worth, more are claimed."""
 RUN_S = 120
 """A run claims nothing after it, and ends when what it has is sent: far below RQ's time-out."""
 END_S = 45
@@ -145,27 +145,32 @@ class _Run:
         return not self.sender.halted and self.sender.moved > 0 and (left or not self.exhausted)
 
     def go_in_threads(self) -> None:
-        """Keep each sender at one item; the calling thread claims meanwhile."""
-        busy: set[Future[None]] = set()
+        """Senders take what is claimed one by one; the calling thread claims meanwhile."""
+        busy: dict[Future[None], Claimed | int] = {}
         pool = ThreadPoolExecutor(self.sending.senders, thread_name_prefix="sender")
         try:
-            while self.refill() or busy:
-                while self.waiting and len(busy) < self.sending.senders and self.sender.goes_on():
-                    busy.add(pool.submit(self.sender.act, self.waiting.popleft()))
-                done, busy = wait(busy, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+            while self.refill(len(busy)) or busy:
+                for task in self.waiting:
+                    busy[pool.submit(self.sender.act, task)] = task
+                self.waiting.clear()
+                done, _ = wait(busy, timeout=LOOK_S, return_when=FIRST_COMPLETED)
                 for each in done:
+                    del busy[each]
                     each.result()
+                if not self.sender.goes_on():
+                    self.waiting.extend(task for each, task in busy.items() if each.cancel())
+                    busy = {each: task for each, task in busy.items() if not each.cancelled()}
         finally:
             self.sender.over.set()
             wait(busy, timeout=END_S)
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def refill(self) -> bool:
+    def refill(self, under_way: int = 0) -> bool:
         """Claim more while few are left; whether there is something to send."""
         if not self.sender.goes_on():
             return False
         due = time.monotonic() < self.ends and not self.exhausted
-        if due and len(self.waiting) <= REFILL_AT:
+        if due and under_way + len(self.waiting) <= REFILL_AT:
             group = self.claim()
             self.exhausted = group.looked_at < ITEMS_MAX
             if group.claimed:

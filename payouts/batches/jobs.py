@@ -152,7 +152,8 @@ def _sending() -> Sending:
         sessions=session_for(db.engine),
         rails=rails(settings),
         data_dir=settings.data_dir,
-        now=clock.now,
+        # With its settings: the threads that send are outside the application's context.
+        now=lambda session: clock.now(session, settings),
         real_now=clock.real_now,
         stopping=queue.stopping,
         # The calling thread claims while they send; each has one connection at a time.

@@ -172,6 +172,9 @@ class Sender:
         return found is not None
 
     def wait_for_slot(self) -> bool:
+        """Take the rail's next slot and wait for it; False when nothing may begin any more."""
+        if not self.goes_on():
+            return False
         wait_s = committed(
             self.sending.sessions, lambda session: take_slot(session, rail=self.rail.name)
         )

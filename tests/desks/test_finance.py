@@ -20,6 +20,7 @@ from world import World
 from affiliate.core.db import db
 from payouts.batches.locks import LockReason, lock
 from payouts.batches.models import BatchMaker, PayoutBatch, PayoutItem
+from tracker.desks.finance import questions
 
 QUERIES_MAX = 20
 """Of a page, whatever the number of its rows."""
@@ -359,3 +360,95 @@ def test_the_open_page_follows_the_batch_to_its_end(
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def by_provider(world: World) -> PayoutBatch:
+    """Two in a batch that is approved and on a rail which sends by itself."""
+    world.program.rail = "stripe"
+    world.session.commit()
+    batch = two_in_a_batch(world)
+    world.session.execute(
+        sa.update(PayoutBatch)
+        .where(PayoutBatch.id == batch.id)
+        .values(
+            status="approved",
+            approved_at=world.now,
+            approved_hash=batch.hash,
+            approved_total_micros=412_170_000,
+            approved_count=2,
+        )
+    )
+    world.session.commit()
+    return batch
+
+
+def test_finance_stops_a_batch_with_a_reason_and_lets_it_go_on(world: World) -> None:
+    batch = by_provider(world)
+    finance = hire(world, "finance")
+    page = finance.client.get(url_of(batch)).text
+    assert "Stop sending" in page
+    assert "left for what can be sent now" in page
+    without = finance.client.post(f"{url_of(batch)}/pause", data={"reason": ""})
+    assert without.status_code == 422
+    assert "Say why" in without.text
+    done = finance.client.post(f"{url_of(batch)}/pause", data={"reason": "the bank called"})
+    assert done.status_code == 303
+    page = finance.client.get(url_of(batch)).text
+    assert "Stopped since" in page
+    assert "the bank called" in page
+    assert "Go on sending" in page
+    assert "left for what can be sent now" not in page
+    assert "the bank called" in finance.client.get(f"{url_of(batch)}/progress").text
+    twice = finance.client.post(f"{url_of(batch)}/pause", data={"reason": "again"})
+    assert twice.status_code == 409
+    assert "stopped already" in twice.text
+    on = finance.client.post(f"{url_of(batch)}/resumption", data={"reason": "it is well"})
+    assert on.status_code == 303
+    world.session.expire_all()
+    assert batch.paused_at is None
+    again = finance.client.post(f"{url_of(batch)}/resumption", data={"reason": "it is well"})
+    assert again.status_code == 409
+
+
+def test_going_on_asks_for_the_password_when_it_was_given_long_ago(world: World) -> None:
+    batch = by_provider(world)
+    finance = hire(world, "finance")
+    finance.client.post(f"{url_of(batch)}/pause", data={"reason": "the bank called"})
+    world.session.execute(
+        sa.update(UserSession).values(fresh_at=clock.real_now() - timedelta(hours=1))
+    )
+    world.session.commit()
+    sent = finance.client.post(f"{url_of(batch)}/resumption", data={"reason": "it is well"})
+    assert sent.location.startswith("/confirm-password")
+    world.session.expire_all()
+    assert batch.paused_at is not None
+
+
+def test_a_large_batch_is_shown_in_part_and_counted_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "ITEMS_SHOWN_MAX", 1)
+    monkeypatch.setattr(questions, "CHANGES_SHOWN_MAX", 1)
+    text = hire(world, "finance").client.get(url_of(two_in_a_batch(world))).text
+    assert "1 smaller one is in the batch too" in text
+    assert "2 first payments" in text
+    assert "Boris, DE89" not in text
+
+
+def test_a_payout_that_was_set_aside_before_it_was_sent_can_be_held(world: World) -> None:
+    batch = by_provider(world)
+    item = items_of(world, batch)[0]
+    world.session.execute(
+        sa.update(PayoutItem)
+        .where(PayoutItem.id == item.id)
+        .values(status="needs_review", reason="set_aside", raised=5)
+    )
+    world.session.commit()
+    finance = hire(world, "finance")
+    page = finance.client.get(url_of_item(item)).text
+    assert "Sending it failed inside Kopeck several times" in page
+    assert "Hold this payout" in page
+    held = finance.client.post(f"{url_of_item(item)}/hold", data={"reason": "pay it by hand"})
+    assert held.status_code == 303
+    world.session.expire_all()
+    assert items_of(world, batch)[0].status == "cancelled"
