@@ -17,7 +17,9 @@ from staff import earned, hire, two_in_a_batch, url_of, url_of_item, weekly_batc
 from werkzeug.serving import make_server
 from world import World
 
+from affiliate.core import clock
 from affiliate.core.db import db
+from affiliate.people.models import UserSession
 from payouts.batches.locks import LockReason, lock
 from payouts.batches.models import BatchMaker, PayoutBatch, PayoutItem
 from tracker.desks.finance import questions
