@@ -10,6 +10,7 @@ from flask import Flask
 
 from affiliate.core.config import Settings
 from payouts.audit.approval_checks import APPROVALS
+from payouts.audit.attempt_params import changed_params
 from payouts.audit.bank_checks import BANK_FILES
 from payouts.audit.batch_hashes import wrong_hashes
 from payouts.audit.document_checks import DOCUMENTS
@@ -406,6 +407,12 @@ PAYOUTS = (
         _INTEGRITY,
         "the hash of a batch is that of every payment in it",
         wrong_hashes,
+    ),
+    Check(
+        "P19",
+        _INTEGRITY,
+        "what would be sent again is what was sent",
+        changed_params,
     ),
 )
 

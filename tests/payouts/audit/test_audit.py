@@ -146,6 +146,7 @@ PLANTED = [
     ("P16", "UPDATE payout_batches SET hash = repeat('0', 64), approved_hash = repeat('0', 64)"),
     ("P16", "DELETE FROM payout_items"),
     ("P17", "DELETE FROM batch_signatures"),
+    ("P19", "UPDATE payout_attempts SET params = params || '{\"amount_micros\": 1}'"),
     ("P18", "UPDATE payout_batches SET approval_policy = 'automatic' WHERE status = 'done'"),
     ("J1", "UPDATE ledger_adjustments SET amount_micros = amount_micros + 1"),
     ("J1", "ALTER TABLE ledger_adjustments DROP CONSTRAINT ck_ledger_adjustments_four_eyes;"
