@@ -213,7 +213,8 @@ PAID = (
     INSERT INTO payout_attempts (item_id, number, idempotency_key, params, request_hash,
         amount_micros, currency, destination, status, first_sent_at, last_tried_at, transfer_id,
         finished_at)
-    SELECT id, 1, 'po:bench:' || id || ':1', '{}', '', amount_micros, currency, destination,
+    SELECT id, 1, 'po:bench:' || id || ':1', '{}',
+        encode(sha256(convert_to('{}', 'UTF8')), 'hex'), amount_micros, currency, destination,
         'succeeded', %(before)s, %(before)s, 'tr_bench' || id, %(before)s
     FROM payout_items WHERE batch_id = %(number)s
     """,
