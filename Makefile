@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts demo-data screenshots translations clean
+.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts demo-data screenshots translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,15 @@ bench-replay: $(INSTALLED) ## a draft tried on 100,000 orders, beside the order 
 
 bench-seals: $(INSTALLED) ## a million transactions sealed and compared, as multiples of one sum over them
 	@$(BIN)/python -m bench.seals $(ARGS)
+
+bench-batches: $(INSTALLED) ## drafting a batch of 100,000, beside one plain statement; ARGS="--affiliates 20000"
+	@$(BIN)/python -m bench.batches $(ARGS)
+
+bench-payouts: $(INSTALLED) ## 10,000 payouts to the Stripe double at the pace, a twentieth unanswered; ARGS="--items 600"
+	@$(BIN)/python -m bench.payouts $(ARGS)
+
+bench-audit: $(INSTALLED) ## the audit of five million entries, beside one sum; ARGS="--entries 500000"
+	@$(BIN)/python -m bench.audit $(ARGS)
 
 performance: $(INSTALLED) ## run the benchmarks and write docs/performance.md; ARGS="clicks orders" for some
 	@$(BIN)/python -m bench.report $(ARGS)

@@ -105,3 +105,41 @@ def test_a_worker_killed_while_stripe_works_and_an_emptied_queue_pay_once(
         eventually(lambda: by_stripe.item(made.item_id).status == "paid")
     by_stripe.paid_once(made)
     assert by_stripe.attempts(made.item_id)[0].tries == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["worker", "horse"])
+def test_a_worker_that_gets_sigterm_ends_its_current_items_and_leaves_the_rest(
+    by_stripe: Pay, kopeck: Callable[..., subprocess.Popen[bytes]], settings: Settings, who: str
+) -> None:
+    """The warm stop of a deploy; what was claimed and not sent waits for no lease."""
+    from test_many_senders import approved_batch, items_of
+
+    from affiliate.core import queue
+    from payouts.batches.jobs import execute_batch
+
+    assert by_stripe.double is not None
+    batch_id = approved_batch(by_stripe, 40)
+    by_stripe.double.fault("delay", delay_s=1.0, times=None)
+    with Redis.from_url(settings.redis_url) as redis:
+        queue.use(redis)
+        assert execute_batch.wake(batch_id)
+        worker = kopeck("worker", "payouts")
+        eventually(lambda: in_flight(by_stripe))
+        horse = int(subprocess.check_output(["pgrep", "-P", str(worker.pid)]).split()[0])
+        if who == "horse":
+            os.kill(horse, signal.SIGTERM)
+            eventually(lambda: not in_flight(by_stripe))
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+    statuses = [item.status for item in items_of(by_stripe, batch_id)]
+    if who == "worker":
+        assert set(statuses) == {"paid", "queued"}
+    assert "sending" not in statuses
+    by_stripe.double.control("DELETE", "/faults")
+    while by_stripe.run(batch_id):
+        pass
+    items = items_of(by_stripe, batch_id)
+    assert {item.status for item in items} == {"paid"}
+    assert [len(by_stripe.transfers(item.id)) for item in items] == [1] * 40
+    by_stripe.sound()
