@@ -78,12 +78,17 @@ def draft_weekly(session: Session, *, period_id: int, rails: Rails, now: datetim
     if not lock_due(session, values):
         session.flush()
         return None
+    savepoint = session.begin_nested()
     batch = new_batch(
         session, program=program, rail=period.rail, kind="weekly", period_id=period.id,
         created_by=None, now=now,
     )  # fmt: skip
-    freeze(session, batch=batch, due=DUE, values=values, now=now)
+    if not freeze(session, batch=batch, due=DUE, values=values, now=now):
+        # Whoever was due lost their account or their standing this very moment: no empty batch.
+        savepoint.rollback()
+        return None
     write_absences(session, batch_id=batch.id, values=values)
+    savepoint.commit()
     return batch.id
 
 

@@ -162,8 +162,8 @@ class _Run:
                     busy = {each: task for each, task in busy.items() if not each.cancelled()}
         finally:
             self.sender.over.set()
-            wait(busy, timeout=END_S)
             pool.shutdown(wait=False, cancel_futures=True)
+            wait(busy, timeout=END_S)
 
     def refill(self, under_way: int = 0) -> bool:
         """Claim more while few are left; whether there is something to send."""

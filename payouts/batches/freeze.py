@@ -74,8 +74,9 @@ def freeze(
     be_patient(session, statement_s=STATEMENT_S)
     bound = {**values, "batch_id": batch.id, "now": now}
     count = int(session.scalars(sa.text(_ITEMS.format(due=due)), bound).one())
-    if count:
-        booking.enter_reserves(session, batch=batch)
+    if not count:
+        return 0
+    booking.enter_reserves(session, batch=batch)
     batch.hash = hash_of(session, batch_id=batch.id)
     batch.status = "frozen"
     batch.frozen_at = now

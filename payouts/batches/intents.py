@@ -93,6 +93,17 @@ def movable(real_now: datetime, batch_id: int) -> sa.Select[int]:
     )
 
 
+def leased(real_now: datetime, batch_id: int) -> sa.Select[int]:
+    """Items of a batch that some run is sending: their lease has not run out."""
+    return sa.select(PayoutItem.id).where(
+        PayoutItem.batch_id == batch_id,
+        PayoutItem.status == "sending",
+        PayoutItem.reason.is_(None),
+        PayoutItem.next_try_at > real_now,
+        PayoutItem.next_try_at <= real_now + timedelta(seconds=LEASE_S),
+    )
+
+
 def claim_group(
     session: Session,
     *,

@@ -18,7 +18,7 @@ from payouts.batches.clocks import note_pauses
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.execute import run_batch
 from payouts.batches.fence import check_fence
-from payouts.batches.intents import movable
+from payouts.batches.intents import leased, movable
 from payouts.batches.models import PayeeAccount, PayoutBatch
 from payouts.batches.payee_onboarding import to_ask_about
 from payouts.batches.payees import refresh_payee
@@ -97,7 +97,11 @@ def sweep() -> None:
             continue
         if rail not in known:
             log.error("payout.no_such_rail", batch=batch_id, rail=rail)
-        elif not known[rail].by_hand and session.scalar(movable(real_now, batch_id).limit(1)):
+        elif known[rail].by_hand or session.scalar(leased(real_now, batch_id).limit(1)):
+            # By hand, or a run is at it and rings for the next one: a bell a minute more would
+            # pile up before drafts and other batches. A run that died has no lease soon.
+            continue
+        elif session.scalar(movable(real_now, batch_id).limit(1)):
             execute_batch.after_commit(session, batch_id)
 
 

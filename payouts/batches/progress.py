@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 RECENT_S = 120
 """Speed is that of the last two minutes."""
@@ -40,7 +41,9 @@ def time_left(
     begun_at: datetime,
     pace_per_s: float,
 ) -> timedelta | None:
-    """Until the last item that can be sent now is sent; None while nothing moves.
+    """Until the last item that can be sent now is sent, in whole seconds, rounded up.
+
+    None while nothing moves.
 
     `to_send` leaves out what waits for a payee, a top-up, an answer or a person: nobody knows
     when those end. `begun_at` is the real time of the approval: right after it, before anything
@@ -53,4 +56,4 @@ def time_left(
         if (real_now - begun_at).total_seconds() > PATIENCE_S:
             return None
         speed = pace_per_s
-    return timedelta(seconds=to_send / speed)
+    return timedelta(seconds=ceil(to_send / speed))

@@ -84,7 +84,7 @@ class Sender:
 
     def goes_on(self) -> bool:
         """Whether another item may begin."""
-        return not (self.halted or self.died or self.sending.stopping())
+        return not (self.halted or self.died or self.over.is_set() or self.sending.stopping())
 
     def act(self, task: Claimed | int) -> None:
         """Send an item, or ask about its payee; what raises is noted with the item."""

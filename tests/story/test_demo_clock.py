@@ -13,6 +13,7 @@ from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.money import Money
 from affiliate.people.models import Affiliate, Enrollment
+from affiliate.programs.models import Program
 from affiliate.programs.rule_versions import in_force
 from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.batches.payees import set_payee
@@ -43,7 +44,10 @@ def test_a_jump_pays_weekly_what_was_available_and_leaves_what_it_releases(
     with app.app_context():
         seed(session, settings=settings, now=now)
     boris = session.scalars(
-        sa.select(Enrollment).join(Affiliate).where(Affiliate.name == "Boris")
+        sa.select(Enrollment)
+        .join(Affiliate)
+        .join(Program, Program.id == Enrollment.program_id)
+        .where(Affiliate.name == "Boris", Program.slug == "demo")
     ).one()
     set_payee(
         session, affiliate_id=boris.affiliate_id, rail="stripe", destination="acct_1", ready=True,

@@ -21,6 +21,7 @@ from affiliate.core.db import session_for
 from affiliate.core.money import Money
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
+from payouts.batches import draft as drafting
 from payouts.batches import freeze as freezing
 from payouts.batches.cancel import cancel_batch
 from payouts.batches.candidates import asked, lock_due
@@ -251,6 +252,26 @@ def test_nobody_due_leaves_no_batch_and_no_number(by_hand: Pay) -> None:
     assert drafted(by_hand) == []
     by_hand.session.rollback()
     assert by_hand.session.scalar(sa.select(sa.func.count()).select_from(PayoutBatch)) == 0
+
+
+def test_whoever_stops_being_due_while_the_draft_begins_leaves_no_empty_batch(
+    by_hand: Pay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their balance is locked, their account is not: it goes between the two statements."""
+    by_hand.affiliate("anna", "5.00")
+    begun = drafting.new_batch
+
+    def new_batch(*given: Any, **named: Any) -> PayoutBatch:
+        with session_for(by_hand.engine).begin() as own:
+            own.execute(sa.update(PayeeAccount).values(ready_at=None))
+        return begun(*given, **named)
+
+    monkeypatch.setattr(drafting, "new_batch", new_batch)
+    assert drafted(by_hand) == []
+    assert by_hand.session.scalar(sa.select(sa.func.count()).select_from(PayoutBatch)) == 0
+    assert undrafted(by_hand.session) == []
+    assert by_hand.balances("anna").available == by_hand.world.money("5")
+    by_hand.sound()
 
 
 def test_a_cancelled_batch_of_many_returns_every_reserve_and_ends_withdrawals(

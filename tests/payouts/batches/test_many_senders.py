@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from money_world import NOW
 from paying import Pay
+from redis import Redis
+from rq.timeouts import JobTimeoutException
 from sqlalchemy.engine import make_url
 from stripe_double import DEADLINE_S, until
 
 from affiliate.core import audit as audit_log
+from affiliate.core import queue
 from affiliate.core.db import committed, session_for
 from payouts.batches import execute, fence, intents
 from payouts.batches.approve import NotFinance
@@ -27,6 +31,7 @@ from payouts.batches.cancel import ItemAlreadySent, hold_item
 from payouts.batches.claims import RAISES_MAX, release
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.intents import NOT_SENT, claim, claim_group
+from payouts.batches.jobs import sweep
 from payouts.batches.locks import LockReason, lock
 from payouts.batches.models import Pace, PayoutItem
 from payouts.batches.pace import AHEAD_S_MAX, PACE_PER_S, take_slot
@@ -38,6 +43,7 @@ from payouts.batches.pause import (
     resume_batch,
 )
 from payouts.batches.review import mark_paid, try_again
+from payouts.batches.sending import SENDERS
 
 
 def approved_batch(pay: Pay, count: int, amount: str = "1.00") -> int:
@@ -269,6 +275,52 @@ def test_a_worker_that_is_told_to_stop_ends_what_is_under_way_and_nothing_else(
     by_stripe.sending = replace(by_stripe.sending, stopping=lambda: False)
     by_stripe.run(batch_id)
     each_paid_once(by_stripe, batch_id)
+
+
+def test_a_time_out_of_the_job_ends_the_calls_under_way_and_begins_none(by_stripe: Pay) -> None:
+    """RQ's time-out strikes the claiming thread; the senders' items are told apart from it."""
+    assert by_stripe.double is not None
+    batch_id = approved_batch(by_stripe, 30)
+    by_stripe.double.fault("delay", delay_s=0.5, times=None)
+    waited = execute.wait
+
+    def strike(busy: Any, **named: Any) -> Any:
+        done = waited(busy, **named)
+        if done[0] and named.get("return_when"):
+            raise JobTimeoutException
+        return done
+
+    execute.wait = strike  # type: ignore[assignment]
+    try:
+        with pytest.raises(JobTimeoutException):
+            by_stripe.run(batch_id)
+    finally:
+        execute.wait = waited
+    statuses = [item.status for item in items_of(by_stripe, batch_id)]
+    assert set(statuses) == {"paid", "sending"}
+    assert statuses.count("paid") <= 2 * SENDERS
+    by_stripe.double.control("DELETE", "/faults")
+    by_stripe.wait(minutes=2)
+    by_stripe.run(batch_id)
+    each_paid_once(by_stripe, batch_id)
+
+
+def test_the_sweep_rings_for_no_batch_that_a_run_is_sending(
+    by_stripe: Pay, app: Flask, redis_url: str
+) -> None:
+    by_stripe.affiliate("anna", "5.00")
+    made = by_stripe.approved("anna", "5.00")
+    with session_for(by_stripe.engine).begin() as own:
+        assert claim(own, item_id=made.item_id, real_now=by_stripe.sending.real_now())
+    with Redis.from_url(redis_url) as redis, app.app_context():
+        redis.flushall()
+        sweep()
+        assert queue.queue_on(redis, queue.PAYOUTS).count == 0
+        item = by_stripe.item(made.item_id)
+        item.next_try_at = by_stripe.sending.real_now() - timedelta(seconds=1)
+        by_stripe.session.commit()
+        sweep()
+        assert queue.queue_on(redis, queue.PAYOUTS).count == 1
 
 
 def test_an_item_that_somebody_else_claimed_since_is_not_given_back(by_stripe: Pay) -> None:

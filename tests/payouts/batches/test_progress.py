@@ -72,7 +72,7 @@ def test_the_forecast_counts_this_batch_and_what_can_move(by_stripe: Pay) -> Non
     assert told(first.batch_id) is None  # done
     waiting = told(second.batch_id)
     assert waiting is not None
-    assert (waiting.per_s, waiting.left) == (0, timedelta(seconds=0.05))  # type: ignore[attr-defined]
+    assert (waiting.per_s, waiting.left) == (0, timedelta(seconds=1))  # type: ignore[attr-defined]
     pause_batch(session, batch_id=second.batch_id, by_user_id=by_stripe.finance, why="x", now=NOW)
     session.commit()
     assert told(second.batch_id) is None

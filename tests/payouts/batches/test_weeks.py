@@ -44,8 +44,10 @@ zones = st.sampled_from(ZONES)
 schedules = st.builds(Schedule, weekday=st.integers(0, 6), hour=st.integers(0, 23), time_zone=zones)
 
 
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("begins", [2009, 2019])
+@pytest.mark.parametrize(
+    ("zone", "begins"),
+    [(zone, 2009 if zone in ("Pacific/Apia", "America/Sao_Paulo") else 2019) for zone in ZONES],
+)
 def test_every_weekday_and_hour_of_ten_years_has_its_weeks_once(zone: str, begins: int) -> None:
     after, until = datetime(begins, 1, 1, tzinfo=UTC), datetime(begins + YEARS, 1, 1, tzinfo=UTC)
     for weekday in range(7):
