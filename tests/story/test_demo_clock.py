@@ -62,9 +62,9 @@ def test_a_jump_pays_weekly_what_was_available_and_leaves_what_it_releases(
 
     session.rollback()
     items = session.execute(
-        sa.select(PayoutBatch.kind, PayoutItem.amount_micros).join(
-            PayoutItem, PayoutItem.batch_id == PayoutBatch.id
-        )
+        sa.select(PayoutBatch.kind, PayoutItem.amount_micros)
+        .join(PayoutItem, PayoutItem.batch_id == PayoutBatch.id)
+        .where(PayoutBatch.program_id == boris.program_id)
     ).all()
     assert items == [("weekly", 50_000_000)]
     release_due(session, now=now + timedelta(days=15), rows_max=100)

@@ -64,10 +64,11 @@ class Visitor:
     def _hidden(self, page: str, action: str) -> dict[str, str]:
         """What the form carries unseen: its token, the hash of the batch."""
         path = "/" + action.split("/", 3)[3]
-        forms = re.findall(r"<form\b.*?</form>", self.get(page), flags=re.DOTALL)
+        found_at = self.get(page)
+        forms = re.findall(r"<form\b.*?</form>", found_at, flags=re.DOTALL)
         of_action = [form for form in forms if re.search(rf'action="{re.escape(path)}["#]', form)]
         plain = [form for form in forms if "action=" not in form and page == action]
-        assert of_action or plain, f"{page} has no form for {path}"
+        assert of_action or plain, f"{page} has no form for {path}: {text_of(found_at)[:2000]}"
         inputs = re.findall(r"<input\b[^>]*>", (of_action or plain)[0])
         found = {}
         for each in inputs:

@@ -16,11 +16,11 @@ from affiliate.core.config import Settings
 from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
+from payouts.adjustments.adjust import confirm, propose
+from payouts.adjustments.models import LedgerAdjustment
+from payouts.adjustments.rules import AdjustmentKind, Reason
 from payouts.batches.own_accounts import live_own_account, set_own_account
 from payouts.batches.payees import payee_of, set_payee
-from payouts.ledger.accounts import AccountKind, expense, of_enrollment
-from payouts.ledger.models import LedgerTransaction
-from payouts.ledger.posting import Kind, Line, post
 from payouts.rails.bank_russia import RussianRail
 from payouts.rails.registry import rails
 
@@ -70,21 +70,26 @@ def give_own_account(
 def give_account(
     session: Session, *, settings: Settings, enrollment: Enrollment, email: str, now: datetime
 ) -> None:
-    """An account and an opening balance; whoever has one keeps it."""
+    """An account to be paid on; whoever has one keeps it."""
     if payee_of(session, affiliate_id=enrollment.affiliate_id, rail=RAIL) is None:
         rail = rails(settings)[RAIL]
         set_payee(
             session, affiliate_id=enrollment.affiliate_id, rail=RAIL,
             destination=rail.account(ACCOUNTS[email]), ready=True, by="system", now=now,
         )  # fmt: skip
-    reference = f"adjust:demo:{enrollment.id}"
-    known = sa.select(LedgerTransaction.id).where(LedgerTransaction.reference == reference)
-    if session.scalar(known) is None:
-        account = of_enrollment(
-            AccountKind.AVAILABLE, enrollment.program_id, enrollment.id, GIFT.currency
-        )
-        lines = [
-            Line(expense(enrollment.program_id, GIFT.currency), -GIFT),
-            Line(account, GIFT),
-        ]
-        post(session, kind=Kind.ADJUST, reference=reference, reason="demo", lines=lines, now=now)
+
+
+def give_balance(
+    session: Session, *, enrollment: Enrollment, finance: tuple[int, int], now: datetime
+) -> None:
+    """Something to withdraw: a correction that one of finance proposes and the other confirms."""
+    known = sa.select(LedgerAdjustment.id).where(LedgerAdjustment.enrollment_id == enrollment.id)
+    if session.scalar(known.limit(1)) is not None:
+        return
+    proposed_by, confirmed_by = finance
+    made = propose(
+        session, enrollment_id=enrollment.id, kind=AdjustmentKind.ADJUST, amount=GIFT,
+        reason=Reason.AGREED_BONUS, note="A balance to begin the demo with.",
+        by_user_id=proposed_by, now=now,
+    )  # fmt: skip
+    confirm(session, adjustment_id=made, by_user_id=confirmed_by, now=now)

@@ -60,9 +60,11 @@ def seed(session: Session, *, settings: Settings, now: datetime) -> None:
     _grant(session, people, (demo, manual, by_bank), now=now)
     give_apps(session, now=now)
     _enroll(session, people, demo, now=now)
+    finance = (people["finance@demo.example"].id, people["finance2@demo.example"].id)
     for email in bank.ACCOUNTS:
         enrolled = _enrollment(session, people[email], by_bank, now=now)
         bank.give_account(session, settings=settings, enrollment=enrolled, email=email, now=now)
+        bank.give_balance(session, enrollment=enrolled, finance=finance, now=now)
     bank.give_own_account(session, settings=settings, program=by_bank, now=now)
     write_sign_ins(settings, known)
     _shop_key(session, settings, demo, now=now)
