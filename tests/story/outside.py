@@ -43,7 +43,7 @@ def transfers(stack: Running) -> dict[str, Any]:
 def audit(stack: Running) -> None:
     """`kopeck audit` in the run's own environment finds nothing but what the moved clock made late.
 
-    A story jumps weeks ahead, so a batch that nobody of it approves waits for longer than H2 allows.
+    A story jumps weeks ahead, so a batch that nobody approves waits for longer than H2 allows.
     """
     done = subprocess.run(
         [sys.executable, "-m", "wsgi", "local", "--data", str(stack.data_dir), "audit"],

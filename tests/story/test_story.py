@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from affiliate.core.embedded.launch import Running
 from tests.browser.people import fill_code, person, signed_in
-from tests.story.outside import audit, transfers, until
+from tests.story.outside import DEADLINE_S, audit, transfers, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -193,6 +193,8 @@ def boris_sees_it_paid(people: People) -> None:
 
 
 def finance_sees_the_transfer(people: People, item: str, transfer_id: str) -> None:
+    # The page of the batch reloads itself once more when its last payout has ended.
+    expect(people.finance.locator("#progress[hx-get]")).to_have_count(0, timeout=DEADLINE_S * 1000)
     people.finance.goto(people.base + item)
     expect(people.finance.locator("main")).to_contain_text(transfer_id)
 
