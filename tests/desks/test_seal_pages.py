@@ -95,7 +95,7 @@ def test_finance_takes_the_same_proof_of_its_own_programs_alone(world: World) ->
     month = month_path(anna.client)
     finance = hire(world, "finance").client
     page = finance.get("/finance/statements").text
-    link = re.search(r'href="(/finance/statements/aff_[^"]+)"', page)
+    link = re.search(r'href="(/finance/statements/aff_[^"]+/proof\.json[^"]*)"', page)
     assert link
     own = anna.client.get(f"{month}/proof.json").data
     assert finance.get(link[1].replace("&amp;", "&")).data == own

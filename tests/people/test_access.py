@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from browsing import BASE, Browser, make_person
+from browsing import BASE, Browser, give_app, make_person
 from builders import make_affiliate, make_program
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -154,7 +154,7 @@ def test_programs_open_to_those_with_the_role_there(
     users.grant_role(
         session, user_id=ada.id, role="finance", program_id=first.id, by=None, now=real_now()
     )
-    session.commit()
+    give_app(session, ada.id)
     browser = Browser(app)
     browser.sign_in("ada@example.com")
     assert seen(app, browser, Role.FINANCE) == (["first"], [True, False, False])

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 import time_machine
-from browsing import BASE, PASSWORD, Browser, mails_to, make_person
+from browsing import BASE, PASSWORD, Browser, code_of, mails_to, make_person
 from flask import Flask
 from sqlalchemy.orm import Session
 
@@ -175,6 +175,9 @@ def test_money_and_access_ask_for_the_password_again(app: Flask, session: Sessio
         assert refused.location == "/confirm-password"
         assert owner.post("/confirm-password", password="wrong").status_code == 401
         confirmed = owner.post("/confirm-password", password=PASSWORD, next="/manage/staff")
+        assert confirmed.location == "/confirm-factor"
+        code = code_of(app, "owner@example.com")
+        confirmed = owner.post("/confirm-factor", code=code, next="/manage/staff")
         assert confirmed.location == "/manage/staff"
         accepted = owner.post("/manage/staff/invitations", page="/manage/staff", **form)
         assert accepted.location == "/manage/staff"

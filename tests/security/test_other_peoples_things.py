@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from hashlib import sha256
 
 import pytest
 import sqlalchemy as sa
@@ -21,11 +22,12 @@ from affiliate.links.models import Coupon
 from affiliate.people import api_keys
 from affiliate.people.access import Kind
 from affiliate.people.ids import public
-from affiliate.people.models import ApiKey, Grant, Invitation, UserSession
+from affiliate.people.models import ApiKey, Grant, Invitation, Passkey, UserSession
 from affiliate.programs.assignments import assign
 from affiliate.programs.models import RuleAssignment, RuleDraft
 from affiliate.programs.rule_versions import in_force
 from payouts.adjustments.models import LedgerAdjustment
+from payouts.batches.bank_models import OwnAccountRow, PayoutFile
 from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.invoices.models import Invoice
 from payouts.invoices.rules import Document, InvoiceLine, InvoiceParty, fingerprint, stored
@@ -73,6 +75,8 @@ class Things:
             "grant_id": lambda: first(Grant),
             "draft_id": lambda: first(RuleDraft),
             "trial_id": lambda: first(RuleReplay),
+            "passkey_id": lambda: first(Passkey),
+            "file": lambda: ids.public_id("fil", first(PayoutFile)),
             "assignment_id": lambda: first(RuleAssignment),
             "lead": lambda: ids.public_id("led", first(Lead)),
             "lead_id": lambda: session.scalars(sa.select(Lead.lead_id)).first(),
@@ -116,8 +120,40 @@ def things(installation: Installation) -> Things:
     )
     _lead_and_clicks(world)
     _documents(world)
+    _bank_file(world)
+    world.session.add(
+        Passkey(
+            user_id=world.people["Anna"].user_id, credential_id=b"anna", public_key=b"key",
+            sign_count=0, name="key", created_at=world.now,
+        )
+    )  # fmt: skip
     world.session.commit()
     return Things(world)
+
+
+def _bank_file(world: World) -> None:
+    """The account that the program pays from, and a file of its first batch."""
+    session, content = world.session, b"a file"
+    made_by = world.people["Anna"].user_id
+    batch_id = session.scalars(sa.select(PayoutBatch.id)).first()
+    own = OwnAccountRow(
+        program_id=world.program.id,
+        rail="bank_russia",
+        details="",
+        options={},
+        created_at=world.now,
+    )
+    session.add(own)
+    session.flush()
+    session.add(
+        PayoutFile(
+            program_id=world.program.id, batch_id=batch_id,
+            rail="bank_russia", number=1, name="file.txt", format="1c", message_id="KPK-1",
+            content=content, sha256=sha256(content).hexdigest(), items=1, total_micros=1,
+            currency="RUB", own_account_id=own.id, made_on=world.now.date(), first_document=1,
+            made_by=made_by, made_at=world.now,
+        )
+    )  # fmt: skip
 
 
 def _documents(world: World) -> None:

@@ -162,7 +162,7 @@ def link_of(affiliate: Visitor, base: str) -> str:
 
 def click(link: str) -> str:
     """Follow the link as a stranger; the token that comes with the redirect."""
-    answer = Visitor().http.get(link, allow_redirects=False, timeout=TIMEOUT_S)
+    answer = Visitor().answer(link, follow=False)
     assert answer.status_code == 302, answer.text[:500]
     return parse_qs(urlsplit(answer.headers["Location"]).query)["kpk"][0]
 

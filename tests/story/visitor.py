@@ -25,13 +25,17 @@ class Visitor:
 
     def get(self, url: str) -> str:
         """The page; asked for again as long as nobody answers, as a person does."""
+        return self.answer(url).text
+
+    def answer(self, url: str, *, follow: bool = True) -> requests.Response:
+        """As `get`, the whole answer."""
         deadline = time.monotonic() + DEADLINE_S
         while True:
             try:
-                answer = self.http.get(url, timeout=TIMEOUT_S)
+                answer = self.http.get(url, timeout=TIMEOUT_S, allow_redirects=follow)
                 if answer.status_code not in AWAY_STATUSES:
                     answer.raise_for_status()
-                    return answer.text
+                    return answer
                 trouble = f"{answer.status_code}"
             except (requests.ConnectionError, requests.Timeout) as error:
                 trouble = str(error)

@@ -77,7 +77,7 @@ def account_shown(destination: str, rail: str, *, whole: bool = False) -> str:
     known = known_rails().get(rail)
     if known is None:
         return destination
-    return known.account_in_words(destination) if whole else known.account_for_payee(destination)
+    return known.account_in_words(destination) if whole else known.account_masked(destination)
 
 
 def batch_row(text: str) -> int:
