@@ -175,7 +175,9 @@ def test_money_and_access_ask_for_the_password_again(app: Flask, session: Sessio
         assert refused.location == "/confirm-password"
         assert owner.post("/confirm-password", password="wrong").status_code == 401
         confirmed = owner.post("/confirm-password", password=PASSWORD, next="/manage/staff")
-        assert confirmed.location == "/confirm-factor"
+        assert confirmed.location == "/manage/staff"
+        refused = owner.post("/manage/staff/invitations", page="/manage/staff", **form)
+        assert refused.location == "/confirm-factor"
         code = code_of(app, "owner@example.com")
         confirmed = owner.post("/confirm-factor", code=code, next="/manage/staff")
         assert confirmed.location == "/manage/staff"

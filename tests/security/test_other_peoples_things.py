@@ -13,11 +13,12 @@ from hashlib import sha256
 
 import pytest
 import sqlalchemy as sa
+from bank_accounts import OWN_RUSSIA, executed
 from flask.testing import FlaskClient
 from walk import Installation
 from world import World
 
-from affiliate.core import ids
+from affiliate.core import clock, ids
 from affiliate.links.models import Coupon
 from affiliate.people import api_keys
 from affiliate.people.access import Kind
@@ -27,10 +28,14 @@ from affiliate.programs.assignments import assign
 from affiliate.programs.models import RuleAssignment, RuleDraft
 from affiliate.programs.rule_versions import in_force
 from payouts.adjustments.models import LedgerAdjustment
-from payouts.batches.bank_models import OwnAccountRow, PayoutFile
+from payouts.batches.bank_models import BankStatement, PayoutFile
 from payouts.batches.models import PayoutBatch, PayoutItem
+from payouts.batches.own_accounts import set_own_account
 from payouts.invoices.models import Invoice
 from payouts.invoices.rules import Document, InvoiceLine, InvoiceParty, fingerprint, stored
+from payouts.ledger.seals.sealing import seal_next
+from payouts.rails.bank import end_to_end_id
+from payouts.rails.registry import rails
 from tests.desks.staff import STAFF, hire
 from tracker.claims.models import Claim
 from tracker.clicks.models import Click
@@ -76,6 +81,7 @@ class Things:
             "draft_id": lambda: first(RuleDraft),
             "trial_id": lambda: first(RuleReplay),
             "passkey_id": lambda: first(Passkey),
+            "statement": lambda: ids.public_id("bst", first(BankStatement)),
             "file": lambda: ids.public_id("fil", first(PayoutFile)),
             "assignment_id": lambda: first(RuleAssignment),
             "lead": lambda: ids.public_id("led", first(Lead)),
@@ -121,6 +127,8 @@ def things(installation: Installation) -> Things:
     _lead_and_clicks(world)
     _documents(world)
     _bank_file(world)
+    while seal_next(world.session, real_now=clock.real_now(), transactions_max=4_096):
+        world.session.commit()
     world.session.add(
         Passkey(
             user_id=world.people["Anna"].user_id, credential_id=b"anna", public_key=b"key",
@@ -132,26 +140,31 @@ def things(installation: Installation) -> Things:
 
 
 def _bank_file(world: World) -> None:
-    """The account that the program pays from, and a file of its first batch."""
-    session, content = world.session, b"a file"
+    """The account that the program pays from, a file of its first batch, a bank's statement."""
+    session, content = (
+        world.session,
+        executed(end_to_end_id("0" * 18, item_id=1, attempt=1)).encode(),
+    )
     made_by = world.people["Anna"].user_id
     batch_id = session.scalars(sa.select(PayoutBatch.id)).first()
-    own = OwnAccountRow(
-        program_id=world.program.id,
-        rail="bank_russia",
-        details="",
-        options={},
-        created_at=world.now,
-    )
-    session.add(own)
-    session.flush()
+    own = set_own_account(
+        session, program_id=world.program.id, rail="bank_russia", typed=OWN_RUSSIA,
+        rails=rails(world.settings), by=made_by, now=world.now,
+    )  # fmt: skip
     session.add(
         PayoutFile(
             program_id=world.program.id, batch_id=batch_id,
             rail="bank_russia", number=1, name="file.txt", format="1c", message_id="KPK-1",
             content=content, sha256=sha256(content).hexdigest(), items=1, total_micros=1,
-            currency="RUB", own_account_id=own.id, made_on=world.now.date(), first_document=1,
+            currency="RUB", own_account_id=own, made_on=world.now.date(), first_document=1,
             made_by=made_by, made_at=world.now,
+        )
+    )  # fmt: skip
+    session.add(
+        BankStatement(
+            program_id=world.program.id, rail="bank_russia", name="back.csv", format="csv",
+            content=content, sha256=sha256(content).hexdigest(), rows=0, brought_by=made_by,
+            brought_at=world.now,
         )
     )  # fmt: skip
 

@@ -73,11 +73,18 @@ def rail_title(name: str) -> str:
 
 @finance.app_template_filter("account_shown")
 def account_shown(destination: str, rail: str, *, whole: bool = False) -> str:
-    """Where a payout goes: its end alone in lists, the whole of it on the payout's own page."""
+    """Where a payout goes: as its payee is shown it in lists, whole on the payout's own page."""
     known = known_rails().get(rail)
     if known is None:
         return destination
-    return known.account_in_words(destination) if whole else known.account_masked(destination)
+    return known.account_in_words(destination) if whole else known.account_for_payee(destination)
+
+
+@finance.app_template_filter("account_masked")
+def account_masked(destination: str, rail: str) -> str:
+    """The end of an account, for desks that send no money."""
+    known = known_rails().get(rail)
+    return destination if known is None else known.account_masked(destination)
 
 
 def batch_row(text: str) -> int:
