@@ -24,9 +24,7 @@ from payouts.rails.protocol import (
     RailAway,
     Standing,
 )
-
-CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 20
+from payouts.rails.stripe.keys import Keys
 
 _EEA = "AT BE BG HR CY CZ DK EE FI FR DE GR HU IS IE IT LV LI LT LU MT NL NO PL PT RO SK SI ES SE"
 EEA = frozenset(_EEA.split())
@@ -62,16 +60,17 @@ logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 class StripeAccounts:
-    """Connected accounts for payees, one client for them."""
+    """Connected accounts for payees, by the same pair of API keys as transfers."""
 
     def __init__(self, settings: Settings) -> None:
-        self._key = settings.stripe_api_key
         self._base = settings.stripe_api_base or STRIPE_API_BASE
-        self._client: stripe.StripeClient | None = None
+        self._keys = Keys(
+            (settings.stripe_api_key, settings.stripe_api_key_previous), settings.stripe_api_base
+        )
         self._country: str | None = None
 
     def configured(self) -> bool:
-        return bool(self._key)
+        return bool(self._keys)
 
     def countries(self) -> tuple[str, ...]:
         return COUNTRIES
@@ -87,7 +86,7 @@ class StripeAccounts:
         """Whether Stripe wants the recipient agreement: our own account is in another region."""
         if self._country is None:
             try:
-                self._country = str(self._stripe().v1.accounts.retrieve_current().country)
+                self._country = self._keys.ask(_country_of)
             except stripe.StripeError as error:
                 raise RailAway(_code(error)) from error
         own = self._country
@@ -95,8 +94,10 @@ class StripeAccounts:
 
     def create(self, new: NewAccount, *, key: str) -> str:
         try:
-            account = self._stripe().v1.accounts.create(
-                _params(new), options={"idempotency_key": key}
+            account = self._keys.ask(
+                lambda client: client.v1.accounts.create(
+                    _params(new), options={"idempotency_key": key}
+                )
             )
         except stripe.InvalidRequestError as error:
             raise AccountRefused(_code(error)) from error
@@ -106,13 +107,15 @@ class StripeAccounts:
 
     def link(self, account: str, *, return_url: str, refresh_url: str) -> str:
         try:
-            made = self._stripe().v1.account_links.create(
-                {
-                    "account": account,
-                    "type": "account_onboarding",
-                    "return_url": return_url,
-                    "refresh_url": refresh_url,
-                }
+            made = self._keys.ask(
+                lambda client: client.v1.account_links.create(
+                    {
+                        "account": account,
+                        "type": "account_onboarding",
+                        "return_url": return_url,
+                        "refresh_url": refresh_url,
+                    }
+                )
             )
         except (stripe.InvalidRequestError, stripe.PermissionError) as error:
             raise AccountRefused(_code(error)) from error
@@ -122,7 +125,7 @@ class StripeAccounts:
 
     def state(self, account: str) -> AccountState:
         try:
-            found = self._stripe().v1.accounts.retrieve(account)
+            found = self._keys.ask(lambda client: client.v1.accounts.retrieve(account))
         except stripe.InvalidRequestError as error:
             return AccountState(False, Standing.CLOSED, disabled_reason=_code(error))
         except stripe.PermissionError as error:
@@ -133,16 +136,6 @@ class StripeAccounts:
         except stripe.StripeError as error:
             raise RailAway(_code(error)) from error
         return state_of(found)
-
-    def _stripe(self) -> stripe.StripeClient:
-        if self._client is None:
-            self._client = stripe.StripeClient(
-                self._key,
-                base_addresses={"api": self._base},
-                max_network_retries=0,
-                http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)),
-            )
-        return self._client
 
 
 def state_of(account: Any) -> AccountState:
@@ -197,6 +190,10 @@ def _need(name: str) -> Need:
 
 def _listed(requirements: Any, name: str) -> list[str]:
     return [str(each) for each in getattr(requirements, name, None) or ()]
+
+
+def _country_of(client: stripe.StripeClient) -> str:
+    return str(client.v1.accounts.retrieve_current().country)
 
 
 def _params(new: NewAccount) -> stripe.params.AccountCreateParams:

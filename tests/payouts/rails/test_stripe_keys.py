@@ -12,9 +12,18 @@ from stripe_double import KEY, Double
 from affiliate.core.config import Settings
 from affiliate.core.money import Money
 from payouts.batches.execute import run_batch
-from payouts.rails.protocol import Found, Order, Postponed, RailAway, Succeeded
+from payouts.rails.protocol import (
+    Found,
+    NewAccount,
+    Order,
+    Postponed,
+    RailAway,
+    Standing,
+    Succeeded,
+)
 from payouts.rails.registry import rails
 from payouts.rails.stripe import StripeRail
+from payouts.rails.stripe.accounts import StripeAccounts
 
 NEW = "sk_test_the_new_key"
 
@@ -155,3 +164,31 @@ def test_an_answer_lost_under_the_old_key_is_replayed_under_the_new_one(
     by_stripe.wait(minutes=5)
     run_batch(by_stripe.sending, batch_id=made.batch_id)
     by_stripe.paid_once(made)
+
+
+def test_accounts_of_payees_go_on_while_the_key_is_rolled(
+    rolling: Double, settings: Settings
+) -> None:
+    """Both ways: a key that is not valid yet, and one that no longer is."""
+    new = NewAccount(7, "i-keys", "DE", cross_border=False)
+    old_alone = accounts_of(settings, rolling, KEY)
+    made = old_alone.create(new, key="onboarding-7")
+    rolling.control("POST", "/keys", {"keys": [NEW]})
+    both = accounts_of(settings, rolling, NEW, KEY)
+    assert both.create(new, key="onboarding-7") == made
+    assert not both.state(made).ready
+    with pytest.raises(RailAway):
+        old_alone.state(made)
+    rolling.control("POST", "/keys", {"keys": [KEY]})
+    assert both.state(made).standing is Standing.DETAILS_MISSING
+    ways = {"return_url": "http://127.0.0.1:9/back", "refresh_url": "http://127.0.0.1:9/again"}
+    assert both.link(made, **ways).startswith("http")
+
+
+def accounts_of(
+    settings: Settings, double: Double, current: str, previous: str = ""
+) -> StripeAccounts:
+    return StripeAccounts(
+        replace(settings, stripe_api_key=current, stripe_api_key_previous=previous,
+                stripe_api_base=double.url)
+    )  # fmt: skip
