@@ -93,6 +93,7 @@ PERIODIC = (
     ("payouts.batches.jobs", "ask_about_payees", 300),
     ("payouts.batches.jobs", "forget_addresses", 3_600),
     ("payouts.invoices.jobs", "issue_invoices", 3_600),
+    ("payouts.reports.jobs", "mail_statements", 3_600),
     ("payouts.provider.jobs", "digest", 30),
     ("payouts.provider.jobs", "catch_up", 300),
     ("payouts.provider.jobs", "reconcile_daily", 900),

@@ -23,6 +23,7 @@ MODELS = (
     "payouts.batches.payee_models",
     "payouts.adjustments.models",
     "payouts.invoices.models",
+    "payouts.reports.models",
     "payouts.batches.bank_models",
     "payouts.provider.models",
     "tracker.clicks.models",
