@@ -25,6 +25,7 @@ from affiliate.core.errors import Refusal
 from affiliate.people.models import Enrollment
 from payouts.batches.approve import NotFinance, approve
 from payouts.batches.bank_files import (
+    BatchIsStopped,
     BatchNotPayable,
     NothingForAFile,
     NotThisRailsAccount,
@@ -38,6 +39,7 @@ from payouts.batches.fence import check_fence, read
 from payouts.batches.locks import LockReason, PayoutsLocked, lock, unlock
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutItem
 from payouts.batches.own_accounts import NoOwnAccount
+from payouts.batches.pause import pause_batch, resume_batch
 from payouts.batches.rules import ItemReason
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -117,6 +119,29 @@ def test_a_batch_larger_than_a_file_goes_into_several(bank: Bank) -> None:
     known = [line.end_to_end_id for file in (first, second) for line in bank.lines(file)]
     assert len(set(known)) == 3
     bank.pay.sound()
+
+
+def test_a_stopped_batch_goes_into_no_file_and_its_files_go_to_no_bank(bank: Bank) -> None:
+    batch_id = weekly(bank, {"anna": "1.00", "boris": "2.00"})
+    file = bank.file(batch_id, items_max=1)
+    finance, session = bank.pay.finance, bank.session
+
+    def opened() -> bytes:
+        return open_file(
+            session, file_id=file.id, by_user_id=finance,
+            data_dir=bank.pay.settings.data_dir, now=NOW,
+        ).content  # fmt: skip
+
+    pause_batch(session, batch_id=batch_id, by_user_id=finance, why="a call", now=NOW)
+    session.commit()
+    for refused in (lambda: bank.file(batch_id), opened):
+        with pytest.raises(BatchIsStopped):
+            refused()
+        session.rollback()
+    resume_batch(session, batch_id=batch_id, by_user_id=finance, why="settled", now=NOW)
+    session.commit()
+    assert opened() == file.content
+    assert bank.file(batch_id).items == 1
 
 
 def test_two_people_at_once_make_one_file(bank: Bank) -> None:
