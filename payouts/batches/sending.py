@@ -140,11 +140,10 @@ class Sender:
 
         While the key lives it is sent again, with the stored parameters. Afterwards nothing is
         ever sent: only the list can tell, None when even that did not answer or was not asked.
-        An attempt that is not the item's first has a key of its own, which protects it from none
-        before it: it is not sent while the list cannot be read.
+        An attempt after another that was on the wire has a key of its own, which protects it from
+        none before it: it is not sent while the list cannot be read.
         """
-        anew = claimed.order.attempt > 1
-        if claimed.tries > 1 or anew or not claimed.key_alive:
+        if claimed.tries > 1 or claimed.anew or not claimed.key_alive:
             if not self.may_call(claimed):
                 return _Unsent()
             seen = self.rail.find(claimed.order)
@@ -152,7 +151,7 @@ class Sender:
                 return Succeeded(seen.transfer_id)
             if not claimed.key_alive:
                 return _Missed() if isinstance(seen, NotFound) else None
-            if anew and isinstance(seen, LookUpFailed):
+            if claimed.anew and isinstance(seen, LookUpFailed):
                 return Postponed(seen.code, "Whether it was paid before could not be looked up.")
         if not self.may_call(claimed):
             return _Unsent()
