@@ -42,6 +42,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_payout_items_moving", "payout_items")
     op.drop_column("payout_items", "raised")
-    op.drop_constraint("pause_complete", "payout_batches")
+    op.drop_constraint("pause_complete", "payout_batches", type_="check")
     for column in ("pause_reason", "paused_by", "paused_at"):
         op.drop_column("payout_batches", column)

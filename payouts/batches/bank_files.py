@@ -54,6 +54,11 @@ class BatchNotPayable(Conflict):
     title = "This batch is not approved, or is over: there is nothing to make a file of."
 
 
+class BatchIsStopped(Conflict):
+    code = "batch_is_stopped"
+    title = "This batch is stopped: nothing of it goes to the bank before somebody resumes it."
+
+
 class NotThisRailsAccount(Conflict):
     code = "not_this_rails_account"
     title = "The account of a payout is none that the file can carry: hold it."
@@ -88,13 +93,16 @@ def make_file(
 
     Of two people at once the second finds nothing left. Items whose payee changed since the
     approval, or who cannot be paid, stay behind with the reason. Raises NothingForAFile,
-    BatchNotPayable, NotFinance, PayoutsLocked, NoOwnAccount, NotThisRailsAccount, NotByFile.
+    BatchNotPayable, BatchIsStopped, NotFinance, PayoutsLocked, NoOwnAccount,
+    NotThisRailsAccount, NotByFile.
     """
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
     refuse_while_locked(session)
     if batch.status not in ("approved", "paying"):
         raise BatchNotPayable
+    if batch.paused_at is not None:
+        raise BatchIsStopped
     rail = bank_rail(rails, batch.rail)
     program = _lock_numbers(session, batch.program_id)
     own = live_own_account(session, program_id=program.id, rail=rail.name)

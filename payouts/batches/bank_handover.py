@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from affiliate.core import audit
 from affiliate.core.errors import Conflict, NotFound
 from payouts.batches.approve import require_finance
+from payouts.batches.bank_files import BatchIsStopped
 from payouts.batches.bank_models import PayoutFile, PayoutFileLine
 from payouts.batches.fence import installation_key, raise_fence
 from payouts.batches.freeze import lock_batch
 from payouts.batches.locks import refuse_while_locked
-from payouts.batches.models import PayoutAttempt, PayoutItem
+from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
 from payouts.batches.rules import ItemReason
 
 
@@ -38,13 +39,21 @@ def open_file(
 
     From here on the money may leave, so the fence is raised first: a database restored from a
     backup that does not know this file stops payouts. Raises NotFound, NotFinance, FileNotSent,
-    PayoutsLocked.
+    PayoutsLocked, BatchIsStopped.
     """
-    file = session.get(PayoutFile, file_id, populate_existing=True, with_for_update=True)
-    if file is None:
+    batch = session.scalars(
+        sa.select(PayoutBatch)
+        .where(PayoutBatch.id == _batch_of(file_id))
+        .with_for_update(read=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if batch is None:
         raise NotFound
+    file = session.get_one(PayoutFile, file_id, populate_existing=True, with_for_update=True)
     require_finance(session, program_id=file.program_id, user_id=by_user_id)
     refuse_while_locked(session)
+    if batch.paused_at is not None:
+        raise BatchIsStopped
     if file.not_sent_at is not None:
         raise FileNotSent
     last = session.scalar(
@@ -71,7 +80,7 @@ def declare_not_sent(
     Raises NotFound, NotFinance, FileNotSent when it was declared before, and FileAnswered when
     the bank has said anything of any payment in it.
     """
-    batch_id = session.scalar(sa.select(PayoutFile.batch_id).where(PayoutFile.id == file_id))
+    batch_id = session.scalar(sa.select(_batch_of(file_id)))
     if batch_id is None:
         raise NotFound
     batch = lock_batch(session, batch_id=batch_id)
@@ -110,6 +119,10 @@ def files_of(session: Session, *, batch_id: int) -> Sequence[Any]:
     return session.execute(
         sa.select(*columns).where(PayoutFile.batch_id == batch_id).order_by(PayoutFile.number)
     ).all()
+
+
+def _batch_of(file_id: int) -> sa.ScalarSelect[int]:
+    return sa.select(PayoutFile.batch_id).where(PayoutFile.id == file_id).scalar_subquery()
 
 
 def _attempts_of(session: Session, file_id: int) -> Sequence[PayoutAttempt]:

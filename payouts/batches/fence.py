@@ -18,14 +18,16 @@ from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import REGCLASS, insert
 from sqlalchemy.orm import Session
 
 from payouts.batches import locks
-from payouts.batches.models import Installation, PayoutAttempt, PayoutBatch
+from payouts.batches.models import Installation, PayoutAttempt, PayoutBatch, PayoutItem
 
 FILE_NAME = "payout-fence.json"
 KEY_BYTES = 9
+RESTORED_AHEAD = 1_000_000
+"""More items, batches and attempts than were written since any backup that somebody restores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,14 @@ def check_fence(session: Session, data_dir: Path, *, now: datetime) -> bool:
 
 
 def lower_fence(session: Session, data_dir: Path) -> None:
-    """After a person has reconciled a restored database: the fence starts from what it holds."""
+    """After a person has reconciled a restored database: the fence starts from what it holds.
+
+    While payouts are locked for that restore. Ids that the lost rows had are not given again:
+    idempotency keys, groups and end-to-end ids are made of them, and a bank's statement about
+    a payment of then would be taken for one of now.
+    """
+    if any(each.reason is locks.LockReason.RESTORED_BACKUP for each in locks.open_locks(session)):
+        _leave_out_lost_ids(session)
     with _held(data_dir):
         _write(
             data_dir,
@@ -89,6 +98,13 @@ def lower_fence(session: Session, data_dir: Path) -> None:
                 session.scalar(sa.select(sa.func.max(PayoutAttempt.id))) or 0,
             ),
         )
+
+
+def _leave_out_lost_ids(session: Session) -> None:
+    for model in (PayoutBatch, PayoutItem, PayoutAttempt):
+        sequence = sa.func.pg_get_serial_sequence(model.__tablename__, "id")
+        following = sa.func.nextval(sa.cast(sequence, REGCLASS)) + RESTORED_AHEAD
+        session.execute(sa.select(sa.func.setval(sa.cast(sequence, REGCLASS), following)))
 
 
 def read(data_dir: Path) -> Fence | None:

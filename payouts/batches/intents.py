@@ -63,6 +63,8 @@ class Claimed:
     """False: the key may be forgotten, nothing may be sent, only looked up."""
     lease_until: datetime
     """Real time; from then on another worker may claim the item."""
+    anew: bool = False
+    """An attempt before it was on the wire and has ended, by a definite no or by a person."""
 
     def key_lives_at(self, real_now: datetime) -> bool:
         """Whether the provider surely remembers the key by then."""
@@ -189,7 +191,9 @@ def _write(
         item.next_try_at = until
         chosen.append((item, attempt))
     session.flush()
-    claimed = tuple(_claimed(item, attempt, real_now, until) for item, attempt in chosen)
+    claimed = tuple(
+        _claimed(item, attempt, real_now, until, tried[item.id].ended) for item, attempt in chosen
+    )
     return Group(claimed, tuple(not_ready), len(items))
 
 
@@ -197,6 +201,8 @@ def _write(
 class _Tried:
     live: PayoutAttempt | None = None
     last: int = 0
+    ended: bool = False
+    """One that was on the wire has ended."""
 
 
 def _attempts(session: Session, item_ids: list[int]) -> defaultdict[int, _Tried]:
@@ -212,6 +218,7 @@ def _attempts(session: Session, item_ids: list[int]) -> defaultdict[int, _Tried]
             known = found[row.item_id]
             known.last = row.number
             known.live = row if row.status != "failed" else known.live
+            known.ended |= row.status == "failed" and row.error_code != NOT_SENT
     return found
 
 
@@ -357,7 +364,7 @@ def hash_of_params(params: dict[str, Any]) -> str:
 
 
 def _claimed(
-    item: PayoutItem, attempt: PayoutAttempt, real_now: datetime, until: datetime
+    item: PayoutItem, attempt: PayoutAttempt, real_now: datetime, until: datetime, anew: bool
 ) -> Claimed:
     return Claimed(
         item_id=item.id,
@@ -369,6 +376,7 @@ def _claimed(
         first_sent_at=attempt.first_sent_at,
         key_alive=real_now - attempt.first_sent_at < timedelta(hours=KEY_LIFE_H),
         lease_until=until,
+        anew=anew,
     )
 
 

@@ -25,6 +25,7 @@ class PayeeAccount(Model):
         ),
         sa.Index("ix_payee_accounts_affiliate_id", "affiliate_id", "rail"),
         sa.Index("ix_payee_accounts_same", sa.text(f"({SAME_ACCOUNT})")),
+        sa.Index("ix_payee_accounts_destination", "destination"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
@@ -188,6 +189,10 @@ class PayoutItem(Model):
         sa.Index(
             "ix_payout_items_paid", "paid_at", postgresql_where=sa.text("status = 'paid'")
         ),
+        sa.Index(
+            "ix_payout_items_in_doubt", "id",
+            postgresql_where=sa.text("status IN ('unknown', 'needs_review')"),
+        ),
         # What a worker claims next: the items of a large batch that are paid are not read again.
         sa.Index(
             "ix_payout_items_moving", "batch_id", "id",
@@ -272,6 +277,7 @@ class Withdrawal(Model):
             "uq_withdrawals_open", "enrollment_id", "currency", unique=True,
             postgresql_where=sa.text("closed_at IS NULL"),
         ),
+        sa.Index("ix_withdrawals_enrollment_id", "enrollment_id", "id"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)

@@ -20,6 +20,7 @@ from payouts.batches.locks import refuse_while_locked
 from payouts.batches.models import PayoutItem
 from payouts.batches.payee_guard import refuse_stopped
 from payouts.batches.payees import payee_of
+from payouts.rails.bank_details import in_a_log
 
 WHY_CHARS_MAX = 500
 
@@ -62,7 +63,8 @@ def release_to_approved(
     audit.record(
         session, actor=f"user:{by_user_id}", action="item.release_to_approved",
         subject=f"item:{item.id}", scope=batch.program_id, now=now, reason=why,
-        old={"destination": payee and payee.destination}, new={"destination": item.destination},
+        old={"destination": payee and in_a_log(payee.destination)},
+        new={"destination": in_a_log(item.destination)},
     )  # fmt: skip
     session.flush()
     execute_batch.after_commit(session, batch.id)

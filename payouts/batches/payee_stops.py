@@ -23,6 +23,7 @@ from payouts.batches.payee_guard import lock_affiliate
 from payouts.batches.payee_models import PayeeStop
 from payouts.batches.payees import former_of, ring
 from payouts.batches.rules import ItemReason
+from payouts.rails.bank_details import in_a_log
 
 WHY_CHARS_MAX = 500
 
@@ -70,7 +71,7 @@ def stop(session: Session, *, payee_id: int, now: datetime) -> bool:
     _mark_items(session, affiliate_id)
     audit.record(
         session, actor="letter", action="payee.stop", subject=f"affiliate:{affiliate_id}", now=now,
-        new={"rail": payee.rail, "destination": payee.destination},
+        new={"rail": payee.rail, "destination": in_a_log(payee.destination)},
     )  # fmt: skip
     session.flush()
     note_pauses(session, now=now)
@@ -107,8 +108,8 @@ def lift(
     note_pauses(session, now=now)
     audit.record(
         session, actor=by, action="payee.lift_stop", subject=f"affiliate:{affiliate_id}", now=now,
-        reason=why, old={"destination": disowned.destination},
-        new={"outcome": outcome.value, "destination": live and live.destination},
+        reason=why, old={"destination": in_a_log(disowned.destination)},
+        new={"outcome": outcome.value, "destination": live and in_a_log(live.destination)},
     )  # fmt: skip
 
 

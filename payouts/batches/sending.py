@@ -20,10 +20,18 @@ from sqlalchemy.orm import Session, sessionmaker
 from affiliate.core.db import committed, passes
 from payouts.batches.claims import record, record_missed, record_raise, release
 from payouts.batches.intents import CALL_S, Claimed
-from payouts.batches.models import PayoutBatch, PayoutLock
+from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutLock
 from payouts.batches.pace import take_slot
 from payouts.batches.readiness import ask_about_parked
-from payouts.rails.protocol import Answer, Found, NotFound, Postponed, Rail, Succeeded
+from payouts.rails.protocol import (
+    Answer,
+    Found,
+    LookUpFailed,
+    NotFound,
+    Postponed,
+    Rail,
+    Succeeded,
+)
 from payouts.rails.registry import Rails
 
 SENDERS = 8
@@ -132,8 +140,10 @@ class Sender:
 
         While the key lives it is sent again, with the stored parameters. Afterwards nothing is
         ever sent: only the list can tell, None when even that did not answer or was not asked.
+        An attempt after another that was on the wire has a key of its own, which protects it from
+        none before it: it is not sent while the list cannot be read.
         """
-        if claimed.tries > 1 or not claimed.key_alive:
+        if claimed.tries > 1 or claimed.anew or not claimed.key_alive:
             if not self.may_call(claimed):
                 return _Unsent()
             seen = self.rail.find(claimed.order)
@@ -141,6 +151,8 @@ class Sender:
                 return Succeeded(seen.transfer_id)
             if not claimed.key_alive:
                 return _Missed() if isinstance(seen, NotFound) else None
+            if claimed.anew and isinstance(seen, LookUpFailed):
+                return Postponed(seen.code, "Whether it was paid before could not be looked up.")
         if not self.may_call(claimed):
             return _Unsent()
         self.sending.at("sending")
@@ -157,9 +169,13 @@ class Sender:
         left = claimed.lease_until - self.sending.real_now()
         if left < timedelta(seconds=CALL_S):
             return False
-        if not committed(self.sending.sessions, self.is_open):
+        is_open, is_ours = committed(
+            self.sending.sessions,
+            lambda session: (self.is_open(session), self.is_ours(session, claimed)),
+        )
+        if not is_open:
             self.halted = True
-        return not self.halted
+        return is_ours and not self.halted
 
     def is_open(self, session: Session) -> bool:
         """Neither stopped nor locked, looked at right before the wire."""
@@ -167,6 +183,21 @@ class Sender:
         found = session.scalar(
             sa.select(PayoutBatch.id).where(
                 PayoutBatch.id == self.batch_id, PayoutBatch.paused_at.is_(None), ~locked
+            )
+        )
+        return found is not None
+
+    @staticmethod
+    def is_ours(session: Session, claimed: Claimed) -> bool:
+        """The attempt still waits for the answer to this very try.
+
+        While it waited for its turn an event or a comparison may have found the item paid.
+        """
+        found = session.scalar(
+            sa.select(PayoutAttempt.id).where(
+                PayoutAttempt.id == claimed.attempt_id,
+                PayoutAttempt.status.in_(("sent", "unknown")),
+                PayoutAttempt.tries == claimed.tries,
             )
         )
         return found is not None

@@ -113,6 +113,7 @@ class Invoice(Model):
             postgresql_where=sa.text("kind = 'invoice'"),
         ),
         sa.Index("ix_invoices_period", "program_id", "period"),
+        sa.Index("ix_invoices_enrollment_id", "enrollment_id", "id"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)

@@ -48,13 +48,16 @@ def note(
 ) -> bool:
     """Write a difference down and lock payouts. False for one that a person has accepted.
 
-    One that had gone by itself and is here again is open again.
+    One that had gone by itself and is here again is open again. So is another account: that
+    payouts were moved to it once says nothing of the day when they were moved away.
     """
     row = insert(Difference).values(
         rail=rail, kind=kind.value, subject=subject, item_id=item_id, detail=detail,
         first_seen_at=real_now, last_seen_at=real_now,
     )  # fmt: skip
-    came_back = Difference.resolved_by == SYSTEM
+    came_back = sa.or_(
+        Difference.resolved_by == SYSTEM, Difference.kind == DifferenceKind.OTHER_ACCOUNT.value
+    )
     open_again = {
         name: sa.case((came_back, None), else_=getattr(Difference, name))
         for name in ("resolved_at", "resolved_by", "why")

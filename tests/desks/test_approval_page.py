@@ -16,10 +16,10 @@ from world import World
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.people import second_factor, totp, users
+from affiliate.people import ids, second_factor, totp, users
 from affiliate.people.api_keys import SCOPES, create_key
 from affiliate.people.models import Grant, SecondFactor, UserSession
-from payouts.batches.models import BatchSignature, PayoutBatch, PayoutItem
+from payouts.batches.models import BatchSignature, PayoutBatch, PayoutHold, PayoutItem
 from payouts.policies.change import change_policy
 from payouts.policies.rules import Policy
 from wsgi import create_app
@@ -331,6 +331,40 @@ def test_payouts_are_stopped_by_finance_and_lifted_by_an_owner_alone(world: Worl
     assert "Payouts are unlocked." in lifted.text
     done = finance.client.post(f"{url_of(batch)}/approval", data={"hash": batch.hash})
     assert done.status_code == 303
+
+
+@pytest.mark.abuse("A25")
+@pytest.mark.parametrize("what", ["attempts", "payment", "release", "lifting"])
+def test_what_lets_money_go_once_more_asks_for_a_second_factor_again(
+    world: World, what: str
+) -> None:
+    """A new attempt, a payment made elsewhere, an account that changed or was disowned."""
+    batch, finance = two_in_a_batch(world), hire(world, "finance")
+    item = world.session.scalars(
+        sa.select(PayoutItem).where(PayoutItem.batch_id == batch.id).order_by(PayoutItem.id)
+    ).first()
+    assert item is not None
+    path = f"{url_of_item(item)}/{what}"
+    if what == "lifting":
+        path = f"/finance/payees/{ids.public(item.enrollment_id)}/lifting"
+    stale(world, minutes=6)
+    led = finance.client.post(path, data={"reason": "x", "reference": "x", "outcome": "kept"})
+    assert led.location.startswith("/confirm-factor")
+
+
+@pytest.mark.abuse("A25")
+def test_a_hold_is_lifted_by_who_has_just_given_the_password(world: World) -> None:
+    earned(world, "Anna")
+    finance = hire(world, "finance")
+    public = ids.public(world.people["Anna"].enrollment.id)
+    held = finance.client.post(f"/finance/affiliates/{public}/hold", data={"reason": "Odd."})
+    assert held.status_code == 303
+    long_ago = clock.real_now() - timedelta(days=1)
+    world.session.execute(sa.update(UserSession).values(fresh_at=long_ago))
+    world.session.commit()
+    led = finance.client.post(f"/finance/affiliates/{public}/hold-end", data={"reason": "Known."})
+    assert led.location.startswith("/confirm-password")
+    assert world.session.scalars(sa.select(PayoutHold.lifted_at)).one() is None
 
 
 def test_a_withdrawal_that_the_rule_left_alone_says_why(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from sqlalchemy.orm import Session
 from staff import Staff, hire, url_of, url_of_item
 from world import World
 
-from affiliate.core import ids
+from affiliate.core import clock, ids
 from affiliate.core.audit import AuditEntry
+from affiliate.people.models import UserSession
 from affiliate.programs.models import Program
 from payouts.batches.bank_models import BankStatement, PayoutFile, PayoutFileLine
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
@@ -224,8 +226,14 @@ def test_a_file_that_was_never_sent_says_who_said_so(world: World, session: Sess
     send(client, f"{url_of(batch)}/files")
     file = session.scalars(sa.select(PayoutFile)).one()
     url = f"/finance/files/{ids.public_id('fil', file.id)}"
+    asked_for = {"reason": "The upload failed"}
+    session.execute(sa.update(UserSession).values(factor_at=clock.real_now() - timedelta(hours=1)))
+    session.commit()
+    assert send(client, f"{url}/not-sent", **asked_for).location.startswith("/confirm-factor")
+    session.execute(sa.update(UserSession).values(factor_at=clock.real_now()))
+    session.commit()
     assert send(client, f"{url}/not-sent", reason="").status_code == 422
-    assert send(client, f"{url}/not-sent", reason="The upload failed").status_code == 303
+    assert send(client, f"{url}/not-sent", **asked_for).status_code == 303
     page = text_of(client, url_of(batch))
     assert "never sent, says Finance: The upload failed" in page
     assert "1 payout is in no file yet." in page

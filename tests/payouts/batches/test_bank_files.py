@@ -20,11 +20,13 @@ from money_world import NOW
 from paying import Pay
 
 from affiliate.core import clock
+from affiliate.core.audit import AuditEntry
 from affiliate.core.db import session_for
 from affiliate.core.errors import Refusal
 from affiliate.people.models import Enrollment
 from payouts.batches.approve import NotFinance, approve
 from payouts.batches.bank_files import (
+    BatchIsStopped,
     BatchNotPayable,
     NothingForAFile,
     NotThisRailsAccount,
@@ -34,10 +36,14 @@ from payouts.batches.bank_handover import FileAnswered, FileNotSent, declare_not
 from payouts.batches.bank_models import OwnAccountRow, PayoutFile, PayoutFileLine
 from payouts.batches.cancel import ItemAlreadySent, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
-from payouts.batches.fence import check_fence, read
+from payouts.batches.fence import RESTORED_AHEAD, check_fence, lower_fence, read
 from payouts.batches.locks import LockReason, PayoutsLocked, lock, unlock
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutItem
 from payouts.batches.own_accounts import NoOwnAccount
+from payouts.batches.pause import pause_batch, resume_batch
+from payouts.batches.payee_release import release_to_approved
+from payouts.batches.payee_stops import Outcome, lift, stop
+from payouts.batches.payees import payee_of
 from payouts.batches.rules import ItemReason
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -119,6 +125,67 @@ def test_a_batch_larger_than_a_file_goes_into_several(bank: Bank) -> None:
     bank.pay.sound()
 
 
+def test_a_stopped_batch_goes_into_no_file_and_its_files_go_to_no_bank(bank: Bank) -> None:
+    batch_id = weekly(bank, {"anna": "1.00", "boris": "2.00"})
+    file = bank.file(batch_id, items_max=1)
+    finance, session = bank.pay.finance, bank.session
+
+    def opened() -> bytes:
+        return open_file(
+            session, file_id=file.id, by_user_id=finance,
+            data_dir=bank.pay.settings.data_dir, now=NOW,
+        ).content  # fmt: skip
+
+    pause_batch(session, batch_id=batch_id, by_user_id=finance, why="a call", now=NOW)
+    session.commit()
+    for refused in (lambda: bank.file(batch_id), opened):
+        with pytest.raises(BatchIsStopped):
+            refused()
+        session.rollback()
+    resume_batch(session, batch_id=batch_id, by_user_id=finance, why="settled", now=NOW)
+    session.commit()
+    assert opened() == file.content
+    assert bank.file(batch_id).items == 1
+
+
+@pytest.mark.abuse("A40")
+def test_the_audit_log_knows_bank_accounts_by_their_end_alone(bank: Bank) -> None:
+    """Whatever is done about an account that was named: changed, let go, disowned, put back."""
+    bank.affiliate("anna", "9.00")
+    made = bank.pay.approved("anna", "5.00")
+    bank.payee("anna", iban="FR1420041010050500013M02606")
+    session, finance = bank.session, bank.pay.finance
+    affiliate_id = bank.pay.world.affiliate_id("anna")
+    release_to_approved(session, item_id=made.item_id, by_user_id=finance, why="Asked", now=NOW)
+    payee = payee_of(session, affiliate_id=affiliate_id, rail="bank_sepa")
+    assert payee is not None
+    stop(session, payee_id=payee.id, now=NOW)
+    lift(session, affiliate_id=affiliate_id, outcome=Outcome.PUT_BACK, by="x", why="Asked", now=NOW)
+    session.commit()
+    logged = str(session.execute(sa.select(AuditEntry.old, AuditEntry.new)).all())
+    assert "•••• 4300" in logged and "•••• 2606" in logged
+    assert "0417164300" not in logged and "13M02606" not in logged
+
+
+def test_after_a_restore_no_payment_bears_the_id_of_one_that_is_forgotten(bank: Bank) -> None:
+    """A bank's statement of then would pay an item of now: both would have one end-to-end id."""
+    bank.affiliate("anna", "9.00")
+    item_id, _line = bank.paid_out("anna", "1.00")
+    data_dir, session = bank.pay.settings.data_dir, bank.session
+    lower_fence(session, data_dir)
+    bank.affiliate("boris", "9.00")
+    following = bank.pay.withdraw("boris", "1.00").item_id
+    assert following == item_id + 1  # An ordinary unlocking moves nothing.
+    lock(session, reason=LockReason.RESTORED_BACKUP, detail="", now=NOW)
+    session.commit()
+    lower_fence(session, data_dir)
+    unlock(session, by="cli", why="compared with the bank", now=NOW)
+    session.commit()
+    bank.affiliate("vera", "9.00")
+    assert bank.pay.withdraw("vera", "1.00").item_id > following + RESTORED_AHEAD
+    bank.pay.sound()
+
+
 def test_two_people_at_once_make_one_file(bank: Bank) -> None:
     batch_id = weekly(bank, {"anna": "1.00", "boris": "2.00"})
     second = bank.pay.world.user("galina", role="finance")
@@ -154,6 +221,7 @@ import json, os, signal, sys
 import sqlalchemy as sa
 from datetime import datetime
 from affiliate.core import clock
+from affiliate.core.audit import AuditEntry
 from affiliate.core.config import Settings
 from affiliate.core.db import session_for
 from affiliate.people import models as people

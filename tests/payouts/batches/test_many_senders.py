@@ -311,7 +311,7 @@ def test_the_sweep_rings_for_no_batch_that_a_run_is_sending(
     by_stripe.affiliate("anna", "5.00")
     made = by_stripe.approved("anna", "5.00")
     with session_for(by_stripe.engine).begin() as own:
-        assert claim(own, item_id=made.item_id, real_now=by_stripe.sending.real_now())
+        assert claim(own, item_id=made.item_id, now=NOW, real_now=by_stripe.sending.real_now())
     with Redis.from_url(redis_url) as redis, app.app_context():
         redis.flushall()
         sweep()

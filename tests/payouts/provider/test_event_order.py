@@ -394,6 +394,17 @@ def test_a_late_transfer_of_an_attempt_that_a_person_gave_up_settles_the_item(
 ) -> None:
     """The person was wrong; the next attempt was not sent yet, and now never is."""
     item_id = hooked.unanswered("anna")
+    give_up(hooked, item_id)
+    hooked.deliver(*hooked.events("transfer.created", about=hooked.transfer_of(item_id)))
+    hooked.digest()
+    hooked.pay.run(hooked.pay.item(item_id).batch_id)
+    assert hooked.pay.item(item_id).status == "paid"
+    assert len(hooked.pay.transfers(item_id)) == 1
+    hooked.sound()
+
+
+def give_up(hooked: Hooked, item_id: int) -> None:
+    """A person looks at an unanswered payout, finds nothing, and allows a new attempt."""
     with hooked.pay.engine.begin() as connection:
         connection.execute(sa.text("UPDATE payout_items SET status = 'needs_review'"))
     try_again(
@@ -401,12 +412,51 @@ def test_a_late_transfer_of_an_attempt_that_a_person_gave_up_settles_the_item(
         why="looked and found nothing", now=hooked.pay.sending.now(hooked.pay.session),
     )  # fmt: skip
     hooked.pay.session.commit()
-    hooked.deliver(*hooked.events("transfer.created", about=hooked.transfer_of(item_id)))
-    hooked.digest()
-    hooked.pay.run(hooked.pay.item(item_id).batch_id)
-    assert hooked.pay.item(item_id).status == "paid"
+
+
+def test_an_event_that_settles_a_claimed_item_keeps_its_next_attempt_off_the_wire(
+    hooked: Hooked,
+) -> None:
+    """Claimed and waiting for its turn, as up to a hundred items do; then the event comes."""
+    item_id = hooked.unanswered("anna")
+    give_up(hooked, item_id)
+
+    def told(step: str) -> None:
+        if step == "fence_raised":
+            hooked.deliver(*hooked.events("transfer.created", about=hooked.transfer_of(item_id)))
+            hooked.digest()
+            assert hooked.pay.item(item_id).status == "paid"
+
+    hooked.pay.run(hooked.pay.item(item_id).batch_id, at=told)
     assert len(hooked.pay.transfers(item_id)) == 1
+    assert hooked.pay.item(item_id).status == "paid"
     hooked.sound()
+
+
+def test_a_new_attempt_looks_for_what_the_given_up_one_did(hooked: Hooked) -> None:
+    """The person was wrong, and no event came: the list shows the transfer."""
+    item_id = hooked.unanswered("anna")
+    give_up(hooked, item_id)
+    hooked.pay.run(hooked.pay.item(item_id).batch_id)
+    assert len(hooked.pay.transfers(item_id)) == 1
+    assert hooked.pay.item(item_id).status == "paid"
+    hooked.reconcile()
+    hooked.sound()
+
+
+def test_no_new_attempt_is_sent_while_the_list_cannot_be_read(hooked: Hooked) -> None:
+    item_id = hooked.unanswered("anna")
+    give_up(hooked, item_id)
+    hooked.double.fault("html-502", times=None, path="/v1/transfers", method="GET")
+    hooked.pay.run(hooked.pay.item(item_id).batch_id)
+    assert len(hooked.pay.transfers(item_id)) == 1
+    item = hooked.pay.item(item_id)
+    assert (item.status, item.reason) == ("sending", "provider_busy")
+    hooked.double.control("DELETE", "/faults")
+    hooked.pay.wait(minutes=10)
+    hooked.pay.run(item.batch_id)
+    assert len(hooked.pay.transfers(item_id)) == 1
+    assert hooked.pay.item(item_id).status == "paid"
 
 
 def test_no_person_stands_in_what_is_kept_of_an_event(hooked: Hooked) -> None:

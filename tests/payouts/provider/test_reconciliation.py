@@ -368,6 +368,20 @@ def test_a_key_of_another_account_sends_nothing_and_locks(hooked: Hooked, tmp_pa
     assert hooked.reconcile().clean
 
 
+def test_a_key_that_comes_back_after_another_move_locks_again(hooked: Hooked) -> None:
+    """From one account to another, back, and the other one's key by mistake."""
+    hooked.reconcile()
+    for _ in range(2):
+        with hooked.sessions.begin() as session:
+            session.execute(sa.update(ProviderAccount).values(account="acct_before"))
+            unlock(session, by="test", why="moved back", now=NOW)
+        assert hooked.reconcile().status == "failed"
+        assert locked(hooked) == [LockReason.RECONCILIATION]
+        (row,) = differences.open_differences(hooked.pay.session)
+        accept(hooked, row, "the merchant moved to another account")
+        hooked.pay.session.rollback()
+
+
 def test_the_account_is_not_changed_while_an_answer_is_awaited(hooked: Hooked) -> None:
     item_id = hooked.unanswered("anna")
     with hooked.sessions.begin() as session:

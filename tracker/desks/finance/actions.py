@@ -172,6 +172,7 @@ def hold_affiliate(affiliate: str) -> Answer:
 @allowed
 def lift_affiliate(affiliate: str) -> Answer:
     """Let an affiliate's money go again."""
+    access.require_fresh()
     return _about_holds(affiliate, lift_hold, _("Payouts to %(name)s go on."))
 
 

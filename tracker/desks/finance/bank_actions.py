@@ -100,7 +100,7 @@ def not_sent(file: str) -> Answer:
     file_id = file_row(file)
     found = bank.file(db.session(), programs=desk().programs, file_id=file_id)
     batch_id = found.batch_id
-    access.require_fresh()
+    access.require_factor()
     return act(
         lambda session, now: declare_not_sent(
             session,

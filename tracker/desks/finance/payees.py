@@ -73,7 +73,7 @@ def payee(affiliate: str) -> str:
 def lift_stop(affiliate: str) -> Answer:
     """A person has looked: the account stays, or the one before is theirs again."""
     person = _mine(affiliate)
-    access.require_fresh()
+    access.require_factor()
     outcome = _outcome()
     return act(
         lambda session, now: lift(
@@ -96,7 +96,7 @@ def release(item: str) -> Answer:
     """Let a payout go to the destination that was approved, though another was named since."""
     item_id = item_row(item)
     payouts_of.payout(db.session(), programs=desk().programs, item_id=item_id)
-    access.require_fresh()
+    access.require_factor()
     return act(
         lambda session, now: release_to_approved(
             session,
