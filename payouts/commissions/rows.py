@@ -112,21 +112,6 @@ def commissions_for_many(
     return found
 
 
-def commissions_of_enrollment(
-    session: Session, *, enrollment_id: int, rows_max: int, before_id: int | None = None
-) -> list[CommissionRow]:
-    """An enrollment's commissions, newest first; `before_id` continues a list."""
-    query = (
-        sa.select(Commission)
-        .where(Commission.enrollment_id == enrollment_id)
-        .order_by(Commission.id.desc())
-        .limit(rows_max)
-    )
-    if before_id is not None:
-        query = query.where(Commission.id < before_id)
-    return [as_row(commission) for commission in session.scalars(query)]
-
-
 def next_release(session: Session, *, enrollment_id: int, currency: str) -> datetime | None:
     """The earliest instant at which something of the pending balance may become available."""
     return session.scalar(

@@ -9,12 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from affiliate.core.db import Model
 
-ACCOUNT_KINDS = ("expense", "cash", "pending", "available", "in_payout")
-TRANSACTION_KINDS = (
-    "earn", "release", "void", "claw_back", "bonus", "adjust", "write_off",
-    "reserve", "return", "settle", "reversal",
-)  # fmt: skip
-
 
 class LedgerAccount(Model):
     """Where money stands: per enrollment, or per program for expense and cash."""
