@@ -24,7 +24,7 @@ from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
 from payouts.batches.speed import Forecast, forecast
 from payouts.rails.registry import NoSuchRail, rail_named
-from tracker.desks.finance import bank, questions, sentences
+from tracker.desks.finance import bank, questions, rehearsal, sentences
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance.approval import approval_of
 from tracker.desks.finance.blueprint import (
@@ -203,8 +203,10 @@ def batch_page(batch_id: int) -> str:
             makers=[maker for maker in makers if maker.did not in ("approve", "cancel")],
             locks=locks,
             waits=safety_waits(session, batch_id=batch_id, now=clock.now(session)),
-            configured=_configured(line.batch.rail),
+            rail=known_rails().get(line.batch.rail),
         ),
+        dry_run=rehearsal.dry_run(session, line=line),
+        rehearsing=rehearsal,
         locks=locks,
         by_hand=_by_hand(line.batch),
         over=line.batch.status in OVER,
