@@ -372,8 +372,11 @@ class Provider(Protocol):
         """What can be sent now; None when nobody knows. A look before a batch, no promise."""
         ...
 
-    def transfers_since(self, since: datetime) -> Iterator[Transfer]:
-        """Every transfer made at or after an instant, newest first, those of others too."""
+    def transfers_since(self, since: datetime, *, destination: str = "") -> Iterator[Transfer]:
+        """Every transfer made at or after an instant, newest first, those of others too.
+
+        With a destination those to this account alone.
+        """
         ...
 
     def transfer(self, transfer_id: str) -> Transfer | None: ...

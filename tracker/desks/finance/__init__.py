@@ -21,6 +21,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         proofs,
         reconciliation,
         rehearsal_actions,
+        review_actions,
         statements,
         web,
     )
@@ -28,7 +29,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
     views = (
         actions, adjustments, bank_actions, batch_files, books, invoices, payees, policy, proofs,
-        reconciliation, rehearsal_actions, statements, web,
+        reconciliation, rehearsal_actions, review_actions, statements, web,
     )  # fmt: skip
     assert all(views), "each hangs its views on the blueprint"
     app.register_blueprint(finance)
