@@ -37,6 +37,10 @@ class ProviderEvent(Model):
             "ix_provider_events_waiting", "next_try_at",
             postgresql_where=sa.text("processed_at IS NULL"),
         ),
+        sa.Index(
+            "ix_provider_events_idempotency_key", "idempotency_key",
+            postgresql_where=sa.text("idempotency_key <> ''"),
+        ),
     )  # fmt: skip
 
     rail: Mapped[str] = mapped_column(primary_key=True)
