@@ -1,14 +1,15 @@
 """A person asks the provider what became of a payout, on the desk of those in question.
 
-Looked for in three ways: among the transfers to its account, by our metadata; among the events that
-were stored, and among those that the provider lists, by the keys of its attempts. What is found is
+All transfers to its account since the first try are listed. One that bears our metadata is the
+payout's; one of the same amount that bears nobody's may have lost it, so events, those that were
+stored and those that the provider lists, say whether a key of the payout made it. What is found is
 taken in as the reconciliation takes it in; what is not found changes nothing. Never sends.
 Rule: docs/reliability.md, "The payout protocol".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Session
 from affiliate.core import audit
 from affiliate.core.db import committed
 from affiliate.core.errors import Conflict, NotFound, Phrase
+from affiliate.core.money import Money
 from payouts.batches.cancel import finish_batch
 from payouts.batches.fence import installation_key
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem
@@ -65,6 +67,9 @@ class LookedUp:
     others: tuple[Transfer, ...] = ()
     """Transfers to the same account in that time which are not this item's, newest first."""
     others_in_all: int = 0
+    doubtful: tuple[str, ...] = ()
+    """Those among them that are of the same amount and of no payout of ours: a person may have made
+    one for this payout at the provider."""
     safe_from: datetime | None = None
     """Real time from which nothing found says that nothing was sent; none: it does now."""
 
@@ -84,6 +89,7 @@ class _Item:
     batch_id: int
     program_id: int
     destination: str
+    amount: Money
     installation: str
     attempts: tuple[tuple[int, str], ...]
     """Number and key of each."""
@@ -105,7 +111,9 @@ def look_up(run: Comparing, *, item_id: int, by_user_id: int) -> LookedUp:
         if not pin_account(run):
             return LookedUp(away=DifferenceKind.OTHER_ACCOUNT.value)
         listed = _listed(run, item)
-        found = next((each for each in listed if _is_of(each, item)), None) or _by_key(run, item)
+        found = next((each for each in listed if _is_of(each, item)), None)
+        doubtful = [each.id for each in listed if _is_doubtful(each, item)]
+        found = found or _by_key(run, item, doubtful)
     except RailAway as away:
         log.warning("payout.look_up_failed", rail=run.rail, item=item_id, error=str(away))
         return LookedUp(away=str(away))
@@ -123,14 +131,15 @@ def look_up(run: Comparing, *, item_id: int, by_user_id: int) -> LookedUp:
         outcome=outcome,
         others=tuple(others[:SHOWN_MAX]),
         others_in_all=len(others),
+        doubtful=() if found is not None else tuple(doubtful),
         safe_from=_safe_from(item, run.real_now()),
     )
 
 
-def refuse_unsure(looked: LookedUp) -> None:
+def refuse_unsure(looked: LookedUp, *, seen: Collection[str]) -> None:
     """Before a person allows a new attempt: only a whole look that found nothing lets it.
 
-    Raises NotSureYet.
+    `seen` are the ids of the doubtful transfers that the person was shown. Raises NotSureYet.
     """
     if looked.away:
         raise NotSureYet(
@@ -142,6 +151,11 @@ def refuse_unsure(looked: LookedUp) -> None:
         )
     if looked.transfer is not None:
         raise NotSureYet("The provider has a transfer for this payout; nothing is sent again.")
+    if not set(looked.doubtful) <= set(seen):
+        raise NotSureYet(
+            "A transfer of this amount that is no payout of Kopeck's went to the account: look "
+            "at it before you allow a new attempt."
+        )
     if looked.safe_from is not None:
         raise NotSureYet(
             Phrase(
@@ -170,6 +184,7 @@ def _read(session: Session, run: Comparing, item_id: int) -> _Item:
         batch_id=item.batch_id,
         program_id=session.get_one(PayoutBatch, item.batch_id).program_id,
         destination=item.destination,
+        amount=Money(item.amount_micros, item.currency),
         installation=installation_key(session),
         attempts=tuple((each.number, each.idempotency_key) for each in attempts),
         since=begun - LOOK_BACK,
@@ -204,10 +219,14 @@ def _is_of(transfer: Transfer, item: _Item) -> bool:
     return transfer.installation == item.installation and transfer.item_id == item.id
 
 
-def _by_key(run: Comparing, item: _Item) -> Transfer | None:
+def _is_doubtful(transfer: Transfer, item: _Item) -> bool:
+    return transfer.amount == item.amount and transfer.installation != item.installation
+
+
+def _by_key(run: Comparing, item: _Item, doubtful: Sequence[str]) -> Transfer | None:
     """By the key of the request that made it, whatever became of its metadata since."""
     keys = {key: number for number, key in item.attempts}
-    for transfer_id, number in _told(run, item, keys):
+    for transfer_id, number in _told(run, item, keys, doubtful):
         found = run.provider.transfer(transfer_id)
         if found is not None:
             own = item.installation
@@ -215,11 +234,13 @@ def _by_key(run: Comparing, item: _Item) -> Transfer | None:
     return None
 
 
-def _told(run: Comparing, item: _Item, keys: dict[str, int]) -> Iterator[tuple[str, int | None]]:
+def _told(
+    run: Comparing, item: _Item, keys: dict[str, int], doubtful: Sequence[str]
+) -> Iterator[tuple[str, int | None]]:
     for transfer_id in item.told:
         yield transfer_id, None
-    if not keys:
-        return
+    if not doubtful:
+        return  # Nothing went to the account that could be it.
     for event in islice(run.provider.events_since(item.since), EVENTS_MAX):
         if event.type == CREATED and event.idempotency_key in keys:
             yield event.object_id, keys[event.idempotency_key]

@@ -164,6 +164,13 @@ def test_nothing_found_is_said_with_what_else_went_to_the_account(
     assert "none of Kopeck&#39;s payouts" in page
     assert fresh(world, item).status == "needs_review"
     assert "asked by Finance, no transfer was found" in finance.get(url_of_item(item)).text
+    assert f'name="seen" value="{by_a_person.id}"' in page
+    path, said = f"{url_of_item(item)}/attempts", {"reason": "that was for March"}
+    unseen = finance.post(path, data=said)
+    assert unseen.status_code == 409
+    assert "look at it before you allow a new attempt" in unseen.text
+    assert by_a_person.id in unseen.text
+    assert finance.post(path, data={**said, "seen": by_a_person.id}).status_code == 303
 
 
 def test_a_new_attempt_is_not_allowed_for_what_the_provider_has(

@@ -36,6 +36,14 @@ def lost(hooked: Hooked, name: str = "anna") -> int:
     return made.item_id
 
 
+def by_a_person(hooked: Hooked, amount: int) -> str:
+    """A transfer to Anna that somebody made on the provider's own pages."""
+    made = hooked.double.client().v1.transfers.create(
+        {"amount": amount, "currency": "eur", "destination": hooked.account_of("anna")}
+    )
+    return str(made.id)
+
+
 def to_the_desk(hooked: Hooked, item_id: int) -> None:
     hooked.pay.session.execute(
         sa.update(PayoutItem)
@@ -101,7 +109,7 @@ def test_nothing_found_changes_nothing_and_says_little_within_the_hour(hooked: H
     assert looked.nothing
     assert looked.safe_from is not None
     with pytest.raises(NotSureYet, match="less than an hour ago"):
-        refuse_unsure(looked)
+        refuse_unsure(looked, seen=())
     item = hooked.pay.item(item_id)
     assert (item.status, item.next_try_at) == ("needs_review", before)
     assert [entry.new for entry in looks(hooked, item_id)] == [
@@ -110,13 +118,13 @@ def test_nothing_found_changes_nothing_and_says_little_within_the_hour(hooked: H
     hooked.pay.wait(minutes=61)
     later = ask(hooked, item_id)
     assert later.safe_from is None
-    refuse_unsure(later)
+    refuse_unsure(later, seen=())
 
 
 def test_after_a_whole_look_a_new_attempt_pays_once(hooked: Hooked) -> None:
     item_id = lost(hooked)
     hooked.pay.wait(minutes=61)
-    refuse_unsure(ask(hooked, item_id))
+    refuse_unsure(ask(hooked, item_id), seen=())
     try_again(
         hooked.pay.session, item_id=item_id, by_user_id=hooked.pay.finance, why="not there",
         now=hooked.pay.sending.now(hooked.pay.session),
@@ -129,25 +137,38 @@ def test_after_a_whole_look_a_new_attempt_pays_once(hooked: Hooked) -> None:
 
 def test_other_transfers_to_the_account_are_shown_and_pay_nothing(hooked: Hooked) -> None:
     item_id = lost(hooked)
-    by_a_person = hooked.double.client().v1.transfers.create(
-        {"amount": 500, "currency": "eur", "destination": hooked.account_of("anna")}
-    )
+    other = by_a_person(hooked, 499)
+    hooked.pay.wait(minutes=61)
     looked = ask(hooked, item_id)
     assert looked.nothing
-    assert [(each.id, each.item_id) for each in looked.others] == [(by_a_person.id, None)]
+    assert [(each.id, each.item_id) for each in looked.others] == [(other, None)]
+    assert looked.doubtful == ()
+    refuse_unsure(looked, seen=())
     assert hooked.pay.item(item_id).status == "needs_review"
+
+
+def test_one_of_the_same_amount_must_be_seen_before_a_new_attempt(hooked: Hooked) -> None:
+    item_id = lost(hooked)
+    same = by_a_person(hooked, 500)
+    hooked.pay.wait(minutes=61)
+    looked = ask(hooked, item_id)
+    assert (looked.nothing, looked.doubtful) == (True, (same,))
+    with pytest.raises(NotSureYet, match="went to the account"):
+        refuse_unsure(looked, seen=("tr_other",))
+    refuse_unsure(looked, seen=("tr_other", same))
 
 
 @pytest.mark.parametrize("path", ["/v1/transfers", "/v1/events", "/v1/account"])
 def test_a_provider_that_is_away_proves_nothing(hooked: Hooked, path: str) -> None:
     item_id = lost(hooked)
+    by_a_person(hooked, 500)  # Without it nobody has to ask for events.
     hooked.pay.wait(minutes=61)
     hooked.double.fault("html-502", method="GET", path=path)
     looked = ask(hooked, item_id)
     assert looked.away
     assert not looked.nothing
     with pytest.raises(NotSureYet, match="does not answer"):
-        refuse_unsure(looked)
+        refuse_unsure(looked, seen=())
     assert looks(hooked, item_id) == []
 
 
@@ -173,7 +194,7 @@ def test_a_transfer_that_does_not_agree_locks_payouts(hooked: Hooked) -> None:
     assert looked.outcome is Outcome.DIFFERS
     assert open_locks(hooked.pay.session)
     with pytest.raises(NotSureYet, match="has a transfer"):
-        refuse_unsure(looked)
+        refuse_unsure(looked, seen=())
     assert hooked.pay.item(item_id).status == "needs_review"
 
 

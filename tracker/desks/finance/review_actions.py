@@ -7,6 +7,7 @@ from flask import flash, render_template, url_for
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
+from affiliate.core.http import only_value
 from affiliate.people import access, limits
 from payouts.batches.review import try_again
 from payouts.provider.jobs import comparing
@@ -71,19 +72,20 @@ def new_attempt(item: str) -> Answer:
     item_id = item_row(item)
     asked = _provider_of(item_id)
     access.require_factor()
+    looked = None
     try:
-        why = reason()
+        why, seen = reason(), only_value("seen").split()
         if asked is not None:
             looked = _look(asked, item_id)
             if looked.settled:
                 flash(*_said(looked))
                 return item_page(item_id, looked)
-            refuse_unsure(looked)
+            refuse_unsure(looked, seen=seen)
     except NotFound:
         raise
     except Refusal as refusal:
         flash(in_words(refusal), "danger")
-        return item_page(item_id), refusal.status
+        return item_page(item_id, looked), refusal.status
     return act(
         lambda session, now: try_again(
             session,
