@@ -140,8 +140,8 @@ def accounts_in_words(looked: Looked) -> str:
             sound=looked.sound, payouts=row.payouts,
         )  # fmt: skip
     return ngettext(
-        "The account of the %(num)s payout can be paid to.",
-        "The accounts of all %(num)s payouts can be paid to.",
+        "%(num)s account looked at: it can be paid to.",
+        "%(num)s accounts looked at: all can be paid to.",
         row.payouts,
     )
 
