@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Conflict, Forbidden
-from affiliate.core.money import Money
+from affiliate.core.errors import Conflict, Forbidden, Phrase
+from affiliate.core.money import Money, minor_unit_micros
 from affiliate.people.models import Grant, User
 from payouts.batches.freeze import hash_of, lock_batch
 from payouts.batches.locks import refuse_while_locked
@@ -24,6 +24,7 @@ from payouts.batches.payee_waits import refuse_safety_waits
 from payouts.batches.signatures import is_maker, sign, signatures_of, void_signatures
 from payouts.policies.change import hold_policy
 from payouts.policies.rules import ApprovedBy, Policy, signatures_needed
+from payouts.rails.protocol import Rail
 from payouts.rails.registry import Rails, rail_named
 
 APPROVING_ROLES = ("finance", "owner")
@@ -59,6 +60,11 @@ class RailNotConfigured(Conflict):
     title = "The rail of this batch is not configured, so it could not be paid."
 
 
+class RailWouldRefuse(Conflict):
+    code = "rail_would_refuse"
+    title = "The rail of this batch is certain to refuse it; cancel it and draft it anew."
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """What a signature came to."""
@@ -86,7 +92,8 @@ def approve(
     Sending begins after the commit. `factor_at` is when the person gave their second factor,
     which the edge has made sure of. Raises NotFinance, NotApprovable (with who was first),
     PayoutsLocked, MakerCannotApprove, BatchChanged, SafetyWait, SignedAlready,
-    RailNotConfigured or NoOwnAccount. Of two people who approve at once one succeeds.
+    RailNotConfigured, RailWouldRefuse or NoOwnAccount. Of two people who approve at once one
+    succeeds.
     """
     batch = lock_batch(session, batch_id=batch_id)
     require_finance(session, program_id=batch.program_id, user_id=by_user_id)
@@ -166,7 +173,33 @@ def refuse_unpayable(session: Session, batch: PayoutBatch, rails: Rails) -> None
     rail = rail_named(rails, batch.rail)
     if not rail.configured():
         raise RailNotConfigured
+    if not rail.pays(batch.currency):
+        raise RailWouldRefuse(
+            Phrase("The rail does not pay %(currency)s.", currency=batch.currency)
+        )
+    odd = odd_amounts(session, batch=batch, rail=rail)
+    if odd:
+        raise RailWouldRefuse(
+            Phrase("The rail cannot pay %(count)s of its amounts; hold those payouts.", count=odd)
+        )
     refuse_without_own_account(session, program_id=batch.program_id, rail=rail)
+
+
+def odd_amounts(session: Session, *, batch: PayoutBatch, rail: Rail) -> int:
+    """How many payouts of the batch have an amount that is no multiple of what the rail pays.
+
+    A batch is frozen in whole minor units, so there can be none where the rail pays each.
+    """
+    granularity = rail.granularity(batch.currency)
+    if granularity == 1:
+        return 0
+    unit = minor_unit_micros(batch.currency) * granularity
+    odd = sa.select(sa.func.count()).where(
+        PayoutItem.batch_id == batch.id,
+        PayoutItem.status == "queued",
+        PayoutItem.amount_micros % unit != 0,
+    )
+    return session.scalar(odd) or 0
 
 
 def require_finance(session: Session, *, program_id: int, user_id: int) -> None:

@@ -15,11 +15,18 @@ from affiliate.core import audit
 from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
-from payouts.batches.approve import RailNotConfigured, refuse_unpayable, set_approved, sums_of
+from payouts.batches.approve import (
+    RailNotConfigured,
+    RailWouldRefuse,
+    refuse_unpayable,
+    set_approved,
+    sums_of,
+)
 from payouts.batches.freeze import lock_batch
 from payouts.batches.holds import is_held
 from payouts.batches.locks import open_locks
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
+from payouts.batches.own_accounts import NoOwnAccount
 from payouts.batches.payee_waits import safety_waits
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 from payouts.ledger.posting import Kind
@@ -52,7 +59,7 @@ def approve_small(session: Session, *, batch_id: int, rails: Rails, now: datetim
     if why is None:
         try:
             refuse_unpayable(session, batch, rails)
-        except RailNotConfigured:
+        except (RailNotConfigured, RailWouldRefuse, NoOwnAccount):
             why = NotAutomatic.RAIL_NOT_CONFIGURED
     if why is not None:
         batch.not_automatic = why.value

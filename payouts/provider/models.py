@@ -1,10 +1,13 @@
-"""Tables of what providers say: events, transfers, accounts, bank payouts; and of comparing."""
+"""Tables of what providers say: events, transfers, accounts, bank payouts, what they said of a
+batch before it was signed; and of comparing."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from affiliate.core.db import Model
@@ -33,6 +36,10 @@ class ProviderEvent(Model):
         sa.Index(
             "ix_provider_events_waiting", "next_try_at",
             postgresql_where=sa.text("processed_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_provider_events_idempotency_key", "idempotency_key",
+            postgresql_where=sa.text("idempotency_key <> ''"),
         ),
     )  # fmt: skip
 
@@ -189,3 +196,32 @@ class Difference(Model):
     resolved_by: Mapped[str | None]
     """`cli` or a user who accepted it; `system:reconciliation` when it was gone."""
     why: Mapped[str | None]
+
+
+class BatchRehearsal(Model):
+    """What the rail said of a batch that waits for approval. Information: nothing depends on it."""
+
+    __tablename__ = "batch_rehearsals"
+    __table_args__ = (sa.Index("ix_batch_rehearsals_batch_id", "batch_id", "id"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    batch_id: Mapped[int] = mapped_column(sa.ForeignKey("payout_batches.id"))
+    hash: Mapped[str]
+    """Of the batch as it was then: after a hold it is said of another one."""
+    asked_by: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    began_at: Mapped[datetime]
+    """Real time of the first look; a large batch is asked about in several."""
+    asked_at: Mapped[datetime]
+    """Real time of this look."""
+    away: Mapped[str]
+    """Why the provider did not answer, in its code; empty while it does."""
+    funds_micros: Mapped[int | None]
+    """What could be sent then; none where nobody knows."""
+    promised_micros: Mapped[int]
+    """Approved on the same rail in the same currency and not sent yet."""
+    payouts: Mapped[int] = mapped_column(sa.Integer)
+    asked: Mapped[int] = mapped_column(sa.Integer)
+    """How many of them were looked at so far, the largest first."""
+    objections: Mapped[list[list[Any]]] = mapped_column(JSONB)
+    """The first of them: item, reason (rails.rehearsal.Objection), the provider's own code."""
+    objections_in_all: Mapped[int] = mapped_column(sa.Integer)

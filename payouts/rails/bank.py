@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
@@ -16,6 +16,7 @@ from typing import ClassVar
 from affiliate.core.errors import Phrase
 from affiliate.core.money import Money
 from payouts.rails.protocol import AccountField, Answer, LookUp, NotFound, Order, Postponed
+from payouts.rails.rehearsal import MayAsk, Objected, Objection, Planned, Rehearsed
 
 ITEMS_MAX = 1_000
 """Payments in one file: what banks' upload pages take without complaint."""
@@ -136,6 +137,13 @@ class BankRail(ABC):
         except ValueError:
             return False
         return True
+
+    def rehearse(self, currency: str, payouts: Sequence[Planned], *, may_ask: MayAsk) -> Rehearsed:
+        """Whether each account is one that a file can carry; no bank says more beforehand."""
+        unsound = (each for each in payouts if not self.payee_ready(each.destination))
+        return Rehearsed(
+            len(payouts), tuple(Objected(each.item_id, Objection.UNSOUND) for each in unsound)
+        )
 
 
 def end_to_end_id(installation: str, *, item_id: int, attempt: int) -> str:

@@ -6,7 +6,7 @@ nothing: the attempt row, its key and every later try are payouts.batches' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from affiliate.core.errors import Phrase
 from affiliate.core.money import Money
+from payouts.rails.rehearsal import MayAsk, Planned, Rehearsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,14 @@ class Rail(Protocol):
 
     def payee_ready(self, destination: str) -> bool:
         """Whether the account can receive now; raises RailAway when nobody answers."""
+        ...
+
+    def rehearse(self, currency: str, payouts: Sequence[Planned], *, may_ask: MayAsk) -> Rehearsed:
+        """What would happen to these payouts if they were sent now; sends and keeps nothing.
+
+        Never raises for what the provider or network does. Whoever asks a provider calls
+        `may_ask` before each question and stops when it says no.
+        """
         ...
 
 
@@ -363,8 +372,11 @@ class Provider(Protocol):
         """What can be sent now; None when nobody knows. A look before a batch, no promise."""
         ...
 
-    def transfers_since(self, since: datetime) -> Iterator[Transfer]:
-        """Every transfer made at or after an instant, newest first, those of others too."""
+    def transfers_since(self, since: datetime, *, destination: str = "") -> Iterator[Transfer]:
+        """Every transfer made at or after an instant, newest first, those of others too.
+
+        With a destination those to this account alone.
+        """
         ...
 
     def transfer(self, transfer_id: str) -> Transfer | None: ...

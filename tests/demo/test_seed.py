@@ -32,6 +32,7 @@ from payouts.batches.withdraw import withdraw
 from payouts.rails.registry import rails
 from tracker.cli import seed_command
 from tracker.demo import payees
+from tracker.demo import seed as seeding
 from tracker.demo.people import PEOPLE
 from tracker.demo.seed import NoDemoInProduction, seed
 
@@ -91,10 +92,10 @@ def test_the_demo_is_what_the_story_needs(session: Session, settings: Settings) 
     assert set(session.scalars(sa.select(Link.code))) == {"anna", "boris"}
     roles = session.execute(sa.select(Grant.role, sa.func.count()).group_by(Grant.role))
     assert dict(roles.all()) == {
-        "finance": 6,
-        "manager": 3,
-        "curator": 3,
-        "analyst": 3,
+        "finance": 8,
+        "manager": 4,
+        "curator": 4,
+        "analyst": 4,
         "owner": 1,
     }
 
@@ -117,6 +118,51 @@ def test_the_ruble_program_by_bank_file_can_be_paid_at_once(
     ]  # fmt: skip
     assert [each.amount.decimal for each in made] == ["1234.56", "1234.56"]
     assert run(session, CHECKS, real_now=NOW) == []
+
+
+def test_the_euro_program_pays_by_stripe_and_a_ruble_program_by_hand(
+    session: Session, settings: Settings, tmp_path: Path
+) -> None:
+    double = Double(tmp_path)
+    try:
+        towards = replace(settings, stripe_api_key=KEY, stripe_api_base=double.url)
+        seed(session, settings=towards, now=NOW)
+        payees.give_accounts(session, settings=towards, now=NOW)
+    finally:
+        double.end()
+    asked = {}
+    for slug in ("demo-europe", "demo-manual"):
+        program = session.scalars(sa.select(Program).where(Program.slug == slug)).one()
+        made = [
+            withdraw(
+                session, enrollment_id=enrollment.id, amount=None, requested_by=None, by="test",
+                rails=rails(towards), now=NOW,
+            )
+            for enrollment in session.scalars(
+                sa.select(Enrollment)
+                .where(Enrollment.program_id == program.id)
+                .order_by(Enrollment.id)
+            )
+        ]  # fmt: skip
+        asked[slug] = (program.currency, program.rail, [each.amount.decimal for each in made])
+    assert asked == {
+        "demo-europe": ("EUR", "stripe", ["61.50", "14.20"]),
+        "demo-manual": ("RUB", "manual", ["870.00"]),
+    }
+    assert run(session, CHECKS, real_now=NOW) == []
+
+
+def test_a_program_of_an_earlier_version_in_another_currency_stays_as_it_is(
+    session: Session, settings: Settings
+) -> None:
+    earlier = {**seeding._manual(settings), "currency": "EUR"}
+    seeding._program(session, settings, earlier, now=NOW)
+    seed(session, settings=settings, now=NOW)
+    inside = sa.select(sa.func.count(Enrollment.id)).join(
+        Program, Program.id == Enrollment.program_id
+    )
+    assert session.scalar(inside.where(Program.slug == "demo-manual")) == 0
+    assert session.scalar(inside.where(Program.slug == "demo-europe")) == 2
 
 
 def test_sign_ins_and_the_shops_key_work_and_are_for_their_owner_alone(

@@ -1,7 +1,7 @@
 """Bank accounts of the demo: those of the affiliates, and the one that the program pays from.
 
 Numbers are sound (their control keys fit) and nobody's: no payment of the demo leaves anything
-but a file. Both affiliates have something to withdraw, so that there is a file to make.
+but a file.
 """
 
 from __future__ import annotations
@@ -9,16 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
-from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
-from payouts.adjustments.adjust import confirm, propose
-from payouts.adjustments.models import LedgerAdjustment
-from payouts.adjustments.rules import AdjustmentKind, Reason
 from payouts.batches.own_accounts import live_own_account, set_own_account
 from payouts.batches.payees import payee_of, set_payee
 from payouts.rails.bank_russia import RussianRail
@@ -53,7 +48,6 @@ ACCOUNTS: Final = {
     },
 }
 """By e-mail of the affiliate."""
-GIFT: Final = Money(1_234_560_000, "RUB")
 
 
 def give_own_account(
@@ -77,19 +71,3 @@ def give_account(
             session, affiliate_id=enrollment.affiliate_id, rail=RAIL,
             destination=rail.account(ACCOUNTS[email]), ready=True, by="system", now=now,
         )  # fmt: skip
-
-
-def give_balance(
-    session: Session, *, enrollment: Enrollment, finance: tuple[int, int], now: datetime
-) -> None:
-    """Something to withdraw: a correction that one of finance proposes and the other confirms."""
-    known = sa.select(LedgerAdjustment.id).where(LedgerAdjustment.enrollment_id == enrollment.id)
-    if session.scalar(known.limit(1)) is not None:
-        return
-    proposed_by, confirmed_by = finance
-    made = propose(
-        session, enrollment_id=enrollment.id, kind=AdjustmentKind.ADJUST, amount=GIFT,
-        reason=Reason.AGREED_BONUS, note="A balance to begin the demo with.",
-        by_user_id=proposed_by, now=now,
-    )  # fmt: skip
-    confirm(session, adjustment_id=made, by_user_id=confirmed_by, now=now)

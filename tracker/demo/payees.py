@@ -25,7 +25,7 @@ from payouts.batches.fence import installation_key
 from payouts.batches.payees import payee_of, refresh_payee, set_payee
 from payouts.rails.protocol import NewAccount
 from payouts.rails.stripe.accounts import StripeAccounts
-from tracker.demo.people import DEMO
+from tracker.demo.people import DEMO, DEMO_EUROPE
 from tracker.demo.seed import refuse_in_production
 
 RAIL: Final = "stripe"
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 def give_accounts(session: Session, *, settings: Settings, now: datetime) -> int:
-    """An account that can be paid to for every active affiliate of the demo program.
+    """An account that can be paid to for every active affiliate of a demo program on Stripe.
 
     Returns how many were made; those who have one keep it. Refused in production.
     """
@@ -87,7 +87,12 @@ def _affiliates(session: Session) -> list[int]:
         sa.select(Affiliate.id)
         .join(Enrollment, Enrollment.affiliate_id == Affiliate.id)
         .join(Program, Program.id == Enrollment.program_id)
-        .where(Program.slug == DEMO, Program.rail == RAIL, Enrollment.status == Status.ACTIVE)
+        .where(
+            Program.slug.in_((DEMO, DEMO_EUROPE)),
+            Program.rail == RAIL,
+            Enrollment.status == Status.ACTIVE,
+        )
+        .distinct()
         .order_by(Affiliate.id)
     )
     return list(rows)

@@ -17,7 +17,7 @@ class Person:
     page: str
     """Where their work is."""
     roles: tuple[str, ...] = ()
-    """Staff roles: in both programs, an owner's in all."""
+    """Staff roles: in every program of the demo."""
     affiliate: bool = False
 
 
@@ -38,6 +38,7 @@ PEOPLE: Final = (
 DEMO: Final = "demo"
 DEMO_MANUAL: Final = "demo-manual"
 DEMO_BANK: Final = "demo-bank"
+DEMO_EUROPE: Final = "demo-europe"
 
 
 def terms_document() -> dict[str, object]:

@@ -23,9 +23,17 @@ from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
 from affiliate.programs.programs import create_program, update_program
-from tracker.demo import bank
+from tracker.demo import bank, openings
 from tracker.demo.codes import give_apps
-from tracker.demo.people import DEMO, DEMO_BANK, DEMO_MANUAL, PEOPLE, Person, terms_document
+from tracker.demo.people import (
+    DEMO,
+    DEMO_BANK,
+    DEMO_EUROPE,
+    DEMO_MANUAL,
+    PEOPLE,
+    Person,
+    terms_document,
+)
 
 SIGN_INS: Final = "demo.json"
 SHOP_KEY: Final = "shop-api-key"
@@ -55,17 +63,29 @@ def seed(session: Session, *, settings: Settings, now: datetime) -> None:
     demo = _program(session, settings, _demo(settings), now=now)
     manual = _program(session, settings, _manual(settings), now=now)
     by_bank = _program(session, settings, _by_bank(settings), now=now)
+    europe = _program(session, settings, _europe(settings), now=now)
     known = _read_sign_ins(settings.data_dir)
     people = {person.email: _user(session, person, known, now=now) for person in PEOPLE}
-    _grant(session, people, (demo, manual, by_bank), now=now)
+    _grant(session, people, (demo, manual, by_bank, europe), now=now)
     give_apps(session, now=now)
     _enroll(session, people, demo, now=now)
     finance = (people["finance@demo.example"].id, people["finance2@demo.example"].id)
-    for email in bank.ACCOUNTS:
-        enrolled = _enrollment(session, people[email], by_bank, now=now)
-        bank.give_account(session, settings=settings, enrollment=enrolled, email=email, now=now)
-        bank.give_balance(session, enrollment=enrolled, finance=finance, now=now)
     bank.give_own_account(session, settings=settings, program=by_bank, now=now)
+    programs = {program.slug: program for program in (by_bank, europe, manual)}
+    for each in openings.OPENINGS:
+        program = programs[each.program]
+        if program.currency != each.amount.currency:
+            continue  # Made by an earlier version in another currency, and left as it is.
+        enrolled = _enrollment(session, people[each.email], program, now=now)
+        if program.rail == bank.RAIL:
+            bank.give_account(
+                session, settings=settings, enrollment=enrolled, email=each.email, now=now
+            )
+        elif program.rail == openings.BY_HAND:
+            openings.give_account_by_hand(session, enrollment=enrolled, now=now)
+        openings.give_balance(
+            session, enrollment=enrolled, amount=each.amount, finance=finance, now=now
+        )
     write_sign_ins(settings, known)
     _shop_key(session, settings, demo, now=now)
 
@@ -111,13 +131,13 @@ def _manual(settings: Settings) -> dict[str, Any]:
     landing, sites = _shop(settings)
     return {
         "slug": DEMO_MANUAL,
-        "name": "Lamp & Leaf Europe",
-        "summary": "The same shop in euros; finance pays by bank and types the reference.",
-        "currency": "EUR",
+        "name": "Lamp & Leaf partners by hand",
+        "summary": "The same shop again; finance pays by any bank and types the reference.",
+        "currency": "RUB",
         "rail": "manual",
         "landing_url": landing,
         "allowed_sites": sites,
-        "time_zone": "Europe/Berlin",
+        "time_zone": "Europe/Moscow",
         "contact_email": "partners@demo.example",
     }
 
@@ -133,6 +153,21 @@ def _by_bank(settings: Settings) -> dict[str, Any]:
         "landing_url": landing,
         "allowed_sites": sites,
         "time_zone": "Europe/Moscow",
+        "contact_email": "partners@demo.example",
+    }
+
+
+def _europe(settings: Settings) -> dict[str, Any]:
+    landing, sites = _shop(settings)
+    return {
+        "slug": DEMO_EUROPE,
+        "name": "Lamp & Leaf partners in euros",
+        "summary": "The same shop in euros, paid by Stripe to accounts all over Europe.",
+        "currency": "EUR",
+        "rail": "stripe",
+        "landing_url": landing,
+        "allowed_sites": sites,
+        "time_zone": "Europe/Berlin",
         "contact_email": "partners@demo.example",
     }
 

@@ -6,6 +6,7 @@ docs/reliability.md, "Answers of Stripe"; docs.stripe.com/error-low-level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import stripe
@@ -14,6 +15,7 @@ from affiliate.core.config import Settings
 from affiliate.core.errors import Phrase
 from payouts.rails.one_line import OneLine, one_line
 from payouts.rails.protocol import (
+    Account,
     AccountField,
     Answer,
     Found,
@@ -27,6 +29,7 @@ from payouts.rails.protocol import (
     Succeeded,
     Unknown,
 )
+from payouts.rails.rehearsal import MayAsk, Objected, Objection, Planned, Rehearsed
 from payouts.rails.stripe.answers import meaning
 from payouts.rails.stripe.currencies import CURRENCIES, minor_units
 from payouts.rails.stripe.keys import AccountUnknown, Keys, OtherAccount
@@ -126,6 +129,35 @@ class StripeRail(StripeReading, OneLine):
         """Transfers are active and payouts enabled; an account that is gone is not ready."""
         account = self.payee(destination)
         return account is not None and account.ready
+
+    def rehearse(self, currency: str, payouts: Sequence[Planned], *, may_ask: MayAsk) -> Rehearsed:
+        """The balance, then account by account as long as `may_ask` lets; each account once."""
+        asked, found = 0, list[Objected]()
+        funds = None
+        known: dict[str, tuple[Objection, str] | None] = {}
+        try:
+            if may_ask():
+                funds = self.funds(currency)
+            for payout in payouts:
+                if payout.destination not in known:
+                    if not may_ask():
+                        break
+                    known[payout.destination] = _objection(self.payee(payout.destination))
+                asked += 1
+                objection = known[payout.destination]
+                if objection is not None:
+                    found.append(Objected(payout.item_id, *objection))
+        except RailAway as away:
+            return Rehearsed(asked, tuple(found), funds, away=str(away))
+        return Rehearsed(asked, tuple(found), funds)
+
+
+def _objection(account: Account | None) -> tuple[Objection, str] | None:
+    if account is None:
+        return Objection.GONE, ""
+    if account.ready:
+        return None
+    return Objection.NOT_READY, account.disabled_reason or ", ".join(account.due)
 
 
 def _params(order: Order) -> Any:

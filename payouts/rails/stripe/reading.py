@@ -46,9 +46,11 @@ class StripeReading:
         )
         return money(int(minor), currency)
 
-    def transfers_since(self, since: datetime) -> Iterator[Transfer]:
+    def transfers_since(self, since: datetime, *, destination: str = "") -> Iterator[Transfer]:
         """GET /v1/transfers from an instant on, newest first."""
-        asked = {"created": {"gte": int(since.timestamp())}}
+        asked: dict[str, Any] = {"created": {"gte": int(since.timestamp())}}
+        if destination:
+            asked["destination"] = destination
         for found in self._pages(lambda client, page: client.v1.transfers.list(page), asked):
             transfer = _read(found, _transfer)
             if transfer is not None:

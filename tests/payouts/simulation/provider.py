@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,6 +33,7 @@ from payouts.rails.protocol import (
     Succeeded,
     Unknown,
 )
+from payouts.rails.rehearsal import Planned, Rehearsed
 
 KEY_LIFE = timedelta(hours=24)
 READ_TIMEOUT = timedelta(seconds=20)
@@ -304,3 +305,8 @@ class SimulatedRail(OneLine):
         if account is None:
             return False
         return account.transfers == "active" and account.payouts_enabled
+
+    def rehearse(
+        self, currency: str, payouts: Sequence[Planned], *, may_ask: Callable[[], bool]
+    ) -> Rehearsed:
+        return Rehearsed(len(payouts))

@@ -20,6 +20,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
         policy,
         proofs,
         reconciliation,
+        rehearsal_actions,
+        review_actions,
         statements,
         web,
     )
@@ -27,7 +29,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
     views = (
         actions, adjustments, bank_actions, batch_files, books, invoices, payees, policy, proofs,
-        reconciliation, statements, web,
+        reconciliation, rehearsal_actions, review_actions, statements, web,
     )  # fmt: skip
     assert all(views), "each hangs its views on the blueprint"
     app.register_blueprint(finance)

@@ -1,4 +1,4 @@
-"""What finance does: approve, cancel, hold, mark as paid, allow a new attempt, draft."""
+"""What finance does: approve, cancel, hold, mark as paid, draft; new attempts: review_actions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from payouts.batches.holds import hold_payouts, lift_hold
 from payouts.batches.locks import LIFTED_ON_A_PAGE, LockReason, lock, unlock
 from payouts.batches.models import PayoutBatch, PayoutPeriod
 from payouts.batches.pause import pause_batch, resume_batch
-from payouts.batches.review import mark_paid, try_again
+from payouts.batches.review import mark_paid
 from payouts.rails.bank import BankRail
 from payouts.rails.protocol import Rail
 from payouts.rails.registry import rail_named
@@ -214,27 +214,6 @@ def payment(item: str) -> Answer:
         if by_hand
         else url_for("finance.item", item=item),
         page=lambda: batch_page(batch_id) if by_hand else item_page(item_id),
-    )
-
-
-@finance.post("/items/<item>/attempts")
-@allowed
-def new_attempt(item: str) -> Answer:
-    """Allow a new attempt: a person has made sure that nothing was sent."""
-    item_id = item_row(item)
-    _see_item(item_id)
-    access.require_factor()
-    return act(
-        lambda session, now: try_again(
-            session,
-            item_id=item_id,
-            by_user_id=access.actor().user_id,
-            why=reason(),
-            now=now,
-        ),
-        done=_("A new attempt is allowed; it is sent within a minute."),
-        back=url_for("finance.item", item=item),
-        page=lambda: item_page(item_id),
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.pages import moment, money
 from affiliate.people import access, passkeys, second_factor
 from affiliate.people.models import User
+from payouts.batches.approve import odd_amounts
 from payouts.batches.locks import OpenLock
 from payouts.batches.models import BatchSignature, PayoutBatch
 from payouts.batches.payee_waits import Waiting
@@ -18,8 +19,9 @@ from payouts.batches.rules import NotDue
 from payouts.policies.change import policy_of, read
 from payouts.policies.models import PayoutPolicy
 from payouts.policies.rules import ApprovedBy, NotAutomatic, Policy, signatures_needed
+from payouts.rails.protocol import Rail
 from tracker.desks.finance.questions import BatchLine, Maker
-from tracker.desks.words import _
+from tracker.desks.words import _, ngettext
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def approval_of(
     makers: list[Maker],
     locks: list[OpenLock],
     waits: list[Waiting],
-    configured: bool,
+    rail: Rail | None,
 ) -> Approval:
     """Everything that the approval's card says to the signed-in person."""
     batch, me = line.batch, access.actor().user_id
@@ -75,13 +77,15 @@ def approval_of(
             ),
             (
                 _("Its rail is not configured here, so it could not be paid yet."),
-                not configured,
+                rail is None or not rail.configured(),
             ),
             (_("It can be approved once payouts are unlocked."), bool(locks)),
         )
         if holds
     ]
     obstacles += [wait_in_words(each) for each in waits]
+    if rail is not None and batch.status == "frozen":
+        obstacles += certain_refusals(session, batch, rail)
     return Approval(
         signatures=signed,
         needed=needed,
@@ -91,6 +95,20 @@ def approval_of(
         by_app=by_app,
         by_passkey=by_passkey and passkeys.possible(),
     )
+
+
+def certain_refusals(session: Session, batch: PayoutBatch, rail: Rail) -> list[str]:
+    """What the rail is known to refuse without being asked: it cannot be approved so."""
+    if not rail.pays(batch.currency):
+        return [_("Its rail does not pay %(currency)s: cancel it.", currency=batch.currency)]
+    odd = odd_amounts(session, batch=batch, rail=rail)
+    return [
+        ngettext(
+            "The rail cannot pay %(num)s of its amounts: hold that payout.",
+            "The rail cannot pay %(num)s of its amounts: hold those payouts.",
+            odd,
+        )
+    ] * bool(odd)
 
 
 def wait_in_words(wait: Waiting) -> str:

@@ -23,8 +23,9 @@ from payouts.batches.payee_stops import open_stops
 from payouts.batches.payee_waits import safety_waits
 from payouts.batches.rules import next_due
 from payouts.batches.speed import Forecast, forecast
+from payouts.provider.look_up import LookedUp
 from payouts.rails.registry import NoSuchRail, rail_named
-from tracker.desks.finance import bank, questions, sentences
+from tracker.desks.finance import bank, questions, rehearsal, review, sentences
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance.approval import approval_of
 from tracker.desks.finance.blueprint import (
@@ -203,8 +204,10 @@ def batch_page(batch_id: int) -> str:
             makers=[maker for maker in makers if maker.did not in ("approve", "cancel")],
             locks=locks,
             waits=safety_waits(session, batch_id=batch_id, now=clock.now(session)),
-            configured=_configured(line.batch.rail),
+            rail=known_rails().get(line.batch.rail),
         ),
+        dry_run=rehearsal.dry_run(session, line=line),
+        rehearsing=rehearsal,
         locks=locks,
         by_hand=_by_hand(line.batch),
         over=line.batch.status in OVER,
@@ -213,8 +216,11 @@ def batch_page(batch_id: int) -> str:
     )
 
 
-def item_page(item_id: int) -> str:
-    """The page of a payout of the reader's programs; NotFound otherwise."""
+def item_page(item_id: int, looked: LookedUp | None = None) -> str:
+    """The page of a payout of the reader's programs; NotFound otherwise.
+
+    `looked` is what the provider has just said of it.
+    """
     session, mine = db.session(), desk()
     found = payouts_of.payout(session, programs=mine.programs, item_id=item_id)
     since = payouts_of.frozen_before(session, found=found)
@@ -232,6 +238,10 @@ def item_page(item_id: int) -> str:
         affiliate_public=people_ids.public(found.enrollment.id),
         held=is_held(session, enrollment_id=found.enrollment.id),
         by_hand=_by_hand(found.batch),
+        known=review.known_of(session, item=found.item),
+        looked=looked,
+        reviewing=review,
+        now=clock.real_now(),
         shared=shared_by(session, affiliate_ids=[found.affiliate.id]).get(found.affiliate.id, ()),
         words=sentences,
     )
