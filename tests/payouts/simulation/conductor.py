@@ -17,7 +17,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -241,6 +241,15 @@ class ConductedConnection(psycopg.Connection[Any]):
     """A connection whose commits are points, and can be cut."""
 
     conductor: Conductor | None = None
+    read_in_parts: Sequence[psycopg.ServerCursor[Any]] = ()
+
+    def cursor(self, *args: Any, **values: Any) -> Any:
+        made = super().cursor(*args, **values)
+        if isinstance(made, psycopg.ServerCursor):
+            # One whose reader died halfway would say so when it is collected, in any later test.
+            open_ones = [each for each in self.read_in_parts if not each.closed]
+            self.read_in_parts = [*open_ones, made]
+        return made
 
     def commit(self) -> None:
         actor = self.conductor.me if self.conductor else None
@@ -263,6 +272,8 @@ class ConductedConnection(psycopg.Connection[Any]):
         """What PostgreSQL does when the process at the other end is gone."""
         if not self.closed:
             self.pgconn.exec_(b"ROLLBACK")
+        for cursor in self.read_in_parts:
+            cursor.close()
 
 
 @contextmanager
