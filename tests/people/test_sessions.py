@@ -175,7 +175,9 @@ def test_money_and_access_ask_for_the_password_again(app: Flask, session: Sessio
         assert refused.location == "/confirm-password"
         assert owner.post("/confirm-password", password="wrong").status_code == 401
         confirmed = owner.post("/confirm-password", password=PASSWORD, next="/manage/staff")
-        assert confirmed.location == "/confirm-factor"
+        assert confirmed.location == "/manage/staff"
+        refused = owner.post("/manage/staff/invitations", page="/manage/staff", **form)
+        assert refused.location == "/confirm-factor"
         code = code_of(app, "owner@example.com")
         confirmed = owner.post("/confirm-factor", code=code, next="/manage/staff")
         assert confirmed.location == "/manage/staff"
@@ -191,7 +193,7 @@ def test_after_the_password_is_said_that_what_was_sent_before_was_not_done(
     ada.sign_in("ada@example.com")
     for query, said in (("", False), ("?sent=1", True)):
         ada.post(f"/confirm-password{query}", password=PASSWORD, next="/profile")
-        page = ada.client.get("/profile").text
+        page = ada.get("/profile").text
         assert ("Nothing of what you sent before was done" in page) == said
 
 
