@@ -20,6 +20,7 @@ FONTS: Final = Path(__file__).parent / "fonts"
 FACE: Final = "IBM Plex Sans"
 CELL_CHARS_MAX: Final = 400
 """A longer text is cut: a row must fit on a page."""
+FIGURE_LABEL_LINES_MAX: Final = 2
 
 # Millimetres and points. Ink and brand as on the pages (static/kopeck.css, light).
 MARGIN, WIDTH, HEIGHT = 16.0, 210.0, 297.0
@@ -161,9 +162,15 @@ class _Sheet(FPDF):
             self._note(block)
 
     def _figures(self, block: Figures) -> None:
-        height = 15.0
+        width = INNER / len(block.items)
+        self._text(7.5, GREY)
+        labels = [
+            self._lines(label, width - 4)[:FIGURE_LABEL_LINES_MAX] for label, _ in block.items
+        ]
+        under = 3.5 * (max(map(len, labels), default=1) - 1)
+        height = 15.0 + under
         self._room(height + 5)
-        top, width = self.get_y(), INNER / len(block.items)
+        top = self.get_y()
         self.set_fill_color(*SOFT)
         self.rect(MARGIN, top, INNER, height, style="F")
         size = 11.0
@@ -173,12 +180,13 @@ class _Sheet(FPDF):
         ):
             size -= 0.5
             self.set_font_size(size)
-        for place, (label, value) in enumerate(block.items):
+        for place, (lines, (_label, value)) in enumerate(zip(labels, block.items, strict=True)):
             x = MARGIN + place * width + 3
-            self.set_xy(x, top + 2.5)
             self._text(7.5, GREY)
-            self._line(width - 4, 4, self._fit(label, (width - 4) / INNER))
-            self.set_xy(x, top + 7.5)
+            for number, line in enumerate(lines):
+                self.set_xy(x, top + 2.5 + 3.5 * number)
+                self._line(width - 4, 4, line)
+            self.set_xy(x, top + 7.5 + under)
             self._text(size, INK, bold=True)
             self._line(width - 4, 5, value)
         self.set_y(top + height + 5)

@@ -227,11 +227,18 @@ def require_fresh(max_age_s: int = FRESH_S) -> None:
 
     Raises PasswordNeeded, which a browser meets as the page that asks for it.
     """
+    if sign_in() is None:
+        raise Unauthenticated
+    if not is_fresh(max_age_s):
+        raise PasswordNeeded
+
+
+def is_fresh(max_age_s: int = FRESH_S) -> bool:
+    """Whether the password was given that lately: a long form asks before it is filled in."""
     found = sign_in()
     if found is None:
-        raise Unauthenticated
-    if clock.real_now() - found.fresh_at > timedelta(seconds=max_age_s):
-        raise PasswordNeeded
+        return False
+    return clock.real_now() - found.fresh_at <= timedelta(seconds=max_age_s)
 
 
 def factor_at() -> datetime | None:
@@ -435,8 +442,10 @@ def _unauthenticated(refusal: Unauthenticated) -> Response:
         return answer(refusal)
     pages = {PasswordNeeded: "/confirm-password", FactorStale: "/confirm-factor"}
     page = pages.get(type(refusal), "/sign-in")
-    back = request.full_path.rstrip("?") if request.method == "GET" else page_before()
-    return redirect(f"{page}?{urlencode({'next': back})}" if back else page, 303)  # type: ignore[return-value]
+    sent = request.method != "GET"
+    back = page_before() if sent else request.full_path.rstrip("?")
+    query = {"next": back} | ({"sent": "1"} if sent and type(refusal) in pages else {})
+    return redirect(f"{page}?{urlencode(query)}" if back else page, 303)  # type: ignore[return-value]
 
 
 def page_before() -> str:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import structlog
 from flask import Flask, current_app, request
 from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_pgettext
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -27,6 +28,15 @@ class Entry:
     path: str
     icon: str
     roles: frozenset[Role] = frozenset()
+    group: Any = ""
+    """The menu of the bar that holds it; empty: it stands in the bar itself."""
+    also: tuple[str, ...] = ()
+    """Other addresses that are reached from it, and belong to it in the reader's eyes."""
+
+    def reach(self, path: str) -> int:
+        """How much of an address is this entry's; 0: none of it."""
+        own = (each for each in (self.path, *self.also) if (path + "/").startswith(each + "/"))
+        return max(map(len, own), default=0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Desk:
 
 _MANAGEMENT = frozenset({Role.OWNER, Role.MANAGER, Role.CURATOR, Role.ANALYST})
 _KEEPERS = frozenset({Role.OWNER, Role.MANAGER})
+_BOOKS = _l("Books")
+_OF_BATCHES = ("/finance/items", "/finance/files", "/finance/bank-statements")
 DESKS = (
     Desk(
         "/manage",
@@ -68,16 +80,16 @@ DESKS = (
         frozenset({Role.FINANCE, Role.OWNER}),
         (
             Entry(_l("To do"), "/finance", "list-check"),
-            Entry(_l("Batches"), "/finance/batches", "cash-banknote"),
+            Entry(_l("Batches"), "/finance/batches", "cash-banknote", also=_OF_BATCHES),
             Entry(_l("Withdrawals"), "/finance/withdrawals", "wallet"),
-            Entry(_l("Accounts"), "/finance/payees", "building-bank"),
-            Entry(_l("Statements"), "/finance/statements", "report-money"),
-            Entry(_l("Accruals"), "/finance/accruals", "coins"),
-            Entry(_l("Journal"), "/finance/journal", "file-export"),
-            Entry(_l("Invoices"), "/finance/invoices", "file-invoice"),
-            Entry(_l("Corrections"), "/finance/adjustments", "pencil"),
-            Entry(_l("Approval"), "/finance/policies", "shield-check"),
+            Entry(lazy_pgettext("payees", "Accounts"), "/finance/payees", "building-bank"),
             Entry(_l("Reconciliation"), "/finance/reconciliation", "scale"),
+            Entry(_l("Approval"), "/finance/policies", "shield-check"),
+            Entry(_l("Statements"), "/finance/statements", "report-money", group=_BOOKS),
+            Entry(_l("Invoices"), "/finance/invoices", "file-invoice", group=_BOOKS),
+            Entry(_l("Corrections"), "/finance/adjustments", "pencil", group=_BOOKS),
+            Entry(_l("Accruals"), "/finance/accruals", "coins", group=_BOOKS),
+            Entry(_l("Journal"), "/finance/journal", "file-export", group=_BOOKS),
         ),
     ),
     Desk(
@@ -91,7 +103,7 @@ DESKS = (
             Entry(_l("Statistics"), "/account/statistics", "chart-bar"),
             Entry(_l("Clicks"), "/account/clicks", "click"),
             Entry(_l("Orders"), "/account/orders", "shopping-cart"),
-            Entry(_l("Money"), "/account/money", "wallet"),
+            Entry(_l("Money"), "/account/money", "wallet", also=("/account/invoices",)),
             Entry(_l("Team"), "/account/team", "users-group"),
             Entry(_l("Rules"), "/account/rules", "scale"),
         ),
@@ -172,15 +184,16 @@ def _entries(desk: Desk, roles: frozenset[Role], exists: Callable[[str], bool]) 
         for entry in desk.entries
         if exists(entry.path) and (not entry.roles or entry.roles & roles)
     ]
-    fitting = [e.path for e in shown if (request.path + "/").startswith(e.path + "/")]
-    active = max(fitting, key=len, default="")
+    nearest = max(shown, key=lambda entry: entry.reach(request.path), default=None)
+    active = nearest if nearest is not None and nearest.reach(request.path) else None
     counts = current_app.extensions.get(COUNTS, {})
     return [
         {
             "label": e.label,
             "url": e.path,
             "icon": e.icon,
-            "active": e.path == active,
+            "active": e is active,
+            "group": str(e.group),
             "count": counts[e.path]() if e.path in counts else None,
         }
         for e in shown

@@ -74,6 +74,7 @@ def confirm_factor() -> Answer:
         return _asking_page(found.user, refusal, again=True), 422
     _given(found)
     session.commit()
+    sign_in_pages.remind()
     return redirect(sign_in_pages.after_sign_in(), 303)
 
 

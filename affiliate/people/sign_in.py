@@ -323,6 +323,7 @@ def confirm_password() -> Answer:
         if user is not None:
             browser_sessions.refresh(session, session_id=found.id, now=clock.real_now())
             session.commit()
+            remind()
             return redirect(after_sign_in(), 303)
         form.form_errors.append(_("This is not your password."))
     html = _page(
@@ -333,6 +334,14 @@ def confirm_password() -> Answer:
         links=[(_("I forgot it"), "/forgot-password")],
     )
     return html, 401 if form.form_errors else 200
+
+
+def remind() -> None:
+    """Say that the form which was sent before the password or code has done nothing yet."""
+    if "sent" in request.args:
+        flash(
+            _("Thank you. Nothing of what you sent before was done: please send it again."), "info"
+        )
 
 
 def _sign_in_page(form: SignInForm) -> str:

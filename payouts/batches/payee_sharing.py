@@ -23,6 +23,8 @@ class Shared:
     """Affiliates who are paid to one account."""
 
     destination: str
+    rail: str
+    """One of those on which it was named: how the account is to be read."""
     affiliates: tuple[tuple[int, str], ...]
     """An enrollment among the reader's programs and the name, each."""
 
@@ -56,6 +58,7 @@ def shared_accounts(session: Session, *, program_ids: list[int]) -> list[Shared]
     rows = session.execute(
         sa.select(
             sa.func.min(PayeeAccount.destination),
+            sa.func.min(PayeeAccount.rail),
             sa.func.array_agg(sa.distinct(PayeeAccount.affiliate_id)),
         )
         .join(Enrollment, Enrollment.affiliate_id == PayeeAccount.affiliate_id)
@@ -65,8 +68,10 @@ def shared_accounts(session: Session, *, program_ids: list[int]) -> list[Shared]
         .order_by(sa.func.max(PayeeAccount.id).desc())
         .limit(SHARED_ROWS_MAX)
     ).all()
-    names = _names(session, program_ids, {each for _text, ids in rows for each in ids})
-    return [Shared(text, tuple(names[each] for each in sorted(ids))) for text, ids in rows]
+    names = _names(session, program_ids, {each for _text, _rail, ids in rows for each in ids})
+    return [
+        Shared(text, rail, tuple(names[each] for each in sorted(ids))) for text, rail, ids in rows
+    ]
 
 
 def _same(account: type[PayeeAccount]) -> sa.ColumnElement[str]:

@@ -217,6 +217,27 @@ def test_from_the_approval_to_the_banks_word(world: World, session: Session) -> 
     assert "Nothing in it changes anything." in text_of(client, there)
     page = text_of(world.people["Anna"].client, "/account/money")
     assert "P-17" in page and MASKED in page
+    found = client.get("/finance/search?q=P-17").text
+    assert url_of_item(item) in found, "by the number that the bank gave it"
+
+
+def test_a_file_is_not_downloaded_in_place_of_the_page_that_asks_for_the_password(
+    world: World, session: Session
+) -> None:
+    own_account(world)
+    batch = batch_of(world, session)
+    client = world.staff_finance.client  # type: ignore[attr-defined]
+    send(client, f"{url_of(batch)}/files")
+    page = client.get(url_of(batch)).text
+    [link] = re.findall(r'<a [^>]*href="(/finance/files/[^"]+)"[^>]*>', page)
+    assert not re.search(rf'<a [^>]*href="{link}"[^>]* download', page)
+    assert "attachment" in client.get(link).headers["Content-Disposition"]
+    session.execute(sa.update(UserSession).values(fresh_at=clock.real_now() - timedelta(hours=1)))
+    session.commit()
+    led = client.get(link)
+    assert led.status_code == 303
+    assert led.location.startswith("/confirm-password?next=")
+    assert "/finance/batches/" in led.location, "back to the button, and not to the file"
 
 
 def test_a_file_that_was_never_sent_says_who_said_so(world: World, session: Session) -> None:

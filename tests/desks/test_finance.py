@@ -422,6 +422,11 @@ def test_going_on_asks_for_the_password_when_it_was_given_long_ago(world: World)
     world.session.commit()
     sent = finance.client.post(f"{url_of(batch)}/resumption", data={"reason": "it is well"})
     assert sent.location.startswith("/confirm-password")
+    headers = {"Referer": f"http://localhost{url_of(batch)}"}
+    again = finance.client.post(
+        f"{url_of(batch)}/resumption", data={"reason": "it is well"}, headers=headers
+    )
+    assert again.location.endswith("&sent=1"), "so that it is said that nothing was done"
     world.session.expire_all()
     assert batch.paused_at is not None
 

@@ -66,12 +66,13 @@ def test_the_figures_stand_on_the_desk_and_the_promise_in_the_account(
     for kind, count, good, median_s in (
         ("withdrawal", 3, 2, 5 * hour),
         ("order", 9, None, 16 * 24 * hour),
+        ("weekly", 0, 0, None),
     ):
         world.session.add(
             PayoutPunctuality(
                 program_id=world.program.id, kind=kind, since=world.now - timedelta(days=30),
                 until=world.now, count=count, on_time=good, median_s=median_s,
-                worst_s=30 * hour,
+                worst_s=30 * hour if count else None,
             )
         )  # fmt: skip
     asked.closed_at, asked.outcome = world.now, "cancelled"
@@ -80,5 +81,6 @@ def test_the_figures_stand_on_the_desk_and_the_promise_in_the_account(
     assert "Paid on time" in told
     assert "Withdrawals, from the request 66.6% 5 hours" in told
     assert "Orders, from the purchase to the money — 16 days 1 day" in told
+    assert "Weekly payouts, from the payout hour" not in told, "of nothing there is no figure"
     own = text_of(world.people["Anna"].client, "/account/money")
     assert "66.6% on time, half of them within 5 hours" in own

@@ -185,6 +185,18 @@ def test_money_and_access_ask_for_the_password_again(app: Flask, session: Sessio
         assert accepted.location == "/manage/staff"
 
 
+def test_after_the_password_is_said_that_what_was_sent_before_was_not_done(
+    app: Flask, session: Session
+) -> None:
+    make_person(session, "ada@example.com")
+    ada = Browser(app)
+    ada.sign_in("ada@example.com")
+    for query, said in (("", False), ("?sent=1", True)):
+        ada.post(f"/confirm-password{query}", password=PASSWORD, next="/profile")
+        page = ada.get("/profile").text
+        assert ("Nothing of what you sent before was done" in page) == said
+
+
 def test_the_profile_is_changed_by_its_form(browser: Browser, session: Session, ada: User) -> None:
     answer = browser.post("/profile", name="Ada\r\nL.", locale="en", time_zone="Europe/Moscow")
     assert answer.status_code == 303

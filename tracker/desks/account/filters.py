@@ -19,7 +19,7 @@ NOTHING = "—"
 
 def set_up(app: Flask) -> None:
     """Register the filters."""
-    for made in (number, rate, grown, cents, short_day, month, referrer):
+    for made in (number, rate, grown, cents, short_day, month, month_named, referrer):
         app.jinja_env.filters.setdefault(made.__name__, made)
 
 
@@ -56,6 +56,11 @@ def short_day(value: date) -> str:
 def month(value: date) -> str:
     """`November 2026`."""
     return str(format_date(value, "LLLL yyyy", locale=get_locale()))
+
+
+def month_named(key: str) -> str:
+    """`November 2026` for `2026-11`, as addresses have it."""
+    return month(date.fromisoformat(f"{key}-01"))
 
 
 def referrer(value: str) -> str:

@@ -89,6 +89,7 @@ def _page(place: Place, typed: dict[str, Any] | None, errors: dict[str, list[str
         profile=profile,
         typed=typed or _typed(profile, place),
         errors=errors,
+        fresh=access.is_fresh(),
         forms=[(form.value, papers.legal_form(form)) for form in LegalForm],
         statuses=[(status.value, papers.vat_status(status)) for status in VatStatus],
         countries=sorted(

@@ -182,6 +182,7 @@ def money_page_of(place: Place, typed: Typed, status: int = 200) -> Response:
         corrections=_corrections(session, place),
         correction_words=adjustment_reason,
         typed=typed,
+        fresh=access.is_fresh(),
     )
     return leads_to(make_response(html, status), shown.page_origins)
 

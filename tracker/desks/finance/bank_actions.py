@@ -70,7 +70,10 @@ def download(file: str) -> Answer:
     session = db.session()
     found = bank.file(session, programs=desk().programs, file_id=file_id)
     batch_id = found.batch_id
-    access.require_fresh()
+    if not access.is_fresh():
+        # Back to the page with the button: a download would leave them before the password.
+        there = url_for("finance.batch", batch=ids.public_id(BATCH, batch_id)) + "#bank"
+        return redirect(url_for("sign_in.confirm_password", next=there), 303)
     try:
         found = open_file(
             session,

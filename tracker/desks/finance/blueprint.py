@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from flask import Blueprint, current_app, request
 
 from affiliate.core import ids
 from affiliate.core.config import Settings
 from affiliate.core.errors import NotFound
-from affiliate.core.pages import say
+from affiliate.core.pages import calendar_day, say
 from affiliate.people import access
 from affiliate.people.access import Role
 from affiliate.programs.models import Program
@@ -62,6 +63,12 @@ def known_rails() -> Rails:
 def public_item(number: int) -> str:
     """`pay_…` of an item."""
     return ids.public_id(ITEM, number)
+
+
+@finance.app_template_filter("payout_day")
+def payout_day(key: str) -> str:
+    """The day of a weekly batch, whose period is named for it."""
+    return calendar_day(date.fromisoformat(key))
 
 
 @finance.app_template_filter("rail_title")

@@ -165,6 +165,7 @@ def _page(
         issuer=issuer,
         typed=typed or _typed(issuer),
         errors=errors,
+        fresh=access.is_fresh(),
         countries=sorted(countries(), key=papers.country_name),
         country_name=papers.country_name,
     )

@@ -18,7 +18,7 @@ from payouts.batches.payee_stops import Outcome, lift, open_stop, open_stops
 from payouts.batches.payees import history
 from tracker.desks.acting import Answer, act
 from tracker.desks.finance import payout as payouts_of
-from tracker.desks.finance.blueprint import allowed, desk, finance, item_row
+from tracker.desks.finance.blueprint import account_shown, allowed, desk, finance, item_row
 from tracker.desks.finance.web import item_page
 from tracker.desks.words import _
 
@@ -52,7 +52,7 @@ def payees() -> str:
         ],
         shared=[
             (
-                each.destination,
+                account_shown(each.destination, each.rail, whole=True),
                 [(people_ids.public(enrollment), name) for enrollment, name in each.affiliates],
             )
             for each in shared_accounts(session, program_ids=program_ids)

@@ -189,6 +189,7 @@ def _page(program: Program, form: PolicyForm | None) -> str:
         policy=now_in_force,
         form=form or PolicyForm(formdata=None, data=_data(now_in_force)),
         owner=access.is_owner(),
+        factor=access.factor_at() is not None,
         changes=[Change(row, read(row), names.get(f"user:{row.set_by}", "Kopeck")) for row in rows],
     )
 

@@ -20,6 +20,7 @@ from payouts.batches.models import (
     BatchAbsence,
     BatchMaker,
     PayoutBatch,
+    PayoutHold,
     PayoutItem,
     PayoutPeriod,
     Withdrawal,
@@ -169,6 +170,8 @@ class ItemLine:
     last_amount: Money | None
     """What the payout before it paid to the same enrollment; none: this is the first."""
     last_destination: str | None
+    held: bool = False
+    """Whether all payouts of the affiliate are held back: approved or not, this one waits."""
 
     @property
     def public(self) -> str:
@@ -216,9 +219,17 @@ def item_lines(session: Session, *, batch_id: int, rows_max: int) -> list[ItemLi
         .order_by(PayoutItem.amount_micros.desc(), PayoutItem.id)
         .limit(rows_max)
     )
+    held = sa.exists().where(
+        PayoutHold.enrollment_id == PayoutItem.enrollment_id, PayoutHold.lifted_at.is_(None)
+    )
     rows = session.execute(
         sa.select(
-            PayoutItem, Affiliate.name, Enrollment.status, last.c.amount_micros, last.c.destination
+            PayoutItem,
+            Affiliate.name,
+            Enrollment.status,
+            last.c.amount_micros,
+            last.c.destination,
+            held.label("held"),
         )
         .join(Enrollment, Enrollment.id == PayoutItem.enrollment_id)
         .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
@@ -229,9 +240,9 @@ def item_lines(session: Session, *, batch_id: int, rows_max: int) -> list[ItemLi
     )
     return [
         ItemLine(
-            item, name, status, None if micros is None else Money(micros, item.currency), place
+            item, name, status, None if micros is None else Money(micros, item.currency), place, on
         )
-        for item, name, status, micros, place in rows
+        for item, name, status, micros, place, on in rows
     ]
 
 

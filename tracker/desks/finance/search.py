@@ -130,6 +130,7 @@ def _payouts(
             sa.or_(
                 PayoutAttempt.transfer_id == text,
                 PayoutAttempt.transfer_id == sa.func.concat("manual:", PayoutItem.id, ":", text),
+                PayoutAttempt.transfer_id == sa.func.concat("bank:", PayoutItem.id, ":", text),
                 PayoutItem.enrollment_id.in_(enrollments),
             ),
         )

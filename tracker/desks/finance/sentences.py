@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from affiliate.core.pages import moment
 from payouts.batches.locks import LockReason, OpenLock
 from payouts.batches.on_time import Measured
 from payouts.batches.rules import ItemReason, NotDue
@@ -67,6 +68,15 @@ def lock_sentence(lock: OpenLock) -> str:
         LockReason.RECONCILIATION: _("The provider's books and ours differ."),
         LockReason.BY_HAND: _("A person stopped payouts."),
     }[lock.reason]
+
+
+def lock_told(lock: OpenLock) -> str:
+    """The same with what was noted, as sentences, and since when it holds."""
+    noted = lock.detail.strip()
+    if noted and noted[-1] not in ".!?…":
+        noted += "."
+    since = _("Since %(at)s.", at=moment(lock.locked_at))
+    return " ".join(filter(None, (lock_sentence(lock), noted, since)))
 
 
 def difference(kind: DifferenceKind) -> str:

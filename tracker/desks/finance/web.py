@@ -17,7 +17,7 @@ from payouts.batches.draft import schedule_of
 from payouts.batches.holds import is_held, open_holds
 from payouts.batches.locks import LIFTED_ON_A_PAGE, open_locks
 from payouts.batches.models import PayoutBatch
-from payouts.batches.on_time import punctuality
+from payouts.batches.on_time import Measured, Punctuality, punctuality
 from payouts.batches.payee_sharing import shared_by
 from payouts.batches.payee_stops import open_stops
 from payouts.batches.payee_waits import safety_waits
@@ -113,16 +113,29 @@ def withdrawals() -> str:
     found = questions.withdrawals(
         session, programs=programs, open_only=False, rows_max=WITHDRAWALS_SHOWN_MAX
     )
+    measured = punctuality(session, program_ids=programs)
     return render_template(
         "tracker/finance/withdrawals.html",
         now=clock.now(session),
         running=questions.withdrawals(session, programs=programs),
         closed=[each for each in found if each.withdrawal.closed_at is not None],
         programs=programs,
-        punctuality=punctuality(session, program_ids=programs),
+        measured=bool(measured),
+        punctuality=_of_something_paid(measured),
         kinds=sentences.measured(),
         words=sentences,
     )
+
+
+def _of_something_paid(
+    measured: dict[int, dict[Measured, Punctuality]],
+) -> dict[int, dict[Measured, Punctuality]]:
+    """Without the figures that nothing was measured for: three empty lines a program."""
+    some = {
+        program_id: {kind: one for kind, one in kinds.items() if one.count}
+        for program_id, kinds in measured.items()
+    }
+    return {program_id: kinds for program_id, kinds in some.items() if kinds}
 
 
 @finance.get("/holds")

@@ -186,7 +186,7 @@ def _decision(entry: AuditEntry, names: dict[str, str]) -> dict[str, Any]:
         "enrollment.set_recruiter": ("neutral", "sitemap"),
         "withdrawal.request": ("info", "wallet"),
     }.get(entry.action, ("neutral", "note"))
-    who = names.get(entry.actor, entry.actor)
+    who = "Kopeck" if entry.actor.startswith("system") else names.get(entry.actor, entry.actor)
     title = _("%(who)s %(did)s", who=who, did=action(entry.action))
     return {"at": entry.at, "title": title, "text": entry.reason, "tone": tone, "icon": icon}
 

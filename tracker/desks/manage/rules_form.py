@@ -11,6 +11,7 @@ import json
 from typing import Any, Final
 
 from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_pgettext
 from flask_wtf import FlaskForm
 from wtforms import (
     HiddenField,
@@ -124,11 +125,11 @@ class TermsForm(Form):
         ("whole_period", _l("for the whole period, made up for at its end")),
         default="marginal",
     )
-    tier_from_2, tier_rate_2 = _amount(_l("From")), _percent(_l("Percentage"))
-    tier_from_3, tier_rate_3 = _amount(_l("From")), _percent(_l("Percentage"))
-    tier_from_4, tier_rate_4 = _amount(_l("From")), _percent(_l("Percentage"))
-    tier_from_5, tier_rate_5 = _amount(_l("From")), _percent(_l("Percentage"))
-    tier_from_6, tier_rate_6 = _amount(_l("From")), _percent(_l("Percentage"))
+    tier_from_2, tier_rate_2 = _amount(lazy_pgettext("band", "From")), _percent(_l("Percentage"))
+    tier_from_3, tier_rate_3 = _amount(lazy_pgettext("band", "From")), _percent(_l("Percentage"))
+    tier_from_4, tier_rate_4 = _amount(lazy_pgettext("band", "From")), _percent(_l("Percentage"))
+    tier_from_5, tier_rate_5 = _amount(lazy_pgettext("band", "From")), _percent(_l("Percentage"))
+    tier_from_6, tier_rate_6 = _amount(lazy_pgettext("band", "From")), _percent(_l("Percentage"))
     cap_order = _amount(
         _l("At most for an order"), description=_l("Level 1. Empty: no limit but the net.")
     )

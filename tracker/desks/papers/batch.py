@@ -16,8 +16,9 @@ from affiliate.core.tables import Cell, Sheet
 from affiliate.people import ids as people_ids
 from affiliate.programs.models import Program
 from payouts.batches.queries import BatchView, ItemView, items_of
+from payouts.batches.review import bare_reference
 from tracker.desks.finance import sentences
-from tracker.desks.finance.blueprint import ITEM
+from tracker.desks.finance.blueprint import ITEM, account_shown, rail_title
 from tracker.desks.finance.questions import Maker
 from tracker.desks.papers.words import language, moment_in, money, page_words
 from tracker.desks.words import _, ngettext
@@ -57,7 +58,7 @@ def facts_of(file: BatchFile) -> list[tuple[str, str]]:
     found = [
         (_("Batch"), str(batch.number)),
         (_("Kind"), _("weekly") if batch.kind == "weekly" else _("withdrawal")),
-        (_("Rail"), batch.rail),
+        (_("Rail"), rail_title(batch.rail)),
         (_("Status"), status(batch.status)),
     ]
     if batch.frozen_at:
@@ -146,7 +147,11 @@ def status(code: str) -> str:
 
 def policy(code: str) -> str:
     """Under which policy a batch was approved."""
-    return {"four_eyes": _("four eyes: none of its makers")}.get(code, code)
+    return {
+        "four_eyes": _("four eyes: none of its makers"),
+        "one_person": _("one-person mode: no second person looked"),
+        "automatic": _("approved by itself, as a small withdrawal"),
+    }.get(code, code)
 
 
 DID: Final = {
@@ -190,9 +195,9 @@ def _row(file: BatchFile, item: ItemView) -> Row:
         result = f"{result}, {moment_in(item.paid_at, file.program.time_zone)}"
     elif item.reason:
         result = f"{result}: {sentences.item_reason(item.reason)}"
-    return Row(
-        (item.affiliate_name, item.destination, result, _reference(item), money(item.amount))
-    )
+    account = account_shown(item.destination, file.batch.rail, whole=True)
+    reference = bare_reference(_reference(item), item_id=item.id)
+    return Row((item.affiliate_name, account, result, reference, money(item.amount)))
 
 
 def item_status(code: str) -> str:
