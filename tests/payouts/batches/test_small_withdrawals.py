@@ -16,15 +16,17 @@ from affiliate.core import queue
 from affiliate.core.audit import AuditEntry
 from affiliate.core.db import db
 from affiliate.people.models import Enrollment
-from payouts.batches import jobs
+from payouts.batches import approve, jobs
 from payouts.batches.approve import NotApprovable
 from payouts.batches.automatic import approve_small, undecided
 from payouts.batches.cancel import hold_item
 from payouts.batches.locks import LockReason, lock, unlock
 from payouts.batches.models import PayeeAccount
+from payouts.batches.own_accounts import NoOwnAccount
 from payouts.batches.payees import set_payee
 from payouts.batches.review import mark_paid
 from payouts.batches.withdraw import Requested
+from payouts.rails.manual import ManualRail
 
 RULE = ("10.00", "25.00", 14)
 LONG_AGO = NOW - timedelta(days=60)
@@ -49,6 +51,25 @@ def decide(pay: Pay, asked: Requested) -> str | None:
     pay.session.commit()
     batch = pay.batch(asked.batch_id)
     return batch.approval_policy or batch.not_automatic
+
+
+@pytest.mark.parametrize("lacks", ["own account", "currency"])
+def test_what_the_rail_could_not_pay_waits_for_a_person(
+    by_hand: Pay, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    rules_of(by_hand, automatic=RULE)
+    known(by_hand, "anna", "10.00")
+    asked = by_hand.withdraw("anna", "10.00")
+
+    def no_own_account(_session: object, **_rail: object) -> None:
+        raise NoOwnAccount
+
+    if lacks == "currency":
+        monkeypatch.setattr(ManualRail, "pays", lambda _self, _currency: False)
+    else:
+        monkeypatch.setattr(approve, "refuse_without_own_account", no_own_account)
+    assert decide(by_hand, asked) == "rail_not_configured"
+    assert by_hand.batch(asked.batch_id).status == "frozen"
 
 
 def test_a_small_withdrawal_of_a_known_payee_is_approved_by_nobody(by_hand: Pay) -> None:
