@@ -9,10 +9,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts demo-data screenshots translations clean
+.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts faults-payouts-processes demo-data screenshots translations clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(INSTALLED) ## start everything with a demo program; Ctrl-C stops it, the data stays
 	@$(BIN)/kopeck run $(ARGS)
@@ -67,6 +67,9 @@ faults-clicks: $(INSTALLED) ## the kill campaign over clicks, some fifteen minut
 
 faults-payouts: $(INSTALLED) ## ten thousand simulated runs of payouts; sizes: ARGS="--seeds 300 --resume", see --help
 	@$(BIN)/python -m tests.payouts.simulation.payout_campaign $(ARGS)
+
+faults-payouts-processes: $(INSTALLED) ## 500 kills of real processes that pay, most of an hour; ARGS="--kills 50", see --help
+	@$(BIN)/python -m tests.payouts.processes.process_campaign $(ARGS)
 
 bench-statistics: $(INSTALLED) ## dashboard questions over 1 and 10 million clicks
 	@$(BIN)/python -m bench.statistics $(ARGS)

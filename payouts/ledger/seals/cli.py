@@ -8,13 +8,12 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db, unit_of_work
 from affiliate.core.snapshot import read_once
 from payouts.ledger.seals import walk
 from payouts.ledger.seals.kept import kept_head
-from payouts.ledger.seals.sealing import TRANSACTIONS_MAX, newest, seal_next
+from payouts.ledger.seals.sealing import TRANSACTIONS_MAX, database_now, newest, seal_next
 
 FINDINGS_SHOWN_MAX = 1_000
 _HEAD = re.compile(r"[0-9a-f]{64}")
@@ -32,7 +31,7 @@ def now_command() -> None:
     sealed = 0
     while True:
         with unit_of_work() as session:
-            transactions = seal_next(session, real_now=clock.real_now())
+            transactions = seal_next(session, real_now=database_now(session))
         sealed += transactions
         if transactions < TRANSACTIONS_MAX:
             break

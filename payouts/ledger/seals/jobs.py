@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import current_app
 
-from affiliate.core import clock, queue
+from affiliate.core import queue
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from payouts.ledger.seals import kept
-from payouts.ledger.seals.sealing import TRANSACTIONS_MAX, seal_next
+from payouts.ledger.seals.sealing import TRANSACTIONS_MAX, database_now, seal_next
 
 
 @queue.job(queue.GENERAL)
@@ -21,5 +21,5 @@ def seal() -> None:
     session = db.session()
     settings: Settings = current_app.extensions["kopeck.settings"]
     kept.keep_newest(session, settings.data_dir)
-    if seal_next(session, real_now=clock.real_now()) == TRANSACTIONS_MAX:
+    if seal_next(session, real_now=database_now(session)) == TRANSACTIONS_MAX:
         seal.after_commit(session)

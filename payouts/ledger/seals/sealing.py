@@ -95,6 +95,17 @@ def seal_next(
     return len(ids)
 
 
+def database_now(session: Session) -> datetime:
+    """What a seal is dated with: the clock by which PostgreSQL writes `recorded_at`.
+
+    A machine whose own clock ran a day ahead would date a seal so that all that is booked
+    afterwards looks hidden from it, and the audit would lock payouts until that day is over.
+    """
+    return session.scalars(
+        sa.select(sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)))
+    ).one()
+
+
 def unsealed(
     session: Session, *, rows_max: int, recorded_before: datetime | None = None
 ) -> Sequence[Any]:

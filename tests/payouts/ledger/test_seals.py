@@ -483,6 +483,24 @@ def test_the_job_notes_committed_heads_and_seals(
         assert newest(world.session).number == n + 1
 
 
+def test_f26_a_machine_whose_clock_ran_days_ahead_makes_nobody_a_forger(
+    app: Flask, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seals are dated by the clock that dates the entries: PostgreSQL's."""
+    real = clock.real_now
+    book(world.session, world, "anna", "earn:test:before")
+    world.session.commit()
+    with app.app_context():
+        monkeypatch.setattr(clock, "real_now", lambda: real() + timedelta(days=3))
+        seal()
+        monkeypatch.undo()
+        book(db.session(), world, "anna", "earn:test:after")
+        db.session.commit()
+        assert findings(db.session()) == [], "what is not sealed yet"
+        seal()
+        assert findings(db.session()) == [], "what is"
+
+
 def test_a_chain_that_was_cut_or_rebuilt_is_noticed_from_the_nodes_own_file(
     app: Flask, sealed: Pay, heads_of: Callable[[], kept.KeptHead | None]
 ) -> None:
