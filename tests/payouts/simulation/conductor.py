@@ -246,7 +246,7 @@ class ConductedConnection(psycopg.Connection[Any]):
     def cursor(self, *args: Any, **values: Any) -> Any:
         made = super().cursor(*args, **values)
         if isinstance(made, psycopg.ServerCursor):
-            # One whose reader died halfway would say so when it is collected, in any later test.
+            # One whose reader died would complain when it is collected, in whichever test that is.
             open_ones = [each for each in self.read_in_parts if not each.closed]
             self.read_in_parts = [*open_ones, made]
         return made
@@ -272,6 +272,9 @@ class ConductedConnection(psycopg.Connection[Any]):
         """What PostgreSQL does when the process at the other end is gone."""
         if not self.closed:
             self.pgconn.exec_(b"ROLLBACK")
+
+    def close(self) -> None:
+        super().close()
         for cursor in self.read_in_parts:
             cursor.close()
 
