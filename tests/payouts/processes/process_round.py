@@ -23,7 +23,7 @@ ENDS_S = 300.0
 HURT_S = 90.0
 """Kills and faults last for so long. Tries that fail are then at most the second of their
 attempt, and its pause ends within ENDS_S."""
-AT_ONCE = 3
+AT_ONCE = 2
 """Knives that lie there before the first job begins."""
 LONGER = 1.2
 FAR_LONGER = 6

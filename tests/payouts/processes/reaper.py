@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from pathlib import Path
 from tests.payouts.processes.playhouse import House
 from tests.payouts.processes.puppet import BOTH, HORSE, ORPHAN, STEPS
 
-KNIVES_MAX = 7
-"""So many wait for somebody to come to their step; more would be one behind the other."""
+KNIVES_MAX = 2
+"""So many wait for somebody to come to their step. Seven were tried: nobody came past the earlier
+steps to the later ones."""
 ORPHAN_STAYS_MS = 70_000
 """Longer than the lease: its successor claims what the orphan holds, and both go on."""
 INSIDE = ("intent_written", "answer_written")
@@ -67,7 +68,6 @@ class Reaper:
         self.killed: Counter[str] = Counter()
         self.last: dict[str, tuple[int, float]] = {}
         """Pid and time of the last kill by name."""
-        self.steps: deque[str] = deque()
         self.number = 0
         self.at_steps: Counter[str] = Counter()
         self.acts: Counter[str] = Counter()
@@ -95,12 +95,13 @@ class Reaper:
         self.count()
 
     def lay_knife(self, step: str = "", act: str = "") -> None:
-        """Each step has its turn; whoever comes to it first is struck."""
-        if len(list((self.house.strings / "knives").iterdir())) >= KNIVES_MAX:
+        """At the step where the fewest were struck; whoever comes to it first is."""
+        lying = [path.name.split(".")[1] for path in (self.house.strings / "knives").iterdir()]
+        if len(lying) >= KNIVES_MAX:
             return
-        if not self.steps:
-            self.steps.extend(self.chance.sample(STEPS, len(STEPS)))
-        step = step or self.steps.popleft()
+        free = [each for each in STEPS if each not in lying]
+        self.chance.shuffle(free)
+        step = step or min(free, key=lambda each: self.at_steps[each])
         act = act or self.chance.choices((HORSE, BOTH, ORPHAN), (6, 3, 2))[0]
         if step == "wire":
             act, ms = (HORSE if act == ORPHAN else act), self.chance.randrange(700)
