@@ -21,11 +21,12 @@ from flask import Flask
 from rq.timeouts import BaseTimeoutException
 
 from affiliate.core import clock, queue
+from affiliate.core import db as core_db
 from affiliate.core.config import Settings
 from affiliate.core.db import committed, db, session_for
 from payouts.batches import execute, jobs
 from payouts.batches import sending as sending_module
-from payouts.batches.pace import take_slot
+from payouts.batches.pace import PACE_PER_S, take_slot
 from payouts.rails.protocol import Rail
 from tests.payouts.simulation.conductor import Conductor, Died, conducted
 from tests.payouts.simulation.provider import Provider, SimulatedRail
@@ -146,12 +147,10 @@ def opened(settings: Settings) -> Iterator[House]:
             conductor.sleep(seconds)
 
     def wait_for_slot(self: sending_module.Sender) -> bool:
-        """The same slot, waited for by the simulated clock."""
-        sleep(
-            committed(
-                self.sending.sessions, lambda session: take_slot(session, rail=self.rail.name)
-            )
-        )
+        """The same slot, waited for by the simulated clock: a step, since what PostgreSQL's clock
+        says of it is different in each run, and a seed is one run."""
+        committed(self.sending.sessions, lambda session: take_slot(session, rail=self.rail.name))
+        sleep(1 / PACE_PER_S)
         return self.goes_on()
 
     with ExitStack() as stack:
@@ -168,6 +167,8 @@ def opened(settings: Settings) -> Iterator[House]:
             (sending_module, "log", _Listener(house)),
             (sending_module.Sender, "wait_for_slot", wait_for_slot),
             (time, "sleep", sleep),
+            # How far two who lost the same race keep apart; a seed is one run.
+            (core_db.random, "uniform", lambda low, high: (low + high) / 2),
         ):
             stack.enter_context(patch.object(target, name, value))
         yield house
