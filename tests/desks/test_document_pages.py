@@ -227,7 +227,7 @@ def test_the_journal_has_both_sides_and_closes(world: World) -> None:
     finance = hire(world, "finance", name="reader").client
     first = (world.now - timedelta(days=100)).date()
     asked = f"from={first}&to={world.now.date() + timedelta(days=1)}"
-    assert "Paid out by manual" in finance.get(f"/finance/journal?{asked}").text
+    assert "Paid out (by hand)" in finance.get(f"/finance/journal?{asked}").text
     rows = rows_of(finance, f"/finance/journal?{asked}&format=csv")
     assert sum(float(row["amount"]) for row in rows) == 0
     assert {row["kind"] for row in rows} == {"earn", "release", "reserve", "settle"}

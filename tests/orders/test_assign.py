@@ -12,7 +12,7 @@ from affiliate.core.errors import Invalid, NotFound
 from affiliate.people import enrollments
 from affiliate.people.models import Enrollment
 from payouts.audit.checks import CHECKS as MONEY_CHECKS
-from payouts.audit.run import run
+from payouts.audit.run import Severity, run
 from payouts.commissions.models import Commission
 from payouts.commissions.release import release_due
 from payouts.ledger.balances import balances
@@ -62,7 +62,9 @@ def unassign(world: World) -> None:
 
 def books_agree(world: World) -> None:
     """Every integrity check of orders, commissions and the ledger."""
-    assert run(world.session, (*CHECKS, *MONEY_CHECKS), real_now=world.now + 3 * DAY) == []
+    every = (*CHECKS, *MONEY_CHECKS)
+    checks = [each for each in every if each.severity is Severity.INTEGRITY]
+    assert run(world.session, checks, real_now=world.now + 3 * DAY) == []
 
 
 def test_an_order_of_nobody_is_given_to_an_affiliate(world: World, anna: Enrollment) -> None:
