@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -62,12 +62,17 @@ def manager(world: World) -> Staff:
 
 
 def lead(
-    world: World, lead_id: str = "L-1", *, days_ago: float = 0.1, reason: DropReason | None = None
+    world: World,
+    lead_id: str = "L-1",
+    *,
+    at: datetime | None = None,
+    days_ago: float = 0.1,
+    reason: DropReason | None = None,
 ) -> Lead:
     """A lead of a click of Anna's, two hours before it."""
     link = world.people["Anna"].link
     assert link is not None
-    at = world.now - timedelta(days=days_ago)
+    at = at or world.now - timedelta(days=days_ago)
     token = world.click(link, at=at - timedelta(hours=2), reason=reason)
     report = LeadReportIn(
         lead_id=lead_id, placed_at=at, kind="inquiry", clicks=(token,),
@@ -82,12 +87,17 @@ def lead(
     return world.session.get_one(Lead, done.lead_row_id)
 
 
+def noon(world: World, days_ago: int) -> datetime:
+    """Of the program's day; so that what lies an hour or two off falls on the same day."""
+    local = world.now.astimezone(ZoneInfo(world.program.time_zone))
+    return local.replace(hour=12, minute=0) - days_ago * DAY
+
+
 def clicks(world: World, count: int, *, days_ago: int = 2, flooded: int = 0) -> PaidClickDay:
     """Clicks of a whole day on Anna's link, booked."""
     link = world.people["Anna"].link
     assert link is not None
-    noon = world.now.astimezone(ZoneInfo(world.program.time_zone)).replace(hour=12, minute=0)
-    at = noon - days_ago * DAY
+    at = noon(world, days_ago)
     for number in range(count + flooded):
         reason = DropReason.FLOOD if number >= count else None
         world.click(link, at=at + timedelta(minutes=number), reason=reason)
@@ -135,12 +145,12 @@ class TestAffiliate:
         assert world.people["Anna"].client.get("/account/orders/leads/led_zzzzz").status_code == 404
 
     def test_the_same_as_a_file(self, world: World) -> None:
-        lead(world)
+        lead(world, at=noon(world, 2))
         clicks(world, 2)
         answer = world.people["Anna"].client.get("/account/orders/leads.csv")
         rows = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
         assert [row[0] for row in rows] == ["kind", "clicks", "lead"]
-        assert [row[4] for row in rows[1:]] == ["0.006", "40.00"]
+        assert [row[4] for row in rows[1:]] == ["0.009", "40.00"]
 
     def test_a_cancelled_lead_says_so(self, world: World, manager: Staff) -> None:
         found = lead(world)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -36,8 +36,17 @@ def manager(world: World) -> Staff:
     return hire(world, "manager")
 
 
+SINCE_ORDER = timedelta(hours=1)
+"""How long before now the orders here were placed."""
+
+
+def order_day(world: World) -> date:
+    """The program's day the orders here fall on; in its first hour that is yesterday."""
+    return day_of(world.now - SINCE_ORDER, world.program.time_zone)
+
+
 def today(world: World) -> str:
-    return day_of(world.now, world.program.time_zone).isoformat()
+    return order_day(world).isoformat()
 
 
 def typed(world: World, **changes: str) -> dict[str, str]:
@@ -63,7 +72,7 @@ def euros(world: World, name: str, total: str = "10.00") -> Order:
     token = world.click(person.link, at=world.now - timedelta(hours=2))
     with world.app.app_context():
         report = OrderReportIn(
-            order_id=f"E-{total}", placed_at=world.now - timedelta(hours=1),
+            order_id=f"E-{total}", placed_at=world.now - SINCE_ORDER,
             total=Money(int(float(total) * 100) * 10_000, "EUR"), clicks=(token,),
         )  # fmt: skip
         done = report_order(
@@ -78,7 +87,7 @@ def rate(world: World, text: str, *, ago: int = 0) -> None:
     with world.app.app_context():
         enter_rate(
             world.session, program_id=world.program.id, currency="EUR", rate=text, by=None,
-            valid_from=day_of(world.now, world.program.time_zone) - timedelta(days=ago),
+            valid_from=order_day(world) - timedelta(days=ago),
             now=world.now,
         )  # fmt: skip
         world.session.commit()
