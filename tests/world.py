@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from zoneinfo import ZoneInfo
 
 import psycopg
 import sqlalchemy as sa
@@ -119,6 +120,21 @@ class World:
         session.commit()
         return cls(app, settings, session, now, program, euros)
 
+    @property
+    def local(self) -> datetime:
+        """Now by the program's clock, whose days and months people see."""
+        return self.now.astimezone(ZoneInfo(self.program.time_zone))
+
+    def month(self, ago: int = 0) -> str:
+        """The program's month, so many before this one: 2026-11."""
+        number = self.local.year * 12 + self.local.month - 1 - ago
+        return f"{number // 12}-{number % 12 + 1:02}"
+
+    def lately(self, **ago: float) -> datetime:
+        """So long ago (timedelta's words), but in the month that now is: overviews begin there."""
+        first = self.local.replace(day=1, hour=0, minute=0, second=0)
+        return max(self.now - timedelta(**ago), first)
+
     @in_app
     def affiliate(
         self, name: str, *, recruiter: str | None = None, approved: bool = True, link: bool = True
@@ -209,11 +225,14 @@ class World:
         self.session.commit()
         return self.session.get_one(Order, done.order_row_id)
 
-    def sale(self, name: str, total: str, *, days_ago: float, link: Link | None = None) -> Order:
+    def sale(
+        self, name: str, total: str, *, days_ago: float = 0, at: datetime | None = None,
+        link: Link | None = None,
+    ) -> Order:  # fmt: skip
         """A click on the person's link and an order two hours later."""
         used = link or self.people[name].link
         assert used is not None
-        at = self.now - timedelta(days=days_ago)
+        at = at or self.now - timedelta(days=days_ago)
         token = self.click(used, at=at - timedelta(hours=2))
         return self.order(total, at=at, clicks=(token,))
 

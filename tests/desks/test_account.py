@@ -642,10 +642,9 @@ def test_a_statement_adds_up_to_the_ledger(world: World, session: Session) -> No
         program=world.program, others=(), now=world.now,
     )  # fmt: skip
     with world.app.test_request_context():
-        months = [(world.now - 31 * i * DAY).strftime("%Y-%m") for i in (3, 2, 1, 0)]
         found = [
-            read_statement(session, place, subject_of(place, month))
-            for month in dict.fromkeys(months)
+            read_statement(session, place, subject_of(place, world.month(ago)))
+            for ago in (3, 2, 1, 0)
         ]
     assert not found[0].opening.owed
     for before, after in pairwise(found):
@@ -663,7 +662,7 @@ def test_a_statement_adds_up_to_the_ledger(world: World, session: Session) -> No
 
 def test_a_statement_is_read_and_taken_as_a_file(world: World) -> None:
     anna = world.affiliate("Anna")
-    order = world.sale("Anna", "3500.00", days_ago=0.1)
+    order = world.sale("Anna", "3500.00", at=world.lately(hours=2))
     month = re.search(
         r"/account/money/statements/(\d{4}-\d\d)", anna.client.get("/account/money").text
     )

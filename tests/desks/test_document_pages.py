@@ -62,14 +62,10 @@ def sheets_of(content: bytes) -> list[str]:
         return [book.read(name).decode() for name in names]
 
 
-def last_month(world: World) -> str:
-    return (world.now.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
-
-
 def paid_last_month(world: World) -> None:
     """Anna was paid 100.00 in the middle of the month before."""
     earned(world, "Anna", days_ago=90)
-    at = (world.now.replace(day=1) - timedelta(days=15)).replace(hour=12)
+    at = (world.local.replace(day=1) - timedelta(days=15)).replace(hour=12)
     world.pay(world.withdraw("Anna", "100.00", at=at), at=at)
 
 
@@ -97,11 +93,11 @@ def public_of(world: World, model: type, prefix: str) -> str:
 @pytest.mark.parametrize("key", ["month", "quarter", "year"])
 def test_a_statement_is_taken_in_three_shapes_with_the_same_sums(world: World, key: str) -> None:
     anna = world.affiliate("Anna")
-    order = world.sale("Anna", "3500.00", days_ago=0.1)
+    order = world.sale("Anna", "3500.00", at=world.lately(hours=2))
     keys = {
-        "month": world.now.strftime("%Y-%m"),
-        "quarter": f"{world.now.year}-Q{(world.now.month - 1) // 3 + 1}",
-        "year": str(world.now.year),
+        "month": world.month(),
+        "quarter": f"{world.local.year}-Q{(world.local.month - 1) // 3 + 1}",
+        "year": str(world.local.year),
     }
     url = f"/account/money/statements/{keys[key]}"
     page = anna.client.get(url)
@@ -138,7 +134,7 @@ def test_a_month_that_is_over_prints_to_equal_bytes(world: World) -> None:
     paid_last_month(world)
     anna = world.people["Anna"].client
     for ending in ("pdf", "xlsx", "csv"):
-        url = f"/account/money/statements/{last_month(world)}.{ending}"
+        url = f"/account/money/statements/{world.month(1)}.{ending}"
         assert anna.get(url).data == anna.get(url).data
 
 
@@ -171,11 +167,11 @@ def test_a_period_that_is_none_is_not_there(world: World, key: str) -> None:
 def test_finance_takes_an_affiliates_statement_of_its_own_programs_alone(world: World) -> None:
     paid_last_month(world)
     public = ids.public(world.people["Anna"].enrollment.id)
-    url = f"/finance/statements/{public}/{last_month(world)}.pdf"
+    url = f"/finance/statements/{public}/{world.month(1)}.pdf"
     mine = hire(world, "finance", name="reader").client
-    assert url in mine.get(f"/finance/statements?month={last_month(world)}").text
+    assert url in mine.get(f"/finance/statements?month={world.month(1)}").text
     paper = mine.get(url)
-    theirs = world.people["Anna"].client.get(f"/account/money/statements/{last_month(world)}.pdf")
+    theirs = world.people["Anna"].client.get(f"/account/money/statements/{world.month(1)}.pdf")
     assert paper.data == theirs.data
     stranger = hire(world, "finance", program=world.euros).client
     assert stranger.get(url).status_code == 404
@@ -446,7 +442,7 @@ def test_no_name_is_a_formula_in_any_file(world: World) -> None:
     world.session.execute(sa.text("UPDATE affiliates SET name = '=cmd|'' /C calc''!A0'"))
     world.session.commit()
     finance = hire(world, "finance").client
-    month = world.now.strftime("%Y-%m")
+    month = world.month()
     paths = (f"{url_of(batch)}.", "/finance/accruals?format=", "/finance/journal?format=",
              f"/finance/statements?month={month}&format=")  # fmt: skip
     for path in paths:

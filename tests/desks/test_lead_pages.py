@@ -6,7 +6,6 @@ import csv
 import io
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -89,8 +88,7 @@ def lead(
 
 def noon(world: World, days_ago: int) -> datetime:
     """Of the program's day; so that what lies an hour or two off falls on the same day."""
-    local = world.now.astimezone(ZoneInfo(world.program.time_zone))
-    return local.replace(hour=12, minute=0) - days_ago * DAY
+    return world.local.replace(hour=12, minute=0) - days_ago * DAY
 
 
 def clicks(world: World, count: int, *, days_ago: int = 2, flooded: int = 0) -> PaidClickDay:
@@ -159,9 +157,9 @@ class TestAffiliate:
         assert "The lead was cancelled" in page
 
     def test_the_statement_names_them(self, world: World) -> None:
-        lead(world)
+        lead(world, at=noon(world, 2))
         clicks(world, 2)
-        month = f"{world.now.astimezone(ZoneInfo(world.program.time_zone)):%Y-%m}"
+        month = f"{noon(world, 2):%Y-%m}"
         client = world.people["Anna"].client
         found = [client.get(f"/account/money/statements/{month}").text,
                  client.get(f"/account/money/statements/{month}.csv").text]  # fmt: skip

@@ -204,7 +204,7 @@ def test_an_order_tells_whose_it_is_and_how_both_levels_follow(
 
 
 def test_an_order_of_nobody_says_why(world: World, manager: Staff) -> None:
-    order = world.order("100.00", at=world.now - timedelta(hours=1))
+    order = world.order("100.00", at=world.lately(hours=1))
     assert "Nobody is credited: nobody&#39;s click" in manager.client.get(order_url(order)).text
     listed = manager.client.get("/manage/orders?credit=unattributed").text
     assert order.order_id in listed

@@ -36,13 +36,9 @@ def manager(world: World) -> Staff:
     return hire(world, "manager")
 
 
-SINCE_ORDER = timedelta(hours=1)
-"""How long before now the orders here were placed."""
-
-
 def order_day(world: World) -> date:
     """The program's day the orders here fall on; in its first hour that is yesterday."""
-    return day_of(world.now - SINCE_ORDER, world.program.time_zone)
+    return day_of(world.lately(hours=1), world.program.time_zone)
 
 
 def today(world: World) -> str:
@@ -72,7 +68,7 @@ def euros(world: World, name: str, total: str = "10.00") -> Order:
     token = world.click(person.link, at=world.now - timedelta(hours=2))
     with world.app.app_context():
         report = OrderReportIn(
-            order_id=f"E-{total}", placed_at=world.now - SINCE_ORDER,
+            order_id=f"E-{total}", placed_at=world.lately(hours=1),
             total=Money(int(float(total) * 100) * 10_000, "EUR"), clicks=(token,),
         )  # fmt: skip
         done = report_order(
