@@ -91,7 +91,11 @@ def _documents(books: Pay) -> None:
 PLANTED = [
     ("L1", "UPDATE ledger_entries SET amount_micros = amount_micros + 1 WHERE id = 1"),
     ("L2", "UPDATE ledger_entries SET amount_micros = amount_micros + 1 WHERE id = 1"),
+    ("L1", "DELETE FROM ledger_entries WHERE id = 1"),
     ("L3", "DELETE FROM ledger_entries WHERE transaction_id = 1"),
+    ("L3", "ALTER TABLE ledger_entries DROP CONSTRAINT ck_ledger_entries_not_zero;"
+           "DELETE FROM ledger_entries WHERE transaction_id = 1 AND id > 1;"
+           "UPDATE ledger_entries SET amount_micros = 0 WHERE id = 1"),
     ("L4", "UPDATE ledger_entries SET currency = 'RUB' WHERE transaction_id = 1"),
     ("L5", "ALTER TABLE ledger_transactions DROP CONSTRAINT uq_ledger_transactions_reference;"
            "UPDATE ledger_transactions SET reference = 'twice' WHERE id IN (1, 2)"),
@@ -109,6 +113,16 @@ PLANTED = [
     ("C1", "DELETE FROM commissions WHERE level = 1 AND reference = 'sale:900'"),
     ("C2", "UPDATE commissions SET decision = 2 WHERE level = 2"),
     ("C5", "UPDATE commissions SET amount_micros = amount_micros + 1 WHERE level = 2"),
+    ("C5", "UPDATE ledger_transactions SET reference = 'earn:commission:999999'"
+           " WHERE id = (SELECT min(id) FROM ledger_transactions WHERE kind = 'earn')"),
+    ("C5", "INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)"
+           " SELECT e.transaction_id, e.account_id, e.currency, 1 FROM ledger_entries e"
+           " JOIN ledger_transactions t ON t.id = e.transaction_id"
+           " WHERE t.kind = 'earn' AND e.amount_micros > 0 LIMIT 1"),
+    ("C8", "INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)"
+           " SELECT e.transaction_id, e.account_id, e.currency, e.amount_micros"
+           " FROM ledger_entries e JOIN ledger_transactions t ON t.id = e.transaction_id"
+           " WHERE t.kind = 'earn' AND e.amount_micros > 0 LIMIT 1"),
     ("C6", "DELETE FROM commissions WHERE level = 2"),
     ("C7", "UPDATE commissions SET reversed_micros = 0 WHERE reference = 'sale:900'"),
     ("C8", "UPDATE commissions SET released_at = now() WHERE reference = 'sale:900'"),
