@@ -17,7 +17,7 @@ from affiliate.core import outbox
 from affiliate.core.config import Settings
 from affiliate.people import addresses
 from affiliate.people.mail_links import LinkInvalid
-from affiliate.people.models import Affiliate, User
+from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from payouts.batches.models import PayeeAccount
 from payouts.rails.registry import rails
@@ -31,6 +31,32 @@ def tell_of_account(
 ) -> int:
     """Write the letter, in the caller's transaction; to how many addresses."""
     payee = session.get_one(PayeeAccount, payee_id)
+    destination = known_by(settings, payee)
+    return _tell(session, "payee_changed", payee, program, settings, now, destination=destination)
+
+
+def tell_of_bank(
+    session: Session, *, payee_id: int, bank: str | None, settings: Settings, now: datetime
+) -> int:
+    """The same where only the bank account behind it is another; `bank`: what it is known by.
+
+    It names the first program that pays the affiliate this way.
+    """
+    payee = session.get_one(PayeeAccount, payee_id)
+    program = session.scalars(
+        sa.select(Program)
+        .join(Enrollment, Enrollment.program_id == Program.id)
+        .where(Enrollment.affiliate_id == payee.affiliate_id)
+        .order_by(Program.rail != payee.rail, Program.id)
+        .limit(1)
+    ).one()
+    return _tell(session, "payee_bank_changed", payee, program, settings, now, bank=bank)
+
+
+def _tell(
+    session: Session, template: str, payee: PayeeAccount, program: Program, settings: Settings,
+    now: datetime, **words: object,
+) -> int:  # fmt: skip
     affiliate = session.get_one(Affiliate, payee.affiliate_id)
     user = session.get_one(User, affiliate.user_id)
     found = [user.email, *addresses.former(session, user_id=user.id, now=now)]
@@ -38,17 +64,17 @@ def tell_of_account(
         outbox.send(
             session,
             to=address,
-            template="payee_changed",
+            template=template,
             locale=user.locale,
             one_time=True,
             name=affiliate.name,
             program=program,
-            destination=known_by(settings, payee),
             at=now,
             pays_from=payee.pays_from,
             former=address != user.email,
-            stop_url=f"{settings.public_url}/account/disowned/{link_token(settings, payee_id)}",
+            stop_url=f"{settings.public_url}/account/disowned/{link_token(settings, payee.id)}",
             now=now,
+            **words,
         )
     return len(found)
 

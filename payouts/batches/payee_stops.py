@@ -19,9 +19,10 @@ from affiliate.people import sessions, users
 from affiliate.people.models import Affiliate, Enrollment, User
 from payouts.batches.clocks import note_pauses
 from payouts.batches.models import PayeeAccount, PayoutAttempt, PayoutItem
+from payouts.batches.payee_banks import changed_bank_alone, former_of
 from payouts.batches.payee_guard import lock_affiliate
 from payouts.batches.payee_models import PayeeStop
-from payouts.batches.payees import former_of, ring
+from payouts.batches.payees import ring
 from payouts.batches.rules import ItemReason
 from payouts.rails.bank_details import in_a_log
 
@@ -40,6 +41,14 @@ class Outcome(StrEnum):
 class NotStopped(Conflict):
     code = "payee_not_stopped"
     title = "Payouts to this affiliate are not stopped any more; reload the page."
+
+
+class BankIsTheProviders(Conflict):
+    code = "bank_is_the_providers"
+    title = (
+        "Only the affiliate can put the bank account back, at the provider. "
+        "When they have, keep the account."
+    )
 
 
 class LookedAt(Conflict):
@@ -84,8 +93,9 @@ def lift(
 ) -> None:
     """A person has looked: the account stays, or the one before is theirs again.
 
-    Raises NotStopped, or Invalid without a reason. Put back, the account before needs no new
-    cooling-off: it was paid to until the change. What was approved for it moves on.
+    Raises NotStopped, Invalid without a reason, or BankIsTheProviders where the one before is
+    the same account and another bank behind it was disowned. Put back, the account before needs
+    no new cooling-off: it was paid to until the change. What was approved for it moves on.
     """
     why = why.strip()
     if not 0 < len(why) <= WHY_CHARS_MAX:
@@ -99,9 +109,11 @@ def lift(
     ).one_or_none()
     if found is None:
         raise NotStopped
+    disowned = session.get_one(PayeeAccount, found.payee_id, populate_existing=True)
+    if outcome is Outcome.PUT_BACK and changed_bank_alone(session, payee=disowned):
+        raise BankIsTheProviders
     found.lifted_at, found.lifted_by, found.outcome, found.why = now, by, outcome.value, why
     session.flush()
-    disowned = session.get_one(PayeeAccount, found.payee_id, populate_existing=True)
     live = _put_back(session, disowned, by, now) if outcome is Outcome.PUT_BACK else None
     # Items before withdrawals, in the order in which an answer of the rail locks them.
     ring(session, affiliate_id=affiliate_id, reason=ItemReason.PAYEE_STOPPED, rail=None)
@@ -120,6 +132,11 @@ def open_stop(session: Session, *, affiliate_id: int) -> PayeeStop | None:
         .where(PayeeStop.affiliate_id == affiliate_id, PayeeStop.lifted_at.is_(None))
         .execution_options(populate_existing=True)
     ).one_or_none()
+
+
+def is_of_bank(session: Session, found: PayeeStop) -> bool:
+    """Whether another bank behind the same account was disowned, which only they put back."""
+    return changed_bank_alone(session, payee=session.get_one(PayeeAccount, found.payee_id))
 
 
 def _end_sign_ins(session: Session, affiliate_id: int) -> None:

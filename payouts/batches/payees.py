@@ -13,6 +13,7 @@ from affiliate.core.errors import Invalid
 from affiliate.people import addresses
 from affiliate.people.models import Affiliate, Enrollment
 from payouts.batches.models import PayeeAccount, PayoutBatch, PayoutItem
+from payouts.batches.payee_banks import bank_to_keep, former_of, of_another_bank
 from payouts.batches.payee_guard import lock_affiliate, refuse_stopped
 from payouts.batches.payee_rules import COOLING_OFF_H, Naming, pays_from
 from payouts.batches.rules import ItemReason
@@ -161,14 +162,19 @@ def refresh_payee(
 
     `asked_at` is the real time before it was asked: what was asked before an answer that is
     written already changes nothing, so that two answers may arrive in any order. Payouts that
-    wait for the account move on once it is ready. True when its readiness changed.
+    wait for the account move on once it is ready. Where another bank account is behind it, it
+    is named anew, with letter and safety wait. True when its readiness or its bank changed.
     """
     if (payee_id is None) == (account is None):
         raise TypeError("name the row or the account")
     wanted = PayeeAccount.id == payee_id if account is None else PayeeAccount.destination == account
+    live = (wanted, PayeeAccount.replaced_at.is_(None))
+    # Before the rows, as everybody does who names another account.
+    for affiliate_id in session.scalars(sa.select(PayeeAccount.affiliate_id).where(*live)).all():
+        lock_affiliate(session, affiliate_id)
     rows = session.scalars(
         sa.select(PayeeAccount)
-        .where(wanted, PayeeAccount.replaced_at.is_(None))
+        .where(*live)
         .order_by(PayeeAccount.id)
         .with_for_update()
         .execution_options(populate_existing=True)
@@ -215,6 +221,11 @@ def _write_state(
 ) -> bool:
     if asked_at is not None and row.asked_at is not None and asked_at < row.asked_at:
         return False
+    other = of_another_bank(session, row=row, state=state, now=now)
+    row = other or row
+    if other is not None and not as_payee(other).cools(now):
+        reason = ItemReason.COOLING_OFF
+        ring(session, affiliate_id=row.affiliate_id, reason=reason, rail=row.rail)
     was, before = row.ready_at is not None, row.state
     row.asked_at = asked_at or row.asked_at
     row.state = {
@@ -222,11 +233,12 @@ def _write_state(
         "needs": [need.value for need in state.needs],
         "disabled_reason": state.disabled_reason,
         "needed_by": state.needed_by and state.needed_by.isoformat(),
+        **bank_to_keep(row, state),
     }
     row.ready_at = (row.ready_at or now) if state.ready else None
     session.flush()
     if was == state.ready:
-        return False
+        return other is not None
     audit.record(
         session, actor="system:payees", action="payee.ready" if state.ready else "payee.not_ready",
         subject=f"affiliate:{row.affiliate_id}", now=now, old=before, new=row.state,
@@ -249,6 +261,8 @@ def _state(row: PayeeAccount) -> AccountState | None:
         needs=tuple(Need(each) for each in row.state["needs"]),
         disabled_reason=row.state["disabled_reason"],
         needed_by=datetime.fromisoformat(needed_by) if needed_by else None,
+        bank=row.state.get("bank"),
+        bank_masked=row.state.get("bank_masked"),
     )
 
 
@@ -274,21 +288,6 @@ def _naming(
     return Naming(
         old.destination, old.pays_from, undoes, former.pays_from if former else None, False
     )
-
-
-def former_of(session: Session, *, payee: PayeeAccount) -> PayeeAccount | None:
-    """The account that this one replaced."""
-    return session.scalars(
-        sa.select(PayeeAccount)
-        .where(
-            PayeeAccount.affiliate_id == payee.affiliate_id,
-            PayeeAccount.rail == payee.rail,
-            PayeeAccount.id < payee.id,
-        )
-        .order_by(PayeeAccount.id.desc())
-        .limit(1)
-        .execution_options(populate_existing=True)
-    ).one_or_none()
 
 
 def _live(session: Session, affiliate_id: int, rail: str) -> PayeeAccount | None:

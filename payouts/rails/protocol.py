@@ -229,6 +229,10 @@ class AccountState:
     """The provider's own code of why it is stopped."""
     needed_by: datetime | None = None
     """When a ready account stops being so unless the needs are met."""
+    bank: str | None = None
+    """Tells the bank account behind it from another, and nothing else; none: not said."""
+    bank_masked: str | None = None
+    """What that bank account is known by, and no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ LINK_LIFE_S = 300
 ACCOUNT_ID_LENGTH_CHARS = 16
 COUNTRY_DEFAULT = "DE"
 COUNTRY_CHARS = 2
+BANK_NUMBER = "DE89370400440532013000"
+"""Stripe's test number; the bank of whoever names none."""
 DUE_BEFORE_ONBOARDING = ["external_account", "tos_acceptance.date", "tos_acceptance.ip"]
 OWN_FIELDS = ("closed", "deauthorized")
 """What the double alone knows of an account."""
@@ -204,6 +207,34 @@ def set_states(
     else:
         events.record(call, "account.updated", shown(account), account=account["id"])
     return account
+
+
+def set_bank(account: dict[str, Any], *, number: str = "", status: str = "") -> None:
+    """Give the account one bank account to pay out to, or move the state of the one it has.
+
+    The fingerprint is of the number: the same number given again has the same one.
+    """
+    listed = account["external_accounts"]
+    old = next(iter(listed["data"]), None)
+    digits = "".join(number.split()).upper()
+    if old is not None and not digits:
+        listed["data"] = [{**old, "status": status or old["status"]}]
+        return
+    digits = digits or BANK_NUMBER
+    mark = hashlib.sha256(digits.encode()).hexdigest()
+    bank = {
+        "id": f"ba_{mark[:24]}",
+        "object": "bank_account",
+        "account": account["id"],
+        "bank_name": "STRIPE TEST BANK",
+        "country": account["country"],
+        "currency": account["default_currency"],
+        "default_for_currency": True,
+        "fingerprint": mark[24:40],
+        "last4": digits[-4:],
+        "status": status or "new",
+    }
+    listed["data"] = [bank]
 
 
 def create_link(call: Call) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def account(double: Double, given: Content) -> Content:
     asked = _take(
         given, id=str, transfers=str, payouts_enabled=bool, closed=bool, country=str, email=str,
         disabled_reason=str, deauthorized=bool, default_currency=str, service_agreement=str,
-        bank_status=str,
+        bank_status=str, bank_number=str,
     )  # fmt: skip
     if not str(asked.get("id", "")).startswith("acct_"):
         raise ApiError(400, "Name an id that begins with acct_.", param="id")
@@ -161,9 +161,10 @@ def account(double: Double, given: Content) -> Content:
             found[name] = asked.get(name, found[name])
         if "service_agreement" in asked:
             found["tos_acceptance"]["service_agreement"] = asked["service_agreement"]
-        if "bank_status" in asked:
-            bank = {"id": "ba_double", "object": "bank_account", "status": asked["bank_status"]}
-            found["external_accounts"]["data"] = [bank]
+        if asked.keys() & {"bank_status", "bank_number"}:
+            accounts.set_bank(
+                found, number=asked.get("bank_number", ""), status=asked.get("bank_status", "")
+            )
         states = ("transfers", "payouts_enabled", "closed", "disabled_reason", "deauthorized")
         return accounts.set_states(call, found, **{name: asked.get(name) for name in states})
 

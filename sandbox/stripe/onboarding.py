@@ -17,6 +17,7 @@ from .framing import origin, page, redirect
 from .wire import Answer, Request
 
 WORDS_MAX = 10
+BANK_CHARS_MAX = 40
 IN_REVIEW = "requirements.pending_verification"
 REFUSED = "rejected.other"
 OUTCOMES: dict[str, dict[str, Any]] = {
@@ -70,7 +71,9 @@ def visit(double: Double, token: str) -> Answer:
         '<h1>Set up payouts</h1><form class="card form" method="post">'
         f"<strong>Account <code>{escape(link['account'])}</code></strong>"
         "<p>Real Stripe asks for identity and a bank account here. The double takes your word.</p>"
-        f'{wanted}<input type="hidden" name="session" value="{escape(link["session"])}">'
+        f"{wanted}<label>Bank account <small>(any number; none: the one there is)</small><br>"
+        f'<input name="bank_number" maxlength="{BANK_CHARS_MAX}" autocomplete="off"></label><br>'
+        f'<input type="hidden" name="session" value="{escape(link["session"])}">'
         f"{buttons}</form>"
     )
     # Chromium applies form-action to the redirect after the form too.
@@ -84,7 +87,7 @@ def finish(double: Double, token: str, request: Request) -> Answer:
     if outcome not in OUTCOMES and outcome != "leave":
         return page(400, "No such choice", "<h1>There is no such choice</h1>")
     with double.store.writing() as con:
-        link = _end(double.own_call(con), token, given.get("session", [""])[0], outcome)
+        link = _end(double.own_call(con), token, given, outcome)
     if link is None:
         return page(403, "Not your link", "<h1>This form was already used</h1>")
     return redirect(link["return_url"])
@@ -100,8 +103,11 @@ def _use(call: Call, token: str) -> dict[str, Any] | None:
     return link
 
 
-def _end(call: Call, token: str, session: str, outcome: str) -> dict[str, Any] | None:
+def _end(
+    call: Call, token: str, given: dict[str, list[str]], outcome: str
+) -> dict[str, Any] | None:
     """Move the account as chosen. None for a wrong session or a form that was used."""
+    session = given.get("session", [""])[0]
     link = store.find(call.con, "account_link", token)
     if link is None or link["session"] is None or link["finished"]:
         return None
@@ -113,5 +119,6 @@ def _end(call: Call, token: str, session: str, outcome: str) -> dict[str, Any] |
     link["finished"] = True
     store.change(call.con, link)
     if outcome != "leave":
+        accounts.set_bank(account, number=given.get("bank_number", [""])[0][:BANK_CHARS_MAX])
         accounts.set_states(call, account, **OUTCOMES[outcome])
     return link

@@ -176,6 +176,36 @@ def test_a_bank_that_refuses_and_an_account_that_is_gone_are_said_in_words(
     assert "Stripe has closed this account" in answer.text
 
 
+def test_another_bank_at_stripe_waits_and_the_page_says_how_it_ends(
+    anna: Person, world: World, session: Session, double: Double
+) -> None:
+    away = send(anna.client, BEGIN, country="FR")
+    anna.client.get(at_stripe(away.location, "complete"))
+    send(anna.client, f"{BEGIN}/state")
+    (row,) = rows(session)
+    double.control(
+        "POST", "/accounts", {"id": row.destination, "bank_number": "GB29 NWBK 6016 1331 9268 19"}
+    )
+    send(anna.client, f"{BEGIN}/state")
+    page = text_of(anna.client)
+    assert "The bank account behind it was changed at Stripe" in page
+    assert "bank account …6819" in page
+    assert "bank account …3000" in page
+    assert "Go back to the account before" not in page
+    refused = send(anna.client, "/account/money/payee/former")
+    assert refused.status_code == 409
+    mail = session.scalars(sa.select(Mail).where(Mail.template == "payee_bank_changed")).one()
+    link = re.search(r"/account/disowned/\S+", mail.text)
+    assert link
+    send(anna.client, link[0], page=link[0])
+    manager = hire(world, "manager").client
+    public = ids.public(anna.enrollment.id)
+    desk = manager.get(f"/manage/affiliates/{public}").text
+    assert "bank account …6819" in desk
+    assert "Only the bank account behind it was changed" in desk
+    assert 'value="put_back"' not in desk
+
+
 def test_a_used_link_leads_back_and_a_new_one_is_given_to_whoever_is_signed_in(
     anna: Person, world: World, app: Flask, session: Session
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -160,3 +161,26 @@ class Pay:
 
 def moment(**delta: float) -> datetime:
     return NOW + timedelta(**delta)
+
+
+def at_once(pay: Pay, *verbs: Callable[[Session], object]) -> list[object]:
+    """Each in a session and thread of its own, begun together; results or errors, in order."""
+    gate = threading.Barrier(len(verbs))
+    found: list[object] = [None] * len(verbs)
+
+    def run(place: int, verb: Callable[[Session], object]) -> None:
+        with session_for(pay.engine)() as session:
+            gate.wait()
+            try:
+                found[place] = verb(session)
+                session.commit()
+            except Exception as error:  # noqa: BLE001 -- the caller looks at what it was
+                session.rollback()
+                found[place] = error
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(verbs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found

@@ -7,6 +7,7 @@ Express dashboard. No e-mail and no name of ours goes there; the payee tells Str
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ REGIONS = (EEA, frozenset({"GB"}), frozenset({"CH"}), frozenset({"US"}), frozens
 COUNTRIES = tuple(sorted(frozenset().union(*REGIONS)))
 
 STRIPE_PAGES = ("https://connect.stripe.com", "https://*.stripe.com")
+BANK_CHARS = 32
+"""Of the hash that tells bank accounts apart: 128 bits."""
 FAILING = ("errored", "verification_failed")
 """States of a bank account to which Stripe's payouts bounce."""
 STOPPED = ("rejected", "listed", "platform_paused", "other")
@@ -157,6 +160,8 @@ def state_of(account: Any) -> AccountState:
         needs=_needs(due),
         disabled_reason=reason,
         needed_by=datetime.fromtimestamp(deadline, UTC) if deadline else None,
+        bank=_bank(account),
+        bank_masked=_bank_masked(account),
     )
 
 
@@ -173,8 +178,37 @@ def _standing(account: Any, *, ready: bool, due: bool, reason: str) -> Standing:
 
 
 def _bank_fails(account: Any) -> bool:
-    listed = getattr(getattr(account, "external_accounts", None), "data", None) or ()
-    return any(getattr(each, "status", None) in FAILING for each in listed)
+    return any(getattr(each, "status", None) in FAILING for each in _listed_banks(account))
+
+
+def _bank(account: Any) -> str | None:
+    """Of all bank accounts and cards that Stripe pays out to, in no order.
+
+    A fingerprint is that of the number: the same account taken away and given anew has the same.
+    """
+    named = [
+        getattr(each, "fingerprint", None) or getattr(each, "id", None) for each in _banks(account)
+    ]
+    prints = sorted(str(each) for each in named if each)
+    if not prints:
+        return None
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:BANK_CHARS]
+
+
+def _bank_masked(account: Any) -> str | None:
+    ends = [str(last4) for each in _banks(account) if (last4 := getattr(each, "last4", None))]
+    return ", ".join(f"…{last4}" for last4 in sorted(ends)) or None
+
+
+def _banks(account: Any) -> list[Any]:
+    """Those that are paid to: per currency the default one, or all where none is marked."""
+    listed = _listed_banks(account)
+    defaults = [each for each in listed if getattr(each, "default_for_currency", False)]
+    return defaults or listed
+
+
+def _listed_banks(account: Any) -> list[Any]:
+    return list(getattr(getattr(account, "external_accounts", None), "data", None) or ())
 
 
 def _needs(names: Iterable[str]) -> tuple[Need, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from money_world import NOW
-from paying import Pay
+from paying import Pay, at_once
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
@@ -450,29 +449,6 @@ def test_one_account_of_two_affiliates_is_seen_however_it_is_typed(by_hand: Pay)
 
 
 # ---- races ----
-
-
-def at_once(pay: Pay, *verbs: Callable[[Session], object]) -> list[object]:
-    """Each in a session and thread of its own, begun together; results or errors, in order."""
-    gate = threading.Barrier(len(verbs))
-    found: list[object] = [None] * len(verbs)
-
-    def run(place: int, verb: Callable[[Session], object]) -> None:
-        with session_for(pay.engine)() as session:
-            gate.wait()
-            try:
-                found[place] = verb(session)
-                session.commit()
-            except Exception as error:  # noqa: BLE001 -- the caller looks at what it was
-                session.rollback()
-                found[place] = error
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(verbs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 def change(pay: Pay, destination: str) -> Callable[[Session], object]:

@@ -62,6 +62,37 @@ def bank(status: str) -> dict[str, Any]:
     return {"object": "list", "data": [{"object": "bank_account", "status": status}]}
 
 
+def banks(*each: dict[str, Any]) -> Any:
+    return stripe.Account.construct_from(
+        {"id": "acct_1", "external_accounts": {"object": "list", "data": list(each)}}, "sk_test"
+    )
+
+
+A = {"id": "ba_1", "object": "bank_account", "fingerprint": "aaa", "last4": "3000"}
+B = {"id": "ba_2", "object": "bank_account", "fingerprint": "bbb", "last4": "6789"}
+
+
+def test_a_bank_is_told_by_its_number_and_not_by_its_place_or_id() -> None:
+    known = state_of(banks(A, B))
+    assert known.bank is not None
+    assert "aaa" not in known.bank
+    assert known.bank_masked == "…3000, …6789"
+    assert state_of(banks(B, A | {"id": "ba_9"})).bank == known.bank
+    assert state_of(banks(A)).bank != known.bank
+    assert state_of(banks(A | {"fingerprint": "ccc"})).bank != state_of(banks(A)).bank
+
+
+def test_where_one_is_the_default_only_that_one_counts() -> None:
+    default = {"default_for_currency": True}
+    assert state_of(banks(A | default, B)).bank == state_of(banks(A)).bank
+    assert state_of(banks(A, B | default)).bank == state_of(banks(B)).bank
+
+
+def test_no_bank_says_nothing() -> None:
+    for found in (banks(), stripe.Account.construct_from({"id": "acct_1"}, "sk_test")):
+        assert (state_of(found).bank, state_of(found).bank_masked) == (None, None)
+
+
 OFF: dict[str, Any] = {"capabilities": {"transfers": "inactive"}, "payouts_enabled": False}
 
 

@@ -21,8 +21,9 @@ from affiliate.core.pages import moment
 from affiliate.people import access, limits
 from affiliate.people.access import affiliates
 from payouts.batches.models import PayeeAccount
+from payouts.batches.payee_banks import former_of
 from payouts.batches.payee_letters import tell_of_account
-from payouts.batches.payees import NamedFrom, former_of, payee_of, set_payee
+from payouts.batches.payees import NamedFrom, payee_of, set_payee
 from payouts.rails.protocol import PayeeAccounts, Rail, RailAway
 from payouts.rails.registry import payee_accounts
 from tracker.attribution.models import AffiliateSighting
@@ -89,7 +90,7 @@ def go_back(place: Place) -> Answer:
     former = None
     if payee is not None and payee.cools(place.now):
         former = former_of(session, payee=session.get_one(PayeeAccount, payee.id))
-    if former is None:
+    if payee is None or former is None or former.destination == payee.destination:
         raise NothingToGoBackTo
     try:
         name_account(

@@ -53,6 +53,8 @@ class PayeeShown:
     """What the provider still wants, in words."""
     former: PayeeAccount | None
     """What the affiliate may go back to while the new one waits."""
+    bank_alone: bool
+    """It differs from the one before in the bank behind it, which the provider keeps."""
     stopped: bool
     named: tuple[Named, ...]
     countries: list[tuple[str, str]]
@@ -75,6 +77,7 @@ def payee_shown(session: Session, place: Place) -> PayeeShown:
     payee = None if live is None else as_payee(live)
     before = next((row for row in rows if live is not None and row.id < live.id), None)
     cools = payee is not None and payee.cools(place.now)
+    bank_alone = bool(live and before and live.destination == before.destination)
     return PayeeShown(
         kind=rail if provider is not None else "manual",
         payee=payee,
@@ -85,7 +88,8 @@ def payee_shown(session: Session, place: Place) -> PayeeShown:
         needs=tuple(need_words(need) for need in payee.state.needs)
         if payee is not None and payee.state is not None
         else (),
-        former=before if cools else None,
+        former=before if cools and not bank_alone else None,
+        bank_alone=bank_alone,
         stopped=is_stopped(session, affiliate_id=place.affiliate_id),
         named=tuple(_named(row, place, known) for row in rows[:HISTORY_ROWS_MAX]),
         countries=country_names(provider.countries()) if provider is not None else [],

@@ -14,7 +14,7 @@ from affiliate.people.models import Affiliate, Enrollment
 from payouts.batches.models import PayeeAccount
 from payouts.batches.payee_release import release_to_approved
 from payouts.batches.payee_sharing import shared_accounts, shared_by
-from payouts.batches.payee_stops import Outcome, lift, open_stop, open_stops
+from payouts.batches.payee_stops import Outcome, is_of_bank, lift, open_stop, open_stops
 from payouts.batches.payees import history
 from tracker.desks.acting import Answer, act
 from tracker.desks.finance import payout as payouts_of
@@ -115,11 +115,13 @@ def payee_page(affiliate: str) -> str:
     """The history of an affiliate of the reader's programs; NotFound otherwise."""
     session = db.session()
     person = _mine(affiliate)
+    stop = open_stop(session, affiliate_id=person.id)
     return render_template(
         "tracker/finance/payee.html",
         public=affiliate,
         person=person,
-        stop=open_stop(session, affiliate_id=person.id),
+        stop=stop,
+        stop_of_bank=stop is not None and is_of_bank(session, stop),
         accounts=history(session, affiliate_id=person.id),
         whole=True,
         shared=shared_by(session, affiliate_ids=[person.id]).get(person.id, ()),

@@ -21,7 +21,7 @@ from affiliate.people.models import Affiliate, Enrollment
 from affiliate.people.rules import Status
 from affiliate.programs.forms import AUDIENCES, CHANNELS
 from payouts.batches.payee_sharing import shared_by
-from payouts.batches.payee_stops import Outcome, lift, open_stop
+from payouts.batches.payee_stops import Outcome, is_of_bank, lift, open_stop
 from payouts.batches.payees import history
 from payouts.commissions.rows import as_row
 from payouts.ledger.balances import balances
@@ -307,6 +307,7 @@ def affiliate_page(public: str) -> str:
         sa.select(Coupon).where(Coupon.enrollment_id == enrollment.id).order_by(Coupon.id.desc())
     ).all()
     recruiter = people.name_of(session, enrollment.recruiter_id)
+    stop = open_stop(session, affiliate_id=person.id)
     return page(
         "affiliate",
         here,
@@ -327,7 +328,8 @@ def affiliate_page(public: str) -> str:
         ],
         balances=balances(session, enrollment_id=enrollment.id, currency=program.currency),
         timeline=people.timeline(session, enrollment=enrollment),
-        stop=open_stop(session, affiliate_id=person.id),
+        stop=stop,
+        stop_of_bank=stop is not None and is_of_bank(session, stop),
         accounts=history(session, affiliate_id=person.id),
         whole=False,  # The whole number is finance's own.
         shared=shared_by(session, affiliate_ids=[person.id]).get(person.id, ()),

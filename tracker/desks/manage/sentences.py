@@ -267,6 +267,7 @@ def action(code: str) -> str:
         "program.close": _("announced the closing"),
         "program.closed": _("closed the program"),
         "payee.change": _("named another account to be paid to"),
+        "payee.bank_change": _("saw another bank account behind an account at the provider"),
         "payee.ready": _("found an account ready to be paid to"),
         "payee.not_ready": _("found an account not ready to be paid to"),
         "payee.stop": _("disowned an account by the link of a letter"),
