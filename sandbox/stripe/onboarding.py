@@ -71,8 +71,9 @@ def visit(double: Double, token: str) -> Answer:
         '<h1>Set up payouts</h1><form class="card form" method="post">'
         f"<strong>Account <code>{escape(link['account'])}</code></strong>"
         "<p>Real Stripe asks for identity and a bank account here. The double takes your word.</p>"
-        f"{wanted}<label>Bank account <small>(any number; none: the one there is)</small><br>"
-        f'<input name="bank_number" maxlength="{BANK_CHARS_MAX}" autocomplete="off"></label><br>'
+        f"{wanted}<p><label>Bank account <small>(any number; none: the one there is)</small><br>"
+        f'<input name="bank_number" maxlength="{BANK_CHARS_MAX}" size="34" autocomplete="off">'
+        "</label></p>"
         f'<input type="hidden" name="session" value="{escape(link["session"])}">'
         f"{buttons}</form>"
     )

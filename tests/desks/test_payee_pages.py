@@ -188,7 +188,9 @@ def test_another_bank_at_stripe_waits_and_the_page_says_how_it_ends(
     )
     send(anna.client, f"{BEGIN}/state")
     page = text_of(anna.client)
+    assert "with another bank account: its safety wait begins" in page
     assert "The bank account behind it was changed at Stripe" in page
+    assert "the bank account was changed at the provider" in page
     assert "bank account …6819" in page
     assert "bank account …3000" in page
     assert "Go back to the account before" not in page

@@ -99,7 +99,9 @@ def _affiliates(session: Session) -> list[int]:
 
 
 def _finish_onboarding(settings: Settings, account: str) -> None:
-    states = {"id": account, "transfers": "active", "payouts_enabled": True}
+    states = {
+        "id": account, "transfers": "active", "payouts_enabled": True, "bank_status": "new",
+    }  # fmt: skip
     _control(settings, "/accounts", states)
 
 

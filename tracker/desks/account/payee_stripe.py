@@ -18,7 +18,6 @@ from affiliate.core.errors import NotFound, Refusal, Unavailable
 from affiliate.core.http import only_value
 from affiliate.people import access, limits
 from affiliate.people.access import PasswordNeeded, affiliates, page_before
-from payouts.batches.models import PayeeAccount
 from payouts.batches.payee_guard import refuse_stopped
 from payouts.batches.payee_onboarding import (
     Intent,
@@ -26,7 +25,7 @@ from payouts.batches.payee_onboarding import (
     account_refused,
     intend_account,
 )
-from payouts.batches.payees import payee_of, refresh_payee
+from payouts.batches.payees import Payee, payee_of, refresh_payee
 from payouts.rails.protocol import AccountRefused, AccountState, PayeeAccounts, RailAway
 from payouts.rails.registry import payee_accounts
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program
@@ -226,13 +225,17 @@ def _ask(place: Place, provider: PayeeAccounts) -> None:
         return
     refresh_payee(session, payee_id=payee.id, state=state, asked_at=asked_at, now=place.now)
     session.commit()
-    flash(_said(state, session.get_one(PayeeAccount, payee.id), place.now), "info")
+    seen = payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail)
+    flash(_said(state, payee, seen or payee, place.now), "info")
 
 
-def _said(state: AccountState, row: PayeeAccount, now: datetime) -> str:
+def _said(state: AccountState, before: Payee, seen: Payee, now: datetime) -> str:
     if not state.ready:
         return standing_words(state)[2]
-    if row.pays_from is not None and row.pays_from > now:
+    if seen.cools(now) and seen.id != before.id:
+        return _("Stripe says that your account is ready, with another bank account: its safety "
+                 "wait begins.")  # fmt: skip
+    if seen.cools(now):
         return _("Stripe says that your account is ready; the safety wait goes on.")
     return _("Stripe says that your account is ready.")
 
