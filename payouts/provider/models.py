@@ -41,6 +41,7 @@ class ProviderEvent(Model):
             "ix_provider_events_idempotency_key", "idempotency_key",
             postgresql_where=sa.text("idempotency_key <> ''"),
         ),
+        sa.Index("ix_provider_events_received_at", "received_at"),
     )  # fmt: skip
 
     rail: Mapped[str] = mapped_column(primary_key=True)

@@ -301,7 +301,10 @@ def test_a_proposal_is_turned_down_with_a_reason(world: World) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"affiliate": "aff_zzzz"}, "No affiliate of yours has this id."),
+        ({"affiliate": "aff_zzzz"}, "No affiliate of yours has this id, name or address."),
+        ({"affiliate": "Ann"}, "No affiliate of yours has this id, name or address."),
+        ({"affiliate": ""}, "No affiliate of yours has this id, name or address."),
+        ({"affiliate": "\0"}, "No affiliate of yours has this id, name or address."),
         ({"kind": ""}, "Choose one."),
         ({"amount": "ten"}, "Write the amount in digits"),
         ({"amount": "1.0000001"}, "At most six digits after the point."),
@@ -323,6 +326,29 @@ def test_a_bad_proposal_says_what_is_wrong(
     answer = propose(world, hire(world, "finance").client, **changes)
     assert answer.status_code == 422
     assert says in answer.text
+    assert world.session.scalar(sa.select(sa.func.count(LedgerAdjustment.id))) == 0
+
+
+@pytest.mark.parametrize("typed", ["anna", " ANNA ", "Anna@Example.com"])
+def test_a_correction_takes_a_whole_name_or_address(world: World, typed: str) -> None:
+    earned(world, "Anna")
+    world.affiliate("Anna Maria")
+    answer = propose(world, hire(world, "finance").client, affiliate=typed)
+    assert answer.status_code == 303
+    row = world.session.scalars(sa.select(LedgerAdjustment)).one()
+    assert row.enrollment_id == world.people["Anna"].enrollment.id
+
+
+def test_where_two_have_the_name_a_correction_asks_for_the_id(world: World) -> None:
+    earned(world, "Anna")
+    other = world.affiliate("anna maria")
+    world.session.execute(sa.text("UPDATE affiliates SET name = 'ANNA' WHERE name = 'anna maria'"))
+    world.session.commit()
+    answer = propose(world, hire(world, "finance").client, affiliate="Anna")
+    assert answer.status_code == 422
+    assert "Several fit, write one" in answer.text
+    for enrollment in (world.people["Anna"].enrollment, other.enrollment):
+        assert f"{ids.public(enrollment.id)} (Lamp &amp; Leaf partners)" in answer.text
     assert world.session.scalar(sa.select(sa.func.count(LedgerAdjustment.id))) == 0
 
 

@@ -114,6 +114,15 @@ def test_a_person_can_ask_for_a_comparison(world: World, settings: Settings) -> 
     assert "payouts.provider.jobs.reconcile_now" in names
 
 
+def test_a_comparison_is_not_asked_for_again_at_once(world: World, settings: Settings) -> None:
+    finance = hire(world, "finance")
+    compared(world, "clean", ended_at=clock.real_now() - timedelta(seconds=50))
+    answer = finance.client.post(PAGE, follow_redirects=True)
+    assert "A comparison has just ended" in answer.text
+    with Redis.from_url(settings.redis_url) as redis:
+        assert not queue.queue_on(redis, queue.PAYOUTS).jobs
+
+
 def test_a_payout_shows_what_its_account_sent_on_to_the_bank(world: World) -> None:
     world.affiliate("Anna")
     world.sale("Anna", "100.00", days_ago=20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import sqlalchemy as sa
 from flask import current_app, flash, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,7 @@ from tracker.desks.adjustment_words import adjustment_kind, adjustment_reason
 from tracker.desks.finance.blueprint import allowed, desk, finance
 from tracker.desks.words import _
 
+NAMED_SHOWN_MAX: Final = 5
 FIELDS: Final = {name: name for name in ("affiliate", "kind", "amount", "reason", "note")}
 
 
@@ -144,14 +146,47 @@ def _about(session: Session, text: str) -> dict[str, object] | None:
 
 
 def _enrollment(session: Session, text: str) -> Enrollment:
-    """An affiliate of the reader's programs. Raises Invalid: the id is typed."""
+    """An affiliate of the reader's programs, by id, whole name or address, however it is cased.
+
+    Raises Invalid: it is typed, and where several are meant money is not left to a guess.
+    """
+    programs = desk().programs
     try:
-        found = session.get(Enrollment, people_ids.enrollment_of(text))
+        by_id = session.get(Enrollment, people_ids.enrollment_of(text))
     except NotFound:
-        found = None
-    if found is None or found.program_id not in desk().programs:
-        raise Invalid.field("affiliate", "unknown", _("No affiliate of yours has this id."))
-    return found
+        found = _named(session, " ".join(text.split()).replace("\0", ""))
+    else:
+        found = [by_id] if by_id is not None and by_id.program_id in programs else []
+    if not found:
+        raise Invalid.field(
+            "affiliate", "unknown", _("No affiliate of yours has this id, name or address.")
+        )
+    if len(found) > 1:
+        fit = ", ".join(
+            f"{people_ids.public(each.id)} ({programs[each.program_id].name})" for each in found
+        )
+        raise Invalid.field(
+            "affiliate", "several", _("Several fit, write one's id: %(fit)s", fit=fit)
+        )
+    return found[0]
+
+
+def _named(session: Session, text: str) -> list[Enrollment]:
+    if not text:
+        return []
+    return list(
+        session.scalars(
+            sa.select(Enrollment)
+            .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
+            .join(User, User.id == Affiliate.user_id)
+            .where(
+                Enrollment.program_id.in_(desk().programs),
+                sa.func.lower(text).in_((sa.func.lower(Affiliate.name), sa.func.lower(User.email))),
+            )
+            .order_by(Enrollment.id)
+            .limit(NAMED_SHOWN_MAX)
+        )
+    )
 
 
 def _kind(text: str) -> AdjustmentKind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,8 @@ from tracker.desks.words import _
 
 COMPARISONS_SHOWN_MAX = 10
 RESOLVED_SHOWN_MAX = 20
+PAUSE_S = 60
+"""Between two comparisons that a person asks for: each reads the provider's whole list."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ def reconciliation() -> str:
     resolved = _lines(
         session, Difference.resolved_at.is_not(None), Difference.resolved_at.desc()
     )[:RESOLVED_SHOWN_MAX]  # fmt: skip
-    waiting, newest = session.execute(
-        sa.select(
-            sa.func.count().filter(ProviderEvent.processed_at.is_(None)),
-            sa.func.max(ProviderEvent.received_at),
-        )
-    ).one()
+    # Two questions, of an index each: there is an event for everything that Stripe ever did.
+    waiting = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(ProviderEvent)
+        .where(ProviderEvent.processed_at.is_(None))
+    )
+    newest = session.scalar(sa.select(sa.func.max(ProviderEvent.received_at)))
     return render_template(
         "tracker/finance/reconciliation.html",
         comparisons=session.scalars(
@@ -75,8 +79,12 @@ def reconciliation() -> str:
 @finance.post("/reconciliation")
 @allowed
 def comparison() -> Response:
-    """Compare now; the page shows it once it is done."""
-    if reconcile_now.wake(access.actor().user_id):
+    """Compare now; the page shows it once it is done. Not again within a minute of the last."""
+    lately = clock.real_now() - timedelta(seconds=PAUSE_S)
+    newest = sa.select(Reconciliation.id).where(Reconciliation.ended_at > lately).limit(1)
+    if db.session.scalar(newest) is not None:
+        flash(_("A comparison has just ended; it is the first of the list."), "info")
+    elif reconcile_now.wake(access.actor().user_id):
         flash(_("The comparison has begun; reload this page in a moment."), "success")
     else:
         flash(_("The queue does not answer; the daily comparison is made all the same."), "warning")
