@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from affiliate.core.db import db
 from affiliate.people.models import UserSession
 from payouts.batches.locks import LockReason, lock
 from payouts.batches.models import BatchMaker, PayoutBatch, PayoutItem
-from tracker.desks.finance import questions
+from tracker.desks.finance import questions, web
 
 QUERIES_MAX = 20
 """Of a page, whatever the number of its rows."""
@@ -77,6 +78,32 @@ def test_the_to_do_page_names_batches_withdrawals_and_their_clocks(world: World)
     assert "412.17" in text
     assert "1 is over its 24 hours." in text
     assert "late" in text
+
+
+def test_earlier_withdrawals_are_paged_whatever_is_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "CLOSED_SHOWN_MAX", 2)
+    earned(world, "Vera", "900.00")
+    for kopecks in ("0.01", "0.02", "0.03"):
+        world.pay(world.withdraw("Vera", kopecks))
+    earned(world, "Anna")
+    world.withdraw("Anna", "0.04")
+    client = hire(world, "finance", name="reader").client
+    first = client.get("/finance/withdrawals").text
+    earlier = first[first.index("Earlier") :]
+    assert [f"0.0{each}\N{NO-BREAK SPACE}RUB" in earlier for each in (1, 2, 3, 4)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    older = re.search(r'rel="next" href="([^"]+)"', first)
+    assert older
+    second = client.get(older[1]).text
+    earlier = second[second.index("Earlier") :]
+    assert "0.01\N{NO-BREAK SPACE}RUB" in earlier
+    assert "0.02\N{NO-BREAK SPACE}RUB" not in earlier
+    assert 'rel="next"' not in second
+    assert 'rel="prev"' in second
+    assert client.get("/finance/withdrawals?before=nonsense").status_code == 404
 
 
 def test_the_batch_page_shows_total_changes_items_and_hash(world: World) -> None:

@@ -17,6 +17,7 @@ from affiliate.programs.models import Program
 from payouts.rails.registry import Rails, rails
 
 BATCH = "bat"
+WITHDRAWAL = "wd"
 ITEM = "pay"
 FILE = "fil"
 STATEMENT = "bst"
@@ -102,6 +103,11 @@ def batch_row(text: str) -> int:
 def item_row(text: str) -> int:
     """The number behind `pay_…`; NotFound when it is none."""
     return _row(ITEM, text)
+
+
+def withdrawal_row(text: str) -> int:
+    """The number behind `wd_…`; NotFound when it is none."""
+    return _row(WITHDRAWAL, text)
 
 
 def file_row(text: str) -> int:

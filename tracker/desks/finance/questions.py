@@ -27,7 +27,7 @@ from payouts.batches.models import (
 )
 from payouts.batches.rules import NotDue
 from payouts.policies.rules import JUMP_TIMES
-from tracker.desks.finance.blueprint import BATCH, ITEM
+from tracker.desks.finance.blueprint import BATCH, ITEM, WITHDRAWAL
 
 ITEMS_SHOWN_MAX = 200
 CHANGES_SHOWN_MAX = 50
@@ -400,6 +400,10 @@ class Waiting:
     item_reason: str | None
 
     @property
+    def public(self) -> str:
+        return ids.public_id(WITHDRAWAL, self.withdrawal.id)
+
+    @property
     def amount(self) -> Money:
         return Money(self.withdrawal.amount_micros, self.withdrawal.currency)
 
@@ -420,10 +424,14 @@ def withdrawals(
     session: Session,
     *,
     programs: dict[int, Program],
-    open_only: bool = True,
+    closed: bool = False,
+    before: int | None = None,
     rows_max: int = WITHDRAWALS_SHOWN_MAX,
 ) -> list[Waiting]:
-    """Withdrawals of these programs: open ones by deadline, or all, newest first."""
+    """Withdrawals of these programs: open ones by deadline; or closed ones, the newest first.
+
+    `before`: only those that were asked for before that one.
+    """
     query = (
         sa.select(Withdrawal, Affiliate.name, Enrollment.program_id, PayoutBatch, PayoutItem.reason)
         .join(Enrollment, Enrollment.id == Withdrawal.enrollment_id)
@@ -433,10 +441,12 @@ def withdrawals(
         .where(Enrollment.program_id.in_(programs))
         .limit(rows_max)
     )
-    if open_only:
-        query = query.where(Withdrawal.closed_at.is_(None)).order_by(Withdrawal.deadline_at)
+    if closed:
+        query = query.where(Withdrawal.closed_at.is_not(None)).order_by(Withdrawal.id.desc())
     else:
-        query = query.order_by(Withdrawal.id.desc())
+        query = query.where(Withdrawal.closed_at.is_(None)).order_by(Withdrawal.deadline_at)
+    if before is not None:
+        query = query.where(Withdrawal.id < before)
     return [
         Waiting(
             withdrawal,

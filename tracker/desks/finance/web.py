@@ -35,12 +35,13 @@ from tracker.desks.finance.blueprint import (
     finance,
     item_row,
     known_rails,
+    withdrawal_row,
 )
 from tracker.desks.finance.search import search
 
 RECENT_MAX = 12
 BATCHES_SHOWN_MAX = 50
-WITHDRAWALS_SHOWN_MAX = 100
+CLOSED_SHOWN_MAX = 50
 OVER = ("done", "cancelled")
 
 
@@ -110,15 +111,19 @@ def batches() -> str:
 def withdrawals() -> str:
     """Withdrawals: those whose clock runs first, then what became of the others."""
     session, programs = db.session(), desk().programs
+    before = request.args.get("before", type=withdrawal_row)
     found = questions.withdrawals(
-        session, programs=programs, open_only=False, rows_max=WITHDRAWALS_SHOWN_MAX
+        session, programs=programs, closed=True, before=before, rows_max=CLOSED_SHOWN_MAX + 1
     )
+    closed, more = found[:CLOSED_SHOWN_MAX], len(found) > CLOSED_SHOWN_MAX
     measured = punctuality(session, program_ids=programs)
     return render_template(
         "tracker/finance/withdrawals.html",
         now=clock.now(session),
         running=questions.withdrawals(session, programs=programs),
-        closed=[each for each in found if each.withdrawal.closed_at is not None],
+        closed=closed,
+        next_url=url_for("finance.withdrawals", before=closed[-1].public) if more else None,
+        previous_url=url_for("finance.withdrawals") if before is not None else None,
         programs=programs,
         measured=bool(measured),
         punctuality=_of_something_paid(measured),
