@@ -19,7 +19,7 @@ from affiliate.core.outbox import Mail
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.audit import run as audit
-from payouts.batches.models import PayoutBatch
+from payouts.batches.models import PayoutBatch, Withdrawal
 from payouts.commissions.models import Commission
 from tracker.cli import demo_data_command
 from tracker.clicks.models import Click
@@ -45,15 +45,17 @@ def of_program(session: Session, model: type[Enrollment | Click | Order | Commis
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("inside_the_application")
+@pytest.mark.parametrize("hours_ago", [0, 8, 16])
 def test_a_small_year_is_whole_believable_and_sound(
-    app: Flask, session: Session, settings: Settings
+    app: Flask, session: Session, settings: Settings, hours_ago: int
 ) -> None:
+    now = real_now() - timedelta(hours=hours_ago)
     days: list[int] = []
     made = load_year(
         session,
         settings=settings,
         sizes=SMALL,
-        now=real_now(),
+        now=now,
         progress=lambda day, _made: days.append(day),
     )
     assert days == list(range(60))
@@ -77,7 +79,11 @@ def test_a_small_year_is_whole_believable_and_sound(
     assert level_2
     unsent = sa.select(Mail.id).where(Mail.recipient.like("%@year.invalid"), Mail.sent_at.is_(None))
     assert session.scalar(unsent) is None
-    assert audit.run(session, audit.registered(app), real_now=real_now()) == []
+    assert audit.run(session, audit.registered(app), real_now=now) == []
+    late = sa.select(Withdrawal.id).where(Withdrawal.closed_at > Withdrawal.deadline_at)
+    assert session.scalar(late) is None
+    waits = sa.select(Withdrawal.id).where(Withdrawal.closed_at.is_(None))
+    assert session.scalar(waits), "finance has something to do"
 
     with pytest.raises(YearExists):
         load_year(session, settings=settings, sizes=SMALL, now=real_now())

@@ -38,7 +38,7 @@ from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.models import PayoutBatch, PayoutItem
 from payouts.batches.payees import set_payee
 from payouts.batches.review import mark_paid
-from payouts.batches.withdraw import withdraw
+from payouts.batches.withdraw import DEADLINE_H, withdraw
 from payouts.commissions.release import RELEASE_ROWS_MAX, release_due
 from payouts.rails.registry import Rails, rails
 from tracker.clicks.loader import Loader
@@ -53,7 +53,10 @@ from tracker.orders.rules import CustomerIn, OrderReportIn, RefundIn, Source
 
 REPORTED_BY: Final = "system:demo-data"
 RECENT_CLICKS: Final = 400
-WITHDRAWALS_PER_DAY_MAX: Final = 1
+WAITING: Final = 3
+"""Withdrawals that wait on the finance desk when the year is loaded, if so many have money."""
+HOURS_LEFT: Final = 4
+"""Until their deadline, at least."""
 NEWER_RULES_AT_PERCENT: Final = 60
 """After so much of the year version 2 of the rules takes effect, announced a month ahead."""
 NOTICE: Final = timedelta(days=30)
@@ -431,25 +434,28 @@ class _Year:
         self.session.commit()
 
     def _pay(self, number: int) -> None:
-        """Draft what is due, answer a withdrawal or two, pay what was approved before."""
+        """Pay what was approved before, draft what is due, answer a withdrawal or two."""
         session, day = self.session, self.calendar.day(number)
+        for approved_id in self.unpaid.pop(number, []):
+            self._mark_paid(approved_id, day + timedelta(hours=10))
         open_periods(session, now=day + timedelta(days=1))
         session.commit()
         for period_id in undrafted(session):
             at = day + timedelta(hours=12)
             batch_id = draft_weekly(session, period_id=period_id, rails=self.rails, now=at)
             session.commit()
-            if batch_id is not None:
+            # The last days' wait on the finance desk.
+            if batch_id is not None and number < self.calendar.days - 2:
                 self._approve(number, batch_id, at + timedelta(hours=3))
-        for _ in range(self.chance.randrange(WITHDRAWALS_PER_DAY_MAX + 1)):
-            self._withdraw(number, day + timedelta(hours=16))
-        for batch_id in self.unpaid.pop(number, []):
-            self._mark_paid(batch_id, day + timedelta(hours=17))
+        wanted = WAITING if number == self.calendar.days - 1 else self.chance.randrange(2)
+        strong = [one for one in self.affiliates if one.strong]
+        for who in self.chance.sample(strong, len(strong)):
+            if not wanted:
+                break
+            wanted -= self._withdraw(who, number, day + timedelta(hours=16))
 
     def _approve(self, number: int, batch_id: int, at: datetime) -> None:
-        """All but the last week's: those wait on the finance desk."""
-        if number >= self.calendar.days - 2:
-            return
+        """Finance signs, and pays the next morning."""
         batch = self.session.get_one(PayoutBatch, batch_id, populate_existing=True)
         approve(
             self.session,
@@ -463,11 +469,13 @@ class _Year:
         self.unpaid[number + 1].append(batch_id)
         self.made["batches"] += 1
 
-    def _withdraw(self, number: int, at: datetime) -> None:
-        strong = [one for one in self.affiliates if one.strong]
-        if not strong:
-            return
-        who = self.chance.choice(strong)
+    def _withdraw(self, who: _Affiliate, number: int, at: datetime) -> bool:
+        """Asked for at that time; on the last day so late that it still has hours to wait.
+
+        False when there is nothing to ask for, or one is under way.
+        """
+        last = number == self.calendar.days - 1
+        at = max(at, self.now - timedelta(hours=DEADLINE_H - HOURS_LEFT)) if last else at
         try:
             asked = withdraw(
                 self.session,
@@ -479,11 +487,13 @@ class _Year:
                 now=at,
             )
         except Refusal:
-            self.session.rollback()  # Nothing there today, or one is under way.
-            return
+            self.session.rollback()
+            return False
         self.session.commit()
         self.made["withdrawals"] += 1
-        self._approve(number, asked.batch_id, at + timedelta(hours=1))
+        if not last:
+            self._approve(number, asked.batch_id, at + timedelta(hours=1))
+        return True
 
     def _mark_paid(self, batch_id: int, at: datetime) -> None:
         items = sa.select(PayoutItem.id).where(
