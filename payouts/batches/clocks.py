@@ -12,7 +12,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from payouts.batches.models import PayoutBatch, PayoutItem, Withdrawal, WithdrawalPause
+from affiliate.people.models import Enrollment
+from payouts.batches.models import (
+    PayeeAccount,
+    PayoutBatch,
+    PayoutItem,
+    Withdrawal,
+    WithdrawalPause,
+)
 from payouts.batches.rules import ItemReason
 
 PAUSING = (
@@ -33,6 +40,7 @@ def note_pauses(session: Session, *, now: datetime) -> int:
     the length of the pause, which is kept with its reason.
     """
     changed = _go_on(session, now)
+    why = _why(now)
     paused = session.scalars(
         sa.update(Withdrawal)
         .where(
@@ -40,13 +48,45 @@ def note_pauses(session: Session, *, now: datetime) -> int:
             Withdrawal.paused_at.is_(None),
             Withdrawal.item_id == PayoutItem.id,
             PayoutItem.batch_id == PayoutBatch.id,
-            _parked(),
+            why.is_not(None),
         )
-        .values(paused_at=now, paused_for=PayoutItem.reason)
+        .values(paused_at=now, paused_for=why)
         .returning(Withdrawal.id)
         .execution_options(synchronize_session=False)
     ).all()
     return changed + len(paused)
+
+
+def _why(now: datetime) -> sa.ColumnElement[str | None]:
+    """SQL: for what the clock stands still; NULL where it runs."""
+    return sa.case(
+        (_parked(), PayoutItem.reason), (_cools(now), ItemReason.COOLING_OFF.value), else_=None
+    )
+
+
+def _cools(now: datetime) -> sa.ColumnElement[bool]:
+    """A safety wait of the item's own account that began after it was asked for.
+
+    That is another bank behind the account. A wait that ran already is in the deadline.
+    """
+    wait = (
+        sa.select(PayeeAccount.id)
+        .join(Enrollment, Enrollment.affiliate_id == PayeeAccount.affiliate_id)
+        .where(
+            Enrollment.id == PayoutItem.enrollment_id,
+            PayeeAccount.rail == PayoutBatch.rail,
+            PayeeAccount.destination == PayoutItem.destination,
+            PayeeAccount.replaced_at.is_(None),
+            PayeeAccount.created_at > Withdrawal.requested_at,
+            PayeeAccount.pays_from > now,
+        )
+        .correlate(PayoutItem, PayoutBatch, Withdrawal)
+    )
+    return sa.and_(
+        PayoutItem.status == "queued",
+        PayoutBatch.status.in_(("frozen", "approved", "paying")),
+        wait.exists(),
+    )
 
 
 def _parked() -> sa.ColumnElement[bool]:
@@ -74,8 +114,7 @@ def _go_on(session: Session, now: datetime) -> int:
             Withdrawal.paused_at.is_not(None),
             sa.or_(
                 Withdrawal.closed_at.is_not(None),
-                sa.not_(_parked()),
-                Withdrawal.paused_for.is_distinct_from(PayoutItem.reason),
+                Withdrawal.paused_for.is_distinct_from(_why(now)),
             ),
         )
         .order_by(Withdrawal.id)

@@ -16,7 +16,8 @@ from affiliate.core.audit import AuditEntry
 from affiliate.core.outbox import Mail
 from payouts.audit.checks import PAYEES
 from payouts.audit.run import run
-from payouts.batches.models import PayeeAccount
+from payouts.batches.clocks import note_pauses
+from payouts.batches.models import PayeeAccount, Withdrawal
 from payouts.batches.payee_banks import changed_bank_alone
 from payouts.batches.payee_stops import (
     BankIsTheProviders,
@@ -122,6 +123,38 @@ def test_what_was_not_approved_cannot_be_until_the_wait_is_over(anna: Pay) -> No
         anna.approve(made.batch_id)
     anna.session.rollback()
     assert not run(anna.session, PAYEES, real_now=NOW)
+
+
+@pytest.mark.parametrize("approved", [False, True], ids=["asked", "approved"])
+def test_the_clock_of_a_withdrawal_stands_still_for_a_wait_that_began_after_it(
+    anna: Pay, approved: bool
+) -> None:
+    made = anna.approved("anna", "5.00") if approved else anna.withdraw("anna", "5.00")
+
+    def clock_at(now: datetime) -> Withdrawal:
+        note_pauses(anna.session, now=now)
+        anna.session.commit()
+        return anna.session.scalars(
+            sa.select(Withdrawal).execution_options(populate_existing=True)
+        ).one()
+
+    told(anna, THIEFS, NOW + 2 * HOUR)
+    if approved:
+        anna.run(made.batch_id)
+    row = clock_at(NOW + 3 * HOUR)
+    assert (row.paused_at, row.paused_for) == (NOW + 3 * HOUR, "cooling_off")
+    assert clock_at(NOW + 70 * HOUR).paused_at == NOW + 3 * HOUR
+    row = clock_at(NOW + 2 * HOUR + COOLING_OFF)
+    assert row.paused_at is None
+    assert row.deadline_at == NOW + (24 + 71) * HOUR
+
+
+def test_a_wait_that_ran_already_is_in_the_deadline_alone(anna: Pay) -> None:
+    told(anna, THIEFS)
+    anna.withdraw("anna", "5.00")
+    assert note_pauses(anna.session, now=NOW + HOUR) == 0
+    row = anna.session.scalars(sa.select(Withdrawal)).one()
+    assert row.deadline_at == NOW + COOLING_OFF + 24 * HOUR
 
 
 def test_her_own_bank_given_back_after_the_wait_waits_again(anna: Pay) -> None:
