@@ -114,10 +114,11 @@ def measure_punctuality() -> None:
 
 @queue.job(queue.GENERAL)
 def ask_about_payees() -> None:
-    """Ask providers about accounts that are not ready although money waits for them.
+    """Ask providers about accounts for which money waits.
 
     Their webhooks say the same sooner; what a lost one would have said is known in half an
-    hour. Each answer is committed by itself; when nobody answers, the next bell asks.
+    hour, and of an account that was ready within a day. Each answer is committed by itself; when
+    nobody answers, the next bell asks.
     """
     session, known = db.session(), payee_accounts(_settings())
     served = tuple(name for name, provider in known.items() if provider.configured())

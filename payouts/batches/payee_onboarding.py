@@ -27,6 +27,8 @@ from payouts.rails.protocol import NewAccount
 
 ASK_AGAIN_S = 1_800
 """An account that is not ready although money waits for it is asked about this often."""
+READY_ASK_AGAIN_S = 86_400
+"""A ready one for which money waits, so often: a lost webhook would hide another bank account."""
 ASK_ROWS_MAX = 50
 
 
@@ -126,10 +128,11 @@ def account_refused(session: Session, *, onboarding_id: int, code: str, now: dat
 
 
 def to_ask_about(session: Session, *, rails: tuple[str, ...], real_now: datetime) -> list[int]:
-    """Accounts that are not ready although money waits for them, asked about longest ago first.
+    """Accounts for which money waits: those that are not ready first, then by the last question.
 
     Money waits in an available balance, or in a payout that is parked for the account.
     """
+    asleep = sa.case((PayeeAccount.ready_at.is_(None), ASK_AGAIN_S), else_=READY_ASK_AGAIN_S)
     theirs = sa.select(Enrollment.id).where(Enrollment.affiliate_id == PayeeAccount.affiliate_id)
     balance = (
         sa.select(LedgerBalance.account_id)
@@ -155,14 +158,17 @@ def to_ask_about(session: Session, *, rails: tuple[str, ...], real_now: datetime
             .where(
                 PayeeAccount.rail.in_(rails),
                 PayeeAccount.replaced_at.is_(None),
-                PayeeAccount.ready_at.is_(None),
                 sa.or_(
                     PayeeAccount.asked_at.is_(None),
-                    PayeeAccount.asked_at < real_now - timedelta(seconds=ASK_AGAIN_S),
+                    PayeeAccount.asked_at + asleep * sa.text("interval '1 second'") < real_now,
                 ),
                 sa.or_(balance.exists(), parked.exists()),
             )
-            .order_by(PayeeAccount.asked_at.nulls_first(), PayeeAccount.id)
+            .order_by(
+                PayeeAccount.ready_at.is_not(None),
+                PayeeAccount.asked_at.nulls_first(),
+                PayeeAccount.id,
+            )
             .limit(ASK_ROWS_MAX)
         )
     )

@@ -352,6 +352,27 @@ def test_whoever_waits_for_money_is_asked_about_by_itself(
     assert rows(session)[0].ready_at is not None
 
 
+def test_a_bank_of_which_no_webhook_told_is_seen_within_a_day(
+    anna: Person, world: World, app: Flask, session: Session, double: Double
+) -> None:
+    away = send(anna.client, BEGIN, country="FR")
+    anna.client.get(at_stripe(away.location, "complete"))
+    (row,) = rows(session)
+    double.control("POST", "/accounts", {"id": row.destination, "bank_number": "GB1234"})
+    world.sale("Anna", "4100.00", days_ago=30)
+    world.release()
+    for hours, count in ((23, 1), (25, 2)):
+        session.execute(
+            sa.update(PayeeAccount).values(asked_at=real_now() - timedelta(hours=hours))
+        )
+        session.commit()
+        with app.app_context():
+            jobs.ask_about_payees()
+        assert len(rows(session)) == count
+    mails = sa.select(sa.func.count()).where(Mail.template == "payee_bank_changed")
+    assert session.scalar(mails) == 1
+
+
 # ---- by hand: change, disown, lift ----
 
 
