@@ -426,8 +426,8 @@ PAYEES = (
         "Y1",
         _INTEGRITY,
         "nothing is approved for an account in its safety wait, or taken back within it",
-        # Whoever approves may not see yet what a provider's answer writes at that moment, of the
-        # same destination. Sending looks once more.
+        # Whoever approves may not see yet the wait that a provider's answer begins at that moment,
+        # of the same destination. Sending looks once more.
         """
         SELECT i.id AS item_id, p.pays_from, b.approved_at
         FROM payout_items i
@@ -436,9 +436,9 @@ PAYEES = (
         JOIN LATERAL (
             SELECT pays_from, replaced_at FROM payee_accounts p
             WHERE p.affiliate_id = e.affiliate_id AND p.rail = b.rail
-                AND p.destination = i.destination
-                AND p.created_at <= b.approved_at - CASE WHEN p.named_by = 'system:payees'
-                    THEN interval '1 minute' ELSE interval '0' END
+                AND p.destination = i.destination AND p.created_at <= b.approved_at
+                AND (p.named_by = 'system:payees' AND p.pays_from > b.approved_at
+                    AND p.created_at > b.approved_at - interval '1 minute') IS NOT TRUE
             ORDER BY p.id DESC LIMIT 1) p ON p.pays_from IS NOT NULL
         WHERE i.status <> 'cancelled'
             AND (p.pays_from > b.approved_at

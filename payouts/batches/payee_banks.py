@@ -92,10 +92,12 @@ def bank_of(row: PayeeAccount) -> str | None:
     return None if row.state is None else row.state.get("bank")
 
 
-def changed_bank_alone(session: Session, *, payee: PayeeAccount) -> bool:
-    """Whether this row differs from the one before in the bank behind it, and nothing else."""
-    former = former_of(session, payee=payee)
-    return former is not None and former.destination == payee.destination
+def changed_bank_alone(payee: PayeeAccount) -> bool:
+    """Whether this row differs from the one before in the bank behind it, and nothing else.
+
+    Not by the same destination: an account that was taken away can be named again.
+    """
+    return payee.named_by == BY
 
 
 def former_of(session: Session, *, payee: PayeeAccount) -> PayeeAccount | None:

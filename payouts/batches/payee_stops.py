@@ -110,7 +110,7 @@ def lift(
     if found is None:
         raise NotStopped
     disowned = session.get_one(PayeeAccount, found.payee_id, populate_existing=True)
-    if outcome is Outcome.PUT_BACK and changed_bank_alone(session, payee=disowned):
+    if outcome is Outcome.PUT_BACK and changed_bank_alone(disowned):
         raise BankIsTheProviders
     found.lifted_at, found.lifted_by, found.outcome, found.why = now, by, outcome.value, why
     session.flush()
@@ -136,7 +136,7 @@ def open_stop(session: Session, *, affiliate_id: int) -> PayeeStop | None:
 
 def is_of_bank(session: Session, found: PayeeStop) -> bool:
     """Whether another bank behind the same account was disowned, which only they put back."""
-    return changed_bank_alone(session, payee=session.get_one(PayeeAccount, found.payee_id))
+    return changed_bank_alone(session.get_one(PayeeAccount, found.payee_id))
 
 
 def _end_sign_ins(session: Session, affiliate_id: int) -> None:

@@ -157,6 +157,36 @@ def test_a_wait_that_ran_already_is_in_the_deadline_alone(anna: Pay) -> None:
     assert row.deadline_at == NOW + COOLING_OFF + 24 * HOUR
 
 
+def test_an_approval_right_after_her_own_bank_is_back_is_sound(anna: Pay) -> None:
+    told(anna, THIEFS, NOW - HOUR)
+    told(anna, HERS, NOW - timedelta(seconds=30))
+    anna.approved("anna", "5.00")
+    assert run(anna.session, PAYEES, real_now=NOW) == []
+
+
+def test_a_wait_that_the_approval_could_see_is_found_by_the_audit(anna: Pay) -> None:
+    told(anna, THIEFS, NOW - HOUR)
+    anna.session.execute(sa.update(PayeeAccount).values(pays_from=None))
+    anna.approved("anna", "5.00")
+    anna.session.execute(sa.update(PayeeAccount).values(pays_from=NOW + HOUR))
+    assert [found.check.name for found in run(anna.session, PAYEES, real_now=NOW)] == ["Y1"]
+
+
+def test_an_account_that_was_taken_away_and_named_again_can_be_put_back(anna: Pay) -> None:
+    affiliate_id, destination = anna.world.affiliate_id("anna"), live(anna).destination
+    anna.session.execute(sa.update(PayeeAccount).values(replaced_at=NOW))
+    payee_id = set_payee(
+        anna.session, affiliate_id=affiliate_id, rail=anna.world.rail, destination=destination,
+        ready=True, by="user:1", now=NOW,
+    )  # fmt: skip
+    stop(anna.session, payee_id=payee_id, now=NOW)
+    lift(
+        anna.session, affiliate_id=affiliate_id, outcome=Outcome.PUT_BACK, by="user:1",
+        why="We spoke by phone.", now=NOW,
+    )  # fmt: skip
+    assert open_stop(anna.session, affiliate_id=affiliate_id) is None
+
+
 def test_her_own_bank_given_back_after_the_wait_waits_again(anna: Pay) -> None:
     told(anna, THIEFS)
     later = NOW + COOLING_OFF + HOUR
@@ -206,7 +236,7 @@ def test_another_account_is_no_change_of_the_bank_alone(anna: Pay) -> None:
     )  # fmt: skip
     anna.session.commit()
     payee = anna.session.get_one(PayeeAccount, live(anna).id)
-    assert not changed_bank_alone(anna.session, payee=payee)
+    assert not changed_bank_alone(payee)
     assert not told(anna, THIEFS)
     assert letters(anna) == []
 

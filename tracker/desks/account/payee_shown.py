@@ -14,6 +14,7 @@ from affiliate.core.config import Settings
 from affiliate.core.money import Money
 from payouts.batches.models import PayeeAccount
 from payouts.batches.own_accounts import fee_of
+from payouts.batches.payee_banks import changed_bank_alone
 from payouts.batches.payee_guard import is_stopped
 from payouts.batches.payees import Payee, as_payee, history
 from payouts.rails.protocol import AccountField, AccountState, Need, Rail, Standing
@@ -77,7 +78,7 @@ def payee_shown(session: Session, place: Place) -> PayeeShown:
     payee = None if live is None else as_payee(live)
     before = next((row for row in rows if live is not None and row.id < live.id), None)
     cools = payee is not None and payee.cools(place.now)
-    bank_alone = bool(live and before and live.destination == before.destination)
+    bank_alone = live is not None and changed_bank_alone(live)
     return PayeeShown(
         kind=rail if provider is not None else "manual",
         payee=payee,
