@@ -213,10 +213,14 @@ PAID = (
     INSERT INTO payout_attempts (item_id, number, idempotency_key, params, request_hash,
         amount_micros, currency, destination, status, first_sent_at, last_tried_at, transfer_id,
         finished_at)
-    SELECT id, 1, 'po:bench:' || id || ':1', '{}',
-        encode(sha256(convert_to('{}', 'UTF8')), 'hex'), amount_micros, currency, destination,
+    SELECT id, 1, 'po:bench:' || id || ':1', CAST(told AS jsonb),
+        encode(sha256(convert_to(told, 'UTF8')), 'hex'), amount_micros, currency, destination,
         'succeeded', %(before)s, %(before)s, 'tr_bench' || id, %(before)s
-    FROM payout_items WHERE batch_id = %(number)s
+    FROM payout_items, LATERAL (
+        SELECT '{"amount_micros":' || amount_micros || ',"attempt":1,"currency":"' || currency
+            || '","destination":"' || destination || '","group":"kopeck_bench_batch_' || batch_id
+            || '","installation":"bench","item_id":' || id || '}' AS told) AS as_python_writes_it
+    WHERE batch_id = %(number)s
     """,
     # As payouts.batches.rules.batch_hash has it; destinations here are plain ASCII.
     """

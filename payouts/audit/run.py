@@ -37,6 +37,15 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """What several checks ask about: worked out once for all of them."""
+
+    name: str
+    """Of the table, as their queries call it."""
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One invariant."""
 
@@ -47,6 +56,8 @@ class Check:
     query: str | Finder
     """SQL, which may use `:real_now`, the machine's clock; or a function, where an invariant is
     no matter of SQL."""
+    over: Common | None = None
+    """The table that the query reads beside those of the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +78,44 @@ def run(session: Session, checks: Sequence[Check], *, real_now: datetime) -> lis
     """Every check that does not hold, in order. Reads alone."""
     be_patient(session, statement_s=STATEMENT_S)
     session.execute(sa.text(f"SET LOCAL work_mem = '{WORK_MEM_MB}MB'"))
-    found = []
+    found = {}
+    for group in passes(checks):
+        found.update(_asked_together(session, group, real_now))
+    return [Finding(check, found[check.name]) for check in checks if found.get(check.name)]
+
+
+def passes(checks: Sequence[Check]) -> list[list[Check]]:
+    """The checks as they are asked: those over one common table in one statement."""
+    groups: dict[str, list[Check]] = {}
     for check in checks:
-        rows = _broken(session, check.query, real_now)
-        if rows:
-            found.append(Finding(check, rows))
-    return found
+        groups.setdefault(check.over.name if check.over else check.name, []).append(check)
+    return list(groups.values())
 
 
-def _broken(
-    session: Session, query: str | Finder, real_now: datetime
-) -> tuple[dict[str, Any], ...]:
-    if not isinstance(query, str):
-        return tuple(islice(query(session, real_now), ROWS_MAX))
-    # Materialised, so that it is planned for the answer "no row": a limit that the planner can
+def _asked_together(
+    session: Session, checks: Sequence[Check], real_now: datetime
+) -> dict[str, tuple[dict[str, Any], ...]]:
+    """The first rows that break each of the checks, which are one pass."""
+    first = checks[0]
+    if not isinstance(first.query, str):
+        return {first.name: tuple(islice(first.query(session, real_now), ROWS_MAX))}
+    # Materialised, so that each is planned for the answer "no row": a limit that the planner can
     # see makes it look for the first row the cheapest way, by as many index reads as there are
     # rows.
-    limited = sa.text(
-        f"WITH broken AS MATERIALIZED ({query}) SELECT * FROM broken LIMIT {ROWS_MAX}"  # noqa: S608
-    )
-    given = {"real_now": real_now} if ":real_now" in query else {}
-    return tuple(dict(row) for row in session.execute(limited, given).mappings())
+    tables = [f'"{check.name}" AS MATERIALIZED ({check.query})' for check in checks]
+    if first.over:
+        tables.insert(0, f"{first.over.name} AS MATERIALIZED ({first.over.query})")
+    answers = [
+        f"(SELECT '{check.name}', to_jsonb(broken) FROM \"{check.name}\" AS broken"  # noqa: S608
+        f" LIMIT {ROWS_MAX})"
+        for check in checks
+    ]
+    asked = f"WITH {', '.join(tables)} {' UNION ALL '.join(answers)}"
+    given = {"real_now": real_now} if ":real_now" in asked else {}
+    found: dict[str, tuple[dict[str, Any], ...]] = {}
+    for name, row in session.execute(sa.text(asked), given):
+        found[name] = (*found.get(name, ()), row)
+    return found
 
 
 def register(app: Flask, checks: Sequence[Check]) -> None:

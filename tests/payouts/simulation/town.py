@@ -117,7 +117,9 @@ class Books:
         if self._checked is None:
             self._own.execute("SET plan_cache_mode = force_generic_plan")
             asked = [each for each in checks if isinstance(each.query, str)]
-            self._checked = " UNION ALL ".join(
+            common = {each.over for each in asked if each.over}
+            tables = ", ".join(f"{each.name} AS MATERIALIZED ({each.query})" for each in common)
+            self._checked = f"WITH {tables} " + " UNION ALL ".join(
                 f"SELECT '{each.name}' WHERE EXISTS (SELECT FROM ("
                 + str(each.query).replace("%", "%%").replace(":real_now", "%(real_now)s")
                 + ") AS broken)"
