@@ -90,6 +90,9 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "max_overflow": settings.database_pool_size,
         "pool_events": [(_note_return, "checkin"), (_require_live, "checkout")],
         "pool_timeout": 10,
+        # The connection that was used last: it has prepared what is asked most, and its server
+        # process holds the catalogue in memory.
+        "pool_use_lifo": True,
         # An error's text goes into the log; addresses and names that were bound do not.
         "hide_parameters": True,
         "connect_args": {

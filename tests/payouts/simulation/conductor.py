@@ -284,8 +284,11 @@ def conducted(engine: sa.Engine, conductor: Conductor) -> Iterator[None]:
     """Every connection of this engine is conducted while the block runs."""
 
     def connect(_dialect: Any, _record: Any, args: Any, values: Any) -> ConductedConnection:
-        made = ConductedConnection.connect(*args, **values)
+        # Each connection plans a statement once: over so few rows the plan is most of its cost.
+        options = f"{values['options']} -c plan_cache_mode=force_generic_plan"
+        made = ConductedConnection.connect(*args, **{**values, "options": options})
         made.conductor = conductor
+        made.prepare_threshold, made.prepared_max = 0, None
         return made  # type: ignore[return-value]
 
     def took(connection: Any, _record: Any, _proxy: Any) -> None:

@@ -287,13 +287,17 @@ class Town:
 
     def report(self, session: Session, sold: Sold, *, now: datetime) -> None:
         """Tell the books of a sale, as often as need be; its hold is over already."""
+        self.earn(session, sold, now=now)
+        release_due(session, now=now)
+
+    def earn(self, session: Session, sold: Sold, *, now: datetime) -> None:
+        """A sale is in the books, and what it earned is pending."""
         credit = Credit(self.enrollments[sold.name], Fraction(1), WHOLE, self.rule_version_id, None)
         sale = Sale(
             program_id=self.program_id, reference=sold.reference, decision=1,
             net=Money(sold.micros, CURRENCY), credits=(credit,), placed_at=now - HOLD, hold=HOLD,
         )  # fmt: skip
         earn(session, sale=sale, waits_for=None, now=now)
-        release_due(session, now=now)
 
     def take_back(self, session: Session, sold: Sold, *, now: datetime) -> None:
         """The order was refunded as a whole, paid out already or not."""
