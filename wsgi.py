@@ -33,6 +33,7 @@ SET_UPS = (
     "affiliate.people.web",
     "affiliate.people.api",
     "affiliate.links.api",
+    "affiliate.promo.web",
     "payouts.commissions.examples",
     "payouts.batches.api",
     "payouts.batches.watch",

@@ -16,6 +16,7 @@ MODELS = (
     "affiliate.links.models",
     "affiliate.people.models",
     "affiliate.programs.models",
+    "affiliate.promo.models",
     "affiliate.rates.models",
     "payouts.adjustments.models",
     "payouts.batches.bank_models",

@@ -179,19 +179,20 @@ class World:
         reason: DropReason | None = None,
         referrer: str = "https://lamps.example/blog/best-lamps",
         sub_ids: tuple[str, ...] = ("", "", "", "", ""),
+        creative: str = "",
     ) -> str:
         """A click out of a journal record; its token."""
-        return self.clicks([(link, at, visitor, reason, referrer, sub_ids)])[0]
+        return self.clicks([(link, at, visitor, reason, referrer, sub_ids, creative)])[0]
 
     def clicks(self, wanted: list[tuple[Any, ...]]) -> list[str]:
-        """Many clicks at once: (link, at, visitor, reason, referrer, sub-ids)."""
+        """Many clicks at once: (link, at, visitor, reason, referrer, sub-ids, creative)."""
         key = tokens.signing_keys(self.settings.keys("click-token"))[0]
         made, raw = [], b""
-        for link, at, visitor, reason, referrer, sub_ids in wanted:
+        for link, at, visitor, reason, referrer, sub_ids, *creative in wanted:
             ms = int(at.timestamp() * 1000)
             click_id = tokens.new_click_id(ms, secrets.token_bytes(10))
             who = visitor or secrets.token_bytes(16)
-            texts = "\0".join((CHROME, referrer, "", *sub_ids, "", "")).encode()
+            texts = "\0".join((CHROME, referrer, "", *sub_ids, *(creative or [""]), "")).encode()
             raw += encode(click_id, link.id, who, secrets.token_bytes(16), reason, 0, texts)
             made.append(tokens.mint(key, click_id, link.id, who))
         url = self.settings.database_url.replace("+psycopg", "")

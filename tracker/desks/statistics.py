@@ -224,9 +224,10 @@ def _told(asked: Asked, each: tables.Named) -> tuple[str, str, dict[str, str]]:
         return str(DROPPED[DropReason(key)]), key, {}
     if by is By.COUNTRY:
         return str(get_locale().territories.get(key, key)), key, {"country": key}
+    label, sub = each.name or each.key, each.key if each.name else ""
     if by is By.COUPON or asked.scope.enrollment_id is None:
-        return each.key, "", {}
-    return each.key, "", {by.value: each.key}
+        return label, sub, {}
+    return label, sub, {by.value: each.key}
 
 
 def _chart(series: Mapping[Any, Figures], values: list[int], asked: Asked, said: Any) -> Chart:

@@ -23,6 +23,7 @@ from affiliate.core.tables import Number, csv_parts
 from affiliate.links.models import Link
 from affiliate.people import ids
 from affiliate.people.models import Affiliate, Enrollment
+from affiliate.promo.lookup import names_of
 from tracker.stats.figures import Figures
 from tracker.stats.questions import (
     ROWS_PER_FETCH,
@@ -44,7 +45,8 @@ class Named:
     key: str
     """A date, a code, an id, a value."""
     name: str
-    """What else it is called: a link's name, an affiliate's; empty where the key says it."""
+    """What else it is called: a link's name, an affiliate's, a material's; empty where the key
+    says it."""
     row: Row
 
     @property
@@ -55,7 +57,12 @@ class Named:
 def named(session: Session, asked: Asked, found: Iterable[Row]) -> list[Named]:
     """These rows with their names; one statement for all of them."""
     shown = list(found)
-    names = _names(session, asked.by, [row.key for row in shown])
+    keys = [row.key for row in shown]
+    if asked.by is By.CREATIVE:
+        known = names_of(session, program_id=asked.scope.program_id, codes=keys)
+        names = {code: (code, name) for code, name in known.items()}
+    else:
+        names = _names(session, asked.by, keys)
     zone = ZoneInfo(asked.scope.time_zone)
     return [Named(*names.get(row.key, (key_text(row.key, zone), "")), row) for row in shown]
 

@@ -1,4 +1,4 @@
-"""The affiliate's account: home, links, clicks, orders, money, team, rules.
+"""The affiliate's account: home, links, promo, clicks, orders, money, team, rules.
 
 One sign-in may have several programs; each page shows one of them (`place`). Nothing here
 decides about money: pages ask questions and call the verbs of the packages below.
@@ -28,6 +28,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         own_browser,
         payee,
         payee_stripe,
+        promo,
         proofs,
         statements,
         statistics,
@@ -37,8 +38,8 @@ def set_up(app: Flask, settings: Settings) -> None:
     from tracker.desks.account.blueprint import account
 
     views = (
-        home, links, clicks, orders, leads, claims, money, choice, payee, payee_stripe, disowned,
-        invoices, statements, proofs, statistics, team, terms,
+        home, links, promo, clicks, orders, leads, claims, money, choice, payee, payee_stripe,
+        disowned, invoices, statements, proofs, statistics, team, terms,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)

@@ -19,6 +19,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         paid_clicks,
         paying,
         programs,
+        promo,
         rates,
         replays,
         rule_drafts,
@@ -31,7 +32,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     views = (
         *(health, affiliates, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
-        *(programs, paying, rates, statistics, audit_log),
+        *(programs, paying, promo, rates, statistics, audit_log),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)

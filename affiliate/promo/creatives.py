@@ -1,0 +1,174 @@
+"""Verbs of promo materials: add one, change its wording, retire it, bring it back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from affiliate.core import audit
+from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound, Phrase
+from affiliate.core.ids import public_id, row_id
+from affiliate.links.links import checked_destination
+from affiliate.programs.models import Program
+from affiliate.promo.models import Creative, CreativePicture
+from affiliate.promo.pictures import read_picture
+from affiliate.promo.rules import Kind, Wording, problems, tidy
+
+PREFIX: Final = "crt"
+CREATIVES_PER_PROGRAM_MAX: Final = 1_000
+
+
+class TooManyCreatives(Conflict):
+    code = "too_many_creatives"
+    title = Phrase(
+        "A program has at most %(most)s promo materials, retired ones included.",
+        most=CREATIVES_PER_PROGRAM_MAX,
+    )
+
+
+def add_creative(
+    session: Session,
+    *,
+    program_id: int,
+    kind: Kind,
+    wording: Wording,
+    picture: bytes | None = None,
+    by: int | None,
+    now: datetime,
+) -> Creative:
+    """Offer a material to the program's affiliates; `picture` is the uploaded file of a banner
+    or logo. Raises NotFound, TooManyCreatives, or Invalid with every field that is wrong."""
+    program = session.get(Program, program_id, with_for_update={"key_share": True})
+    if program is None:
+        raise NotFound
+    count = sa.select(sa.func.count()).where(Creative.program_id == program_id)
+    if (session.scalar(count) or 0) >= CREATIVES_PER_PROGRAM_MAX:
+        raise TooManyCreatives
+    values, errors = _checked(program, kind, wording)
+    drawn = None
+    if kind.is_picture:
+        try:
+            drawn = read_picture(picture or b"")
+        except Invalid as refusal:
+            errors = [*errors, *refusal.errors]
+    if errors:
+        raise _not_acceptable(errors)
+    made = Creative(program_id=program_id, kind=kind.value, created_at=now, created_by=by, **values)
+    session.add(made)
+    session.flush()
+    if drawn is not None:
+        session.add(
+            CreativePicture(
+                creative_id=made.id, content=drawn.content, extension=drawn.extension,
+                width=drawn.width, height=drawn.height, byte_count=len(drawn.content),
+            )
+        )  # fmt: skip
+        session.flush()
+    _record(session, made, "add", by=by, now=now, new={"kind": kind.value, **_told(values)})
+    return made
+
+
+def change_creative(
+    session: Session, *, creative_id: int, wording: Wording, by: int | None, now: datetime
+) -> Creative:
+    """Say it anew: on pages from now on, in what was copied before not at all. The kind and the
+    picture stay: another picture is another material. Raises NotFound and Invalid."""
+    row = _locked(session, creative_id)
+    program = session.get_one(Program, row.program_id)
+    values, errors = _checked(program, Kind(row.kind), wording)
+    if errors:
+        raise _not_acceptable(errors)
+    before = {name: getattr(row, name) for name in values}
+    changed = {name for name in values if values[name] != before[name]}
+    if changed:
+        for name in changed:
+            setattr(row, name, values[name])
+        session.flush()
+        _record(
+            session, row, "change", by=by, now=now,
+            old=_told({name: before[name] for name in changed}),
+            new=_told({name: values[name] for name in changed}),
+        )  # fmt: skip
+    return row
+
+
+def retire_creative(session: Session, *, creative_id: int, by: int | None, now: datetime) -> None:
+    """Offer it no more; pictures and links that stand on sites go on working. Twice is once."""
+    row = _locked(session, creative_id)
+    if row.retired_at is None:
+        row.retired_at = now
+        session.flush()
+        _record(session, row, "retire", by=by, now=now)
+
+
+def bring_back(session: Session, *, creative_id: int, by: int | None, now: datetime) -> None:
+    """Offer a retired one again. Twice is once."""
+    row = _locked(session, creative_id)
+    if row.retired_at is not None:
+        row.retired_at = None
+        session.flush()
+        _record(session, row, "bring_back", by=by, now=now)
+
+
+def creative_code(creative_id: int) -> str:
+    """Its public id: in addresses, and in `cr` of a click."""
+    return public_id(PREFIX, creative_id)
+
+
+def creative_row(code: str) -> int:
+    """The number behind it; NotFound when it is none."""
+    return row_id(PREFIX, code)
+
+
+def _checked(
+    program: Program, kind: Kind, wording: Wording
+) -> tuple[dict[str, Any], list[FieldError]]:
+    """The columns, and what is wrong with them."""
+    values = asdict(tidy(wording))
+    errors = problems(kind, tidy(wording))
+    if values["destination"] and not any(each.field == "destination" for each in errors):
+        try:
+            values["destination"] = checked_destination(program, values["destination"])
+        except Invalid as refusal:
+            errors += refusal.errors
+    return values, errors
+
+
+def _not_acceptable(errors: list[FieldError]) -> Invalid:
+    return Invalid(Phrase("The material cannot be offered like this."), errors=errors)
+
+
+def _locked(session: Session, creative_id: int) -> Creative:
+    row = session.get(Creative, creative_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound
+    return row
+
+
+def _record(
+    session: Session,
+    row: Creative,
+    what: str,
+    *,
+    by: int | None,
+    now: datetime,
+    old: dict[str, Any] | None = None,
+    new: dict[str, Any] | None = None,
+) -> None:
+    audit.record(
+        session, actor=audit.by_user(by), action=f"creative.{what}", subject=f"creative:{row.id}",
+        scope=row.program_id, now=now, old=old, new=new,
+    )  # fmt: skip
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """As the audit log keeps it: what is there, days as text."""
+    return {
+        name: value.isoformat() if isinstance(value, date) else value
+        for name, value in values.items()
+        if value not in ("", None) or len(values) < len(Wording.__slots__)
+    }

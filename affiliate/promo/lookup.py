@@ -1,0 +1,89 @@
+"""Which promo materials there are, and which of them are offered today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from affiliate.core.errors import NotFound
+from affiliate.promo.creatives import creative_code, creative_row
+from affiliate.promo.models import Creative, CreativePicture
+from affiliate.promo.rules import Kind, Season, season_on
+
+ROWS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A material as pages read it."""
+
+    row: Creative
+    picture: CreativePicture | None
+    """Without its bytes."""
+    season: Season
+
+    @property
+    def code(self) -> str:
+        return creative_code(self.row.id)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.row.kind)
+
+    @property
+    def picture_path(self) -> str | None:
+        """Where anybody's browser finds the picture."""
+        return f"/promo/{self.code}.{self.picture.extension}" if self.picture else None
+
+
+def listed(session: Session, *, program_id: int, today: date) -> list[Material]:
+    """All of a program's, the newest first, retired ones last."""
+    query = (
+        sa.select(Creative, CreativePicture)
+        .outerjoin(CreativePicture, CreativePicture.creative_id == Creative.id)
+        .where(Creative.program_id == program_id)
+        .order_by(Creative.retired_at.is_not(None), Creative.id.desc())
+        .limit(ROWS_MAX)
+    )
+    return [_material(row, picture, today) for row, picture in session.execute(query)]
+
+
+def offered(session: Session, *, program_id: int, today: date) -> list[Material]:
+    """What affiliates may take: neither retired nor over; by kind, the newest first."""
+    order = list(Kind)
+    found = [
+        each
+        for each in listed(session, program_id=program_id, today=today)
+        if each.row.retired_at is None and each.season is not Season.OVER
+    ]
+    return sorted(found, key=lambda each: order.index(each.kind))
+
+
+def material(session: Session, *, creative_id: int, today: date) -> Material:
+    """One of them; NotFound."""
+    row = session.get(Creative, creative_id)
+    if row is None:
+        raise NotFound
+    return _material(row, session.get(CreativePicture, creative_id), today)
+
+
+def names_of(session: Session, *, program_id: int, codes: Iterable[str]) -> dict[str, str]:
+    """The names behind the codes that clicks came with; whatever else they say has none."""
+    wanted = {}
+    for code in codes:
+        try:
+            wanted[creative_row(code)] = code
+        except NotFound:
+            continue
+    query = sa.select(Creative.id, Creative.name).where(
+        Creative.program_id == program_id, Creative.id.in_(wanted)
+    )
+    return {wanted[number]: name for number, name in session.execute(query)} if wanted else {}
+
+
+def _material(row: Creative, picture: CreativePicture | None, today: date) -> Material:
+    return Material(row, picture, season_on(today, row.starts_on, row.ends_on))

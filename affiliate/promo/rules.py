@@ -1,0 +1,200 @@
+"""What promo materials are, how an affiliate's link gets into them, when they are offered (pure).
+
+Rule: docs/promo.md. No template language stands behind a text: `{link}` is replaced, and
+nothing else is read out of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from html import escape
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from affiliate.core.errors import FieldError, Phrase
+from affiliate.links.rules import unprintable
+
+NAME_CHARS_MAX: Final = 120
+SUBJECT_CHARS_MAX: Final = 200
+ALT_CHARS_MAX: Final = 200
+BODY_CHARS_MAX: Final = 20_000
+ADDRESS_CHARS_MAX: Final = 1_000
+LINK_MARK: Final = "{link}"
+"""Where in a text the affiliate's link stands; without it, at the text's end."""
+
+
+class Kind(StrEnum):
+    """What a material is; closed. Pages show them in this order."""
+
+    BANNER = "banner"
+    LOGO = "logo"
+    TEXT = "text"
+    EMAIL = "email"
+    LANDING = "landing"
+    VIDEO = "video"
+    KEYWORDS = "keywords"
+    ARTICLE = "article"
+    NEWS = "news"
+    NOTES = "notes"
+
+    @property
+    def is_picture(self) -> bool:
+        return self in (Kind.BANNER, Kind.LOGO)
+
+    @property
+    def is_written(self) -> bool:
+        """Its body is what it is."""
+        return self in (*LINKED_TEXTS, Kind.KEYWORDS, Kind.NOTES)
+
+    @property
+    def carries_link(self) -> bool:
+        """A link goes into its text; keywords and notes are read by the affiliate alone."""
+        return self in LINKED_TEXTS
+
+
+LINKED_TEXTS: Final = (Kind.TEXT, Kind.EMAIL, Kind.ARTICLE, Kind.NEWS)
+
+
+class Season(StrEnum):
+    """Where a day lies in a material's season."""
+
+    COMING = "coming"
+    NOW = "now"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What a manager says about a material; everything but its kind and picture."""
+
+    name: str
+    language: str = ""
+    """Two letters; empty: it fits readers of any language."""
+    subject: str = ""
+    """Of an e-mail."""
+    body: str = ""
+    alt: str = ""
+    """What a picture shows, for whoever does not see it."""
+    destination: str = ""
+    """A page of the shop; empty: the program's landing page."""
+    video_url: str = ""
+    starts_on: date | None = None
+    ends_on: date | None = None
+    """Its last day."""
+
+
+def tidy(wording: Wording) -> Wording:
+    """One-line texts without outer and doubled spaces, line ends of one kind."""
+
+    def line(text: str) -> str:
+        return " ".join(text.split())
+
+    return Wording(
+        name=line(wording.name), language=wording.language.strip().lower(),
+        subject=line(wording.subject), body=wording.body.replace("\r\n", "\n").strip(),
+        alt=line(wording.alt), destination=wording.destination.strip(),
+        video_url=wording.video_url.strip(), starts_on=wording.starts_on, ends_on=wording.ends_on,
+    )  # fmt: skip
+
+
+def problems(kind: Kind, wording: Wording) -> list[FieldError]:
+    """What cannot be accepted, by the form's fields; none: it may be offered."""
+    found = [
+        *_too_long_or_invisible(wording),
+        *_missing(kind, wording),
+        *_of_season(wording.starts_on, wording.ends_on),
+    ]
+    if wording.language and not (
+        len(wording.language) == 2 and wording.language.isascii() and wording.language.isalpha()
+    ):
+        found.append(_error("language", "Two letters, such as en or ru; empty for any language."))
+    if kind is Kind.VIDEO and wording.video_url and not is_web_address(wording.video_url):
+        found.append(_error("video_url", "Write the whole address, beginning with https://."))
+    return found
+
+
+def is_web_address(text: str) -> bool:
+    """Whether it is an https address without a name and password in it."""
+    if len(text) > ADDRESS_CHARS_MAX or unprintable(text) or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(host) and "." in str(host) and "@" not in parts.netloc
+
+
+def season_on(day: date, starts_on: date | None, ends_on: date | None) -> Season:
+    """Both ends belong to the season; an open end is open."""
+    if starts_on is not None and day < starts_on:
+        return Season.COMING
+    return Season.OVER if ends_on is not None and day > ends_on else Season.NOW
+
+
+def address(link_url: str, *, creative: str, destination: str) -> str:
+    """The affiliate's link as it stands in a material: says which one was clicked, leads to its
+    page of the shop. `creative` is the material's public id."""
+    values = {"cr": creative, **({"to": destination} if destination else {})}
+    return f"{link_url}?{urlencode(values)}"
+
+
+def with_link(body: str, link: str) -> str:
+    """A text with the affiliate's link where it belongs."""
+    if LINK_MARK in body:
+        return body.replace(LINK_MARK, link)
+    return f"{body}\n\n{link}" if body else link
+
+
+def banner_code(link: str, *, picture_url: str, width: int, height: int, alt: str) -> str:
+    """What is pasted into a site's HTML. `sponsored` is how search engines ask for paid links."""
+    return (
+        f'<a href="{escape(link)}" rel="sponsored noopener" target="_blank">'
+        f'<img src="{escape(picture_url)}" width="{width}" height="{height}" '
+        f'alt="{escape(alt)}" loading="lazy"></a>'
+    )
+
+
+def _too_long_or_invisible(wording: Wording) -> list[FieldError]:
+    found = []
+    for field, most in (
+        ("name", NAME_CHARS_MAX),
+        ("subject", SUBJECT_CHARS_MAX),
+        ("alt", ALT_CHARS_MAX),
+        ("destination", ADDRESS_CHARS_MAX),
+        ("video_url", ADDRESS_CHARS_MAX),
+        ("body", BODY_CHARS_MAX),
+    ):
+        text: str = getattr(wording, field)
+        lines = text.replace("\n", " ").replace("\t", " ") if field == "body" else text
+        if len(text) > most or unprintable(lines):
+            found.append(_error(field, Phrase("At most %(most)s visible characters.", most=most)))
+    return found
+
+
+def _missing(kind: Kind, wording: Wording) -> list[FieldError]:
+    needed = {
+        "name": True,
+        "body": kind.is_written,
+        "subject": kind is Kind.EMAIL,
+        "alt": kind.is_picture,
+        "destination": kind is Kind.LANDING,
+        "video_url": kind is Kind.VIDEO,
+    }
+    return [
+        FieldError(field, "required", "Please fill this in.")
+        for field, wanted in needed.items()
+        if wanted and not getattr(wording, field)
+    ]
+
+
+def _of_season(starts_on: date | None, ends_on: date | None) -> list[FieldError]:
+    if starts_on and ends_on and ends_on < starts_on:
+        return [_error("ends_on", "The last day is before the first.")]
+    return []
+
+
+def _error(field: str, message: str) -> FieldError:
+    return FieldError(field, f"{field}_wrong", message)
