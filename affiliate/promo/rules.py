@@ -115,6 +115,19 @@ def problems(kind: Kind, wording: Wording) -> list[FieldError]:
     return found
 
 
+def needed(kind: Kind) -> tuple[str, ...]:
+    """What a material of this kind cannot do without, besides its picture."""
+    by_kind = {
+        "name": True,
+        "body": kind.is_written,
+        "subject": kind is Kind.EMAIL,
+        "alt": kind.is_picture,
+        "destination": kind is Kind.LANDING,
+        "video_url": kind is Kind.VIDEO,
+    }
+    return tuple(field for field, wanted in by_kind.items() if wanted)
+
+
 def is_web_address(text: str) -> bool:
     """Whether it is an https address without a name and password in it."""
     if len(text) > ADDRESS_CHARS_MAX or unprintable(text) or " " in text:
@@ -175,18 +188,10 @@ def _too_long_or_invisible(wording: Wording) -> list[FieldError]:
 
 
 def _missing(kind: Kind, wording: Wording) -> list[FieldError]:
-    needed = {
-        "name": True,
-        "body": kind.is_written,
-        "subject": kind is Kind.EMAIL,
-        "alt": kind.is_picture,
-        "destination": kind is Kind.LANDING,
-        "video_url": kind is Kind.VIDEO,
-    }
     return [
         FieldError(field, "required", "Please fill this in.")
-        for field, wanted in needed.items()
-        if wanted and not getattr(wording, field)
+        for field in needed(kind)
+        if not getattr(wording, field)
     ]
 
 

@@ -278,6 +278,7 @@ def test_many_of_a_kind_are_paged(world: World, manager: Staff) -> None:
                 wording=Wording(f"Text number {number:02}", body="x"), by=None, now=world.now,
             )  # fmt: skip
         world.session.commit()
+    assert manager.client.get("/manage/promo").text.count('data-label="Season"') == 45
     first = anna.client.get("/account/promo").text
     assert "Text number 44" in first
     assert "Text number 04" not in first

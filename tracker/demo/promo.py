@@ -66,7 +66,7 @@ def offer(session: Session, *, program: Program, now: datetime) -> None:
     for width, height in BANNERS:
         add_creative(
             session, program_id=program.id, kind=Kind.BANNER,
-            wording=Wording(f"Banner {width} × {height}", alt="Lamp & Leaf: light for small flats"),
+            wording=Wording("Light for small flats", alt="Lamp & Leaf: light for small flats"),
             picture=banner(width, height), by=None, now=now,
         )  # fmt: skip
 

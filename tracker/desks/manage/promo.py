@@ -35,6 +35,7 @@ from affiliate.promo.rules import (
     SUBJECT_CHARS_MAX,
     Kind,
     Wording,
+    needed,
 )
 from tracker.desks import promo_words
 from tracker.desks.acting import Answer, act
@@ -138,7 +139,7 @@ def promo() -> str:
         program=program,
         materials=found,
         figures=_figures(session, here, now),
-        none=Figures.none(program.currency),
+        nothing=Figures.none(program.currency),
         kinds=promo_words.kinds(),
         days=FIGURES_DAYS,
     )
@@ -255,6 +256,8 @@ def _kept(form: CreativeForm, verb: Any, done: str, shown: Any) -> Answer:
 def _form_page(
     here: Place, kind: Kind | None, form: CreativeForm, shown: Material | None = None
 ) -> str:
+    for name in needed(kind) if kind else ():
+        form[name].flags.optional = False
     return page(
         "creative",
         here,
