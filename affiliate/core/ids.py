@@ -13,6 +13,8 @@ from affiliate.core.errors import NotFound
 
 ID_LENGTH_MIN = 4
 CODE_LENGTH_MIN = 5
+ROW_ID_MAX = 2**63 - 1
+"""A longer text decodes to a number that PostgreSQL would refuse instead of not finding."""
 
 
 @lru_cache(maxsize=64)
@@ -30,7 +32,7 @@ def row_id(prefix: str, text: str) -> int:
     """The row's number behind a public id; NotFound when it is not one of that kind."""
     head, _, code = text.partition("_")
     numbers = list(_codec(prefix, ID_LENGTH_MIN).decode(code)) if head == prefix else []
-    if len(numbers) != 1:
+    if len(numbers) != 1 or numbers[0] > ROW_ID_MAX:
         raise NotFound
     return int(numbers[0])
 

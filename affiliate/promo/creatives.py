@@ -15,8 +15,8 @@ from affiliate.core.ids import public_id, row_id
 from affiliate.links.links import checked_destination
 from affiliate.programs.models import Program
 from affiliate.promo.models import Creative, CreativePicture
-from affiliate.promo.pictures import read_picture
-from affiliate.promo.rules import Kind, Wording, problems, tidy
+from affiliate.promo.pictures import Picture, read_picture
+from affiliate.promo.rules import ADDRESS_CHARS_MAX, Kind, Wording, problems, tidy
 
 PREFIX: Final = "crt"
 CREATIVES_PER_PROGRAM_MAX: Final = 1_000
@@ -42,21 +42,19 @@ def add_creative(
 ) -> Creative:
     """Offer a material to the program's affiliates; `picture` is the uploaded file of a banner
     or logo. Raises NotFound, TooManyCreatives, or Invalid with every field that is wrong."""
-    program = session.get(Program, program_id, with_for_update={"key_share": True})
+    drawn, errors = _drawn(kind, picture)  # Takes a while, and nobody waits for it.
+    # NO KEY UPDATE makes the count true; orders, which refer to the program, do not wait.
+    program = session.get(
+        Program, program_id, with_for_update={"key_share": True}, populate_existing=True
+    )
     if program is None:
         raise NotFound
     count = sa.select(sa.func.count()).where(Creative.program_id == program_id)
     if (session.scalar(count) or 0) >= CREATIVES_PER_PROGRAM_MAX:
         raise TooManyCreatives
-    values, errors = _checked(program, kind, wording)
-    drawn = None
-    if kind.is_picture:
-        try:
-            drawn = read_picture(picture or b"")
-        except Invalid as refusal:
-            errors = [*errors, *refusal.errors]
-    if errors:
-        raise _not_acceptable(errors)
+    values, of_wording = _checked(program, kind, wording)
+    if errors or of_wording:
+        raise _not_acceptable([*of_wording, *errors])
     made = Creative(program_id=program_id, kind=kind.value, created_at=now, created_by=by, **values)
     session.add(made)
     session.flush()
@@ -68,7 +66,8 @@ def add_creative(
             )
         )  # fmt: skip
         session.flush()
-    _record(session, made, "add", by=by, now=now, new={"kind": kind.value, **_told(values)})
+    said = {name: value for name, value in values.items() if value not in ("", None)}
+    _record(session, made, "add", by=by, now=now, new={"kind": kind.value, **_told(said)})
     return made
 
 
@@ -124,17 +123,31 @@ def creative_row(code: str) -> int:
     return row_id(PREFIX, code)
 
 
+def _drawn(kind: Kind, picture: bytes | None) -> tuple[Picture | None, list[FieldError]]:
+    """The picture, where the kind has one, or what is wrong with it."""
+    if not kind.is_picture:
+        return None, []
+    try:
+        return read_picture(picture or b""), []
+    except Invalid as refusal:
+        return None, list(refusal.errors)
+
+
 def _checked(
     program: Program, kind: Kind, wording: Wording
 ) -> tuple[dict[str, Any], list[FieldError]]:
     """The columns, and what is wrong with them."""
-    values = asdict(tidy(wording))
-    errors = problems(kind, tidy(wording))
+    tidied = tidy(kind, wording)
+    values, errors = asdict(tidied), problems(kind, tidied)
     if values["destination"] and not any(each.field == "destination" for each in errors):
         try:
             values["destination"] = checked_destination(program, values["destination"])
         except Invalid as refusal:
             errors += refusal.errors
+    # Other letters than a to z are three to nine characters in an address.
+    if len(values["destination"]) > ADDRESS_CHARS_MAX:
+        message = Phrase("At most %(most)s visible characters.", most=ADDRESS_CHARS_MAX)
+        errors.append(FieldError("destination", "destination_wrong", message))
     return values, errors
 
 
@@ -166,9 +179,8 @@ def _record(
 
 
 def _told(values: dict[str, Any]) -> dict[str, Any]:
-    """As the audit log keeps it: what is there, days as text."""
+    """As the audit log keeps it: days as text."""
     return {
         name: value.isoformat() if isinstance(value, date) else value
         for name, value in values.items()
-        if value not in ("", None) or len(values) < len(Wording.__slots__)
     }

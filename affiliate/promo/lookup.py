@@ -10,11 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.errors import NotFound
-from affiliate.promo.creatives import creative_code, creative_row
+from affiliate.promo.creatives import CREATIVES_PER_PROGRAM_MAX, creative_code, creative_row
 from affiliate.promo.models import Creative, CreativePicture
 from affiliate.promo.rules import Kind, Season, season_on
-
-ROWS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def listed(session: Session, *, program_id: int, today: date) -> list[Material]:
         .outerjoin(CreativePicture, CreativePicture.creative_id == Creative.id)
         .where(Creative.program_id == program_id)
         .order_by(Creative.retired_at.is_not(None), Creative.id.desc())
-        .limit(ROWS_MAX)
+        .limit(CREATIVES_PER_PROGRAM_MAX)
     )
     return [_material(row, picture, today) for row, picture in session.execute(query)]
 

@@ -35,7 +35,7 @@ class Creative(Model):
     body: Mapped[str] = mapped_column(server_default="")
     alt: Mapped[str] = mapped_column(server_default="")
     destination: Mapped[str] = mapped_column(server_default="")
-    """Of the shop, checked as links' are; empty: the program's landing page."""
+    """Of the shop, checked as links' are; empty: wherever the affiliate's link leads."""
     video_url: Mapped[str] = mapped_column(server_default="")
     starts_on: Mapped[date | None] = mapped_column(sa.Date)
     ends_on: Mapped[date | None] = mapped_column(sa.Date)

@@ -57,6 +57,22 @@ class Kind(StrEnum):
 LINKED_TEXTS: Final = (Kind.TEXT, Kind.EMAIL, Kind.ARTICLE, Kind.NEWS)
 
 
+_ALWAYS: Final = ("language", "starts_on", "ends_on")
+FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.BANNER: ("name", "picture", "alt", "destination", *_ALWAYS),
+    Kind.LOGO: ("name", "picture", "alt", "destination", *_ALWAYS),
+    Kind.TEXT: ("name", "body", "destination", *_ALWAYS),
+    Kind.EMAIL: ("name", "subject", "body", "destination", *_ALWAYS),
+    Kind.LANDING: ("name", "destination", "body", *_ALWAYS),
+    Kind.VIDEO: ("name", "video_url", "body", "destination", *_ALWAYS),
+    Kind.KEYWORDS: ("name", "body", *_ALWAYS),
+    Kind.ARTICLE: ("name", "body", "destination", *_ALWAYS),
+    Kind.NEWS: ("name", "body", "destination", *_ALWAYS),
+    Kind.NOTES: ("name", "body", *_ALWAYS),
+}
+"""What is said of each kind, in the order of its form."""
+
+
 class Season(StrEnum):
     """Where a day lies in a material's season."""
 
@@ -78,24 +94,31 @@ class Wording:
     alt: str = ""
     """What a picture shows, for whoever does not see it."""
     destination: str = ""
-    """A page of the shop; empty: the program's landing page."""
+    """A page of the shop; empty: wherever the affiliate's link leads."""
     video_url: str = ""
     starts_on: date | None = None
     ends_on: date | None = None
     """Its last day."""
 
 
-def tidy(wording: Wording) -> Wording:
-    """One-line texts without outer and doubled spaces, line ends of one kind."""
+def tidy(kind: Kind, wording: Wording) -> Wording:
+    """One-line texts without outer and doubled spaces, line ends of one kind; what a material of
+    this kind does not have is empty, whatever was sent."""
 
     def line(text: str) -> str:
         return " ".join(text.split())
 
+    def own(field: str, text: str) -> str:
+        return text if field in FIELDS[kind] else ""
+
     return Wording(
         name=line(wording.name), language=wording.language.strip().lower(),
-        subject=line(wording.subject), body=wording.body.replace("\r\n", "\n").strip(),
-        alt=line(wording.alt), destination=wording.destination.strip(),
-        video_url=wording.video_url.strip(), starts_on=wording.starts_on, ends_on=wording.ends_on,
+        subject=own("subject", line(wording.subject)),
+        body=own("body", wording.body.replace("\r\n", "\n").strip()),
+        alt=own("alt", line(wording.alt)),
+        destination=own("destination", wording.destination.strip()),
+        video_url=own("video_url", wording.video_url.strip()),
+        starts_on=wording.starts_on, ends_on=wording.ends_on,
     )  # fmt: skip
 
 
@@ -110,7 +133,7 @@ def problems(kind: Kind, wording: Wording) -> list[FieldError]:
         len(wording.language) == 2 and wording.language.isascii() and wording.language.isalpha()
     ):
         found.append(_error("language", "Two letters, such as en or ru; empty for any language."))
-    if kind is Kind.VIDEO and wording.video_url and not is_web_address(wording.video_url):
+    if wording.video_url and not is_web_address(wording.video_url):
         found.append(_error("video_url", "Write the whole address, beginning with https://."))
     return found
 

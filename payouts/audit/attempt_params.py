@@ -20,10 +20,11 @@ NAMES = ("amount_micros", "attempt", "by_user", "currency", "destination", "grou
 _TEXT = ", ".join(f"""'"{name}":' || (params -> '{name}')::text""" for name in NAMES)
 DOUBTFUL = f"""
     SELECT id FROM payout_attempts
-    WHERE status <> 'failed' AND (
+    WHERE status <> 'failed' AND CASE WHEN jsonb_typeof(params) = 'object' THEN
         params - CAST(:names AS text[]) <> '{{}}'
         OR encode(sha256(convert_to('{{' || concat_ws(',', {_TEXT}) || '}}', 'UTF8')), 'hex')
-            <> request_hash)
+            <> request_hash
+        ELSE true END
     ORDER BY id
     """  # noqa: S608 -- constants of ours
 """Attempts that PostgreSQL does not find good: `hash_of_params` in SQL, right where no other

@@ -340,8 +340,8 @@ PAYOUTS = (
         "P10",
         _INTEGRITY,
         "a paid item, and no other, is settled out of payout once",
-        # Not by a sum, for the reason at L3: were it settled in two entries, the payout account
-        # would differ from its open items (P11).
+        # Not by a sum, for the reason at L3: each entry out of payout is the item's amount, and
+        # there is no second one.
         """
         SELECT i.id AS item_id, i.status, i.settle_transaction_id, NULL AS settled
         FROM payout_items i
@@ -357,6 +357,12 @@ PAYOUTS = (
               AND s.enrollment_id = i.enrollment_id
         WHERE i.settle_transaction_id IS NOT NULL
           AND -i.amount_micros <> coalesce(s.amount_micros, 0)
+        UNION ALL
+        SELECT i.id, i.status, i.settle_transaction_id, e.amount_micros + f.amount_micros
+        FROM payout_items i
+        JOIN ledger_entries e ON e.transaction_id = i.settle_transaction_id
+        JOIN ledger_entries f ON f.transaction_id = e.transaction_id
+         AND f.account_id = e.account_id AND f.id > e.id
         """,
     ),
     Check(

@@ -120,7 +120,9 @@ def _asked_together(
 
 def register(app: Flask, checks: Sequence[Check]) -> None:
     """Add a package's checks to those of the application."""
-    app.extensions.setdefault(EXTENSION, []).extend(checks)
+    known = app.extensions.setdefault(EXTENSION, [])
+    known.extend(checks)
+    assert len({check.name for check in known}) == len(known), "two checks of one name"
 
 
 def registered(app: Flask) -> list[Check]:

@@ -19,6 +19,7 @@ from affiliate.core.audit import AuditEntry
 from affiliate.core.errors import NotFound
 from affiliate.core.ids import public_id
 from affiliate.links.links import create_link
+from affiliate.programs.models import Program
 from affiliate.promo import creatives
 from affiliate.promo.creatives import TooManyCreatives, add_creative, change_creative
 from affiliate.promo.lookup import names_of
@@ -165,6 +166,8 @@ def test_without_a_link_the_page_says_what_to_do(world: World, manager: Staff) -
         ("banner", {"name": ""}, "name"),
         ("banner", {"destination": "https://elsewhere.example/"}, "destination"),
         ("landing", {"name": "Sale", "destination": ""}, "destination"),
+        # Short as it is typed, long as it is written in an address.
+        ("text", {"body": "x", "destination": "https://shop.example/" + "ы" * 200}, "destination"),
         ("text", {"body": "a\u202eb"}, "body"),
         ("video", {"video_url": "javascript:alert(1)"}, "video_url"),
         ("news", {"body": "x", "starts_on": "2026-12-02", "ends_on": "2026-12-01"}, "ends_on"),
@@ -229,6 +232,47 @@ def test_a_wording_is_changed_and_the_log_says_from_what_to_what(
     )  # fmt: skip
     assert manager.client.post(path, data={"name": "", "body": "One"}).status_code == 422
     assert stored(world)[0].name == "New"
+
+
+@pytest.mark.abuse("A32")
+def test_a_field_that_the_kind_does_not_have_is_not_kept(world: World, manager: Staff) -> None:
+    anna = world.affiliate("Anna")
+    sent = {"name": "Lines", "body": "x", "video_url": "javascript:alert(1)", "alt": "a"}
+    assert offer(manager, "text", **sent).status_code == 303
+    (row,) = stored(world)
+    assert (row.video_url, row.alt) == ("", "")
+    assert "javascript:" not in anna.client.get("/account/promo").text
+
+
+@pytest.mark.abuse("A5")
+def test_a_visitors_made_up_code_breaks_no_statistics(
+    world: World, manager: Staff, app: Flask
+) -> None:
+    """Hashids decode it to a number that PostgreSQL has no room for."""
+    anna = world.affiliate("Anna")
+    code = creatives.creative_code(2**63)
+    assert anna.link is not None
+    world.click(anna.link, at=world.now - timedelta(hours=1), creative=code)
+    for client, desk in ((anna.client, "account"), (manager.client, "manage")):
+        answer = client.get(f"/{desk}/statistics?by=creative")
+        assert answer.status_code == 200
+        assert code in answer.text
+        assert client.get(f"/{desk}/promo").status_code == 200
+    assert app.test_client().get(f"/promo/{code}.png").status_code == 404
+
+
+def test_a_page_that_the_programs_sites_no_longer_have_is_left_out(
+    world: World, manager: Staff
+) -> None:
+    anna = world.affiliate("Anna")
+    offer(manager, "text", name="Lines", body="x", destination="https://shop.example/lamps")
+    assert "Leads to https://shop.example/lamps" in anna.client.get("/account/promo").text
+    program = world.session.get_one(Program, world.program.id)
+    program.allowed_sites = ["other.example"]
+    world.session.commit()
+    page = anna.client.get("/account/promo").text
+    assert "Leads to" not in page
+    assert "to=https" not in page
 
 
 def test_a_retired_banner_is_offered_no_more_and_still_shown_on_sites(

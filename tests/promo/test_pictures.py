@@ -148,3 +148,67 @@ def test_garbage_of_any_kind_is_refused_and_never_an_error() -> None:
                 read_picture(spoiled)
             except Invalid as refusal:
                 assert refusal.errors[0].field == "picture"
+
+
+@pytest.mark.abuse("A33")
+def test_a_picture_that_grows_while_it_is_decoded_is_refused() -> None:
+    """The header of a GIF says 10 x 10; its second frame is larger than we take."""
+    small, large = io.BytesIO(), io.BytesIO()
+    Image.new("P", (10, 10)).save(small, "GIF")
+    Image.new("P", (3_000, 2_000), 1).save(large, "GIF")
+    frame = large.getvalue()[13 + 3 * (2 << (large.getvalue()[10] & 7)) :]
+    assert refused(small.getvalue()[:-1] + frame) == "broken"
+
+
+@pytest.mark.abuse("A33")
+def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() -> None:
+    good = drawn("JPEG", progressive=True)
+    scan = good[good.index(b"\xff\xda") : -2]
+    assert refused(good[:-2] + scan * 100 + good[-2:]) == "broken"
+
+
+@pytest.mark.abuse("A33")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_a_torn_note_is_refused_or_passed_over_and_never_an_error(kind: str) -> None:
+    raw = drawn(kind, exif=b"Exif\0\0II*\0")
+    try:
+        assert read_picture(raw).width == 60
+    except Invalid as refusal:
+        assert refusal.errors[0].code == "broken"
+
+
+@pytest.mark.abuse("A33")
+def test_what_grows_by_being_written_anew_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = animated("GIF", 30, (50, 50))
+    monkeypatch.setattr(pictures, "FILE_BYTES_MAX", len(raw))
+    assert len(read_picture(raw).content) <= len(raw)
+    monkeypatch.setattr(pictures, "_OPTIONS", {**pictures._OPTIONS, "GIF": {"comment": raw}})
+    assert refused(raw) == "too_large"
+
+
+def test_several_pictures_in_one_jpeg_are_the_first() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (60, 40), 9).save(
+        out, "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40), 200)]
+    )
+    found = read_picture(out.getvalue())
+    assert (found.extension, found.width, found.height) == ("jpg", 60, 40)
+
+
+def test_sixteen_bits_of_grey_keep_their_shades() -> None:
+    deep = Image.new("I;16", (4, 1))
+    for x, level in enumerate((0, 0x4000, 0x8000, 0xFFFF)):
+        deep.putpixel((x, 0), level)
+    out = io.BytesIO()
+    deep.save(out, "PNG")
+    with Image.open(io.BytesIO(read_picture(out.getvalue()).content)) as shown:
+        assert [shown.convert("L").getpixel((x, 0)) for x in range(4)] == [0, 64, 128, 255]
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, None), ({"loop": 0}, 0), ({"loop": 3}, 3)])
+def test_an_animation_is_played_as_often_as_before(given: dict[str, int], kept: int | None) -> None:
+    made = [Image.new("RGB", (8, 8), (number * 90, 0, 0)) for number in range(3)]
+    out = io.BytesIO()
+    made[0].save(out, "GIF", save_all=True, append_images=made[1:], duration=70, **given)
+    with Image.open(io.BytesIO(read_picture(out.getvalue()).content)) as shown:
+        assert shown.info.get("loop") == kept

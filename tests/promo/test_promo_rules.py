@@ -102,7 +102,16 @@ def test_both_ends_of_a_season_belong_to_it(
 
 def test_tidy_takes_doubled_spaces_and_foreign_line_ends() -> None:
     given = Wording("  Spring \n sale ", body=" a\r\nb ", language=" RU ")
-    assert tidy(given) == Wording("Spring sale", body="a\nb", language="ru")
+    assert tidy(Kind.TEXT, given) == Wording("Spring sale", body="a\nb", language="ru")
+
+
+def test_what_a_kind_does_not_have_is_empty_whatever_was_sent() -> None:
+    sent = Wording(
+        "It", subject="s", body="b", alt="a", destination="https://shop.example/",
+        video_url="javascript:alert(1)",
+    )  # fmt: skip
+    assert tidy(Kind.NOTES, sent) == Wording("It", body="b")
+    assert tidy(Kind.BANNER, sent) == Wording("It", alt="a", destination="https://shop.example/")
 
 
 def test_a_link_says_which_material_was_clicked_and_where_to() -> None:

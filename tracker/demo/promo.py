@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from PIL import Image, ImageDraw, ImageFont
@@ -56,9 +57,10 @@ def offer(session: Session, *, program: Program, now: datetime) -> None:
     known = sa.select(Creative.id).where(Creative.program_id == program.id).limit(1)
     if session.scalar(known) is not None:
         return
+    today = now.astimezone(ZoneInfo(program.time_zone)).date()
     sale = Wording(
-        "Winter lights are cheaper", language="en", starts_on=now.date(),
-        ends_on=now.date() + timedelta(days=SALE_DAYS),
+        "Winter lights are cheaper", language="en", starts_on=today,
+        ends_on=today + timedelta(days=SALE_DAYS),
         body="Every lamp is cheaper until the days grow longer again: {link}",
     )  # fmt: skip
     for kind, wording in (*_WORDS, (Kind.NEWS, sale)):

@@ -1,4 +1,4 @@
-"""What pages call the kinds of promo materials, and which fields each has."""
+"""What pages call the kinds of promo materials."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from typing import Final
 from affiliate.promo.rules import Kind
 from tracker.desks.words import _
 
-_SEASON: Final = ("language", "starts_on", "ends_on")
-FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.BANNER: ("name", "picture", "alt", "destination", *_SEASON),
-    Kind.LOGO: ("name", "picture", "alt", "destination", *_SEASON),
-    Kind.TEXT: ("name", "body", "destination", *_SEASON),
-    Kind.EMAIL: ("name", "subject", "body", "destination", *_SEASON),
-    Kind.LANDING: ("name", "destination", "body", *_SEASON),
-    Kind.VIDEO: ("name", "video_url", "body", "destination", *_SEASON),
-    Kind.KEYWORDS: ("name", "body", *_SEASON),
-    Kind.ARTICLE: ("name", "body", "destination", *_SEASON),
-    Kind.NEWS: ("name", "body", "destination", *_SEASON),
-    Kind.NOTES: ("name", "body", *_SEASON),
-}
-"""The fields of the form, in its order."""
 ICONS: Final[dict[Kind, str]] = {
     Kind.BANNER: "photo", Kind.LOGO: "star", Kind.TEXT: "file-text", Kind.EMAIL: "mail",
     Kind.LANDING: "browser", Kind.VIDEO: "player-play", Kind.KEYWORDS: "hash",

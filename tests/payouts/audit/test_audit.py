@@ -151,6 +151,10 @@ PLANTED = [
     ("P10", "UPDATE payout_items SET settle_transaction_id = NULL"),
     ("P10", "UPDATE ledger_entries e SET amount_micros = 2 * amount_micros"
             " FROM ledger_transactions t WHERE t.id = e.transaction_id AND t.kind = 'settle'"),
+    ("P10", "INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)"
+            " SELECT e.transaction_id, e.account_id, e.currency, e.amount_micros"
+            " FROM ledger_entries e JOIN ledger_transactions t ON t.id = e.transaction_id"
+            " WHERE t.kind = 'settle'"),
     ("P10", "UPDATE ledger_transactions SET reference = 'settled' WHERE kind = 'settle'"),
     ("P11", "UPDATE payout_items SET status = 'failed' WHERE status = 'queued'"),
     ("P12", "UPDATE ledger_entries e SET amount_micros = -amount_micros - 50000000"
@@ -171,6 +175,8 @@ PLANTED = [
     ("P19", "UPDATE payout_attempts SET params = params || '{\"amount_micros\": 1}'"),
     ("P19", "UPDATE payout_attempts SET params = params || '{\"fee\": 1}'"),
     ("P19", "UPDATE payout_attempts SET params = params - 'item_id'"),
+    ("P19", "UPDATE payout_attempts SET params = 'null'"),
+    ("P19", "UPDATE payout_attempts SET params = '[1]'"),
     ("P18", "UPDATE payout_batches SET approval_policy = 'automatic' WHERE status = 'done'"),
     ("J1", "UPDATE ledger_adjustments SET amount_micros = amount_micros + 1"),
     ("J1", "ALTER TABLE ledger_adjustments DROP CONSTRAINT ck_ledger_adjustments_four_eyes;"

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.ids import public_id
+from affiliate.links.destinations import deep_link
 from affiliate.links.models import Link
 from affiliate.people.access import affiliates
 from affiliate.promo.lookup import Material, offered
@@ -36,6 +37,8 @@ class Ready:
     material: Material
     link: str
     """The reader's link, which says which material was clicked; empty without one."""
+    destination: str
+    """The material's own page of the shop; empty: it goes where the reader's link goes."""
     picture_url: str
     code: str
     """HTML of a picture."""
@@ -66,7 +69,12 @@ def promo(place: Place) -> Answer:
     link = _chosen(session, place, links)
     figures = _figures(session, place)
     shown = [
-        _ready(each, link, figures.get(each.code, Figures.none(place.currency)))
+        _ready(
+            each,
+            link,
+            _destination(place, each),
+            figures.get(each.code, Figures.none(place.currency)),
+        )
         for each in of_kind[start : start + SHOWN_MAX]
     ]
 
@@ -95,11 +103,10 @@ def promo(place: Place) -> Answer:
     )  # fmt: skip
 
 
-def _ready(material: Material, link: Link | None, figures: Figures) -> Ready:
+def _ready(material: Material, link: Link | None, destination: str, figures: Figures) -> Ready:
     row, picture = material.row, material.picture
-    # What leads nowhere of its own goes where the reader's link goes.
     whole = (
-        address(link_url(link.code), creative=material.code, destination=row.destination)
+        address(link_url(link.code), creative=material.code, destination=destination)
         if link
         else ""
     )
@@ -110,7 +117,17 @@ def _ready(material: Material, link: Link | None, figures: Figures) -> Ready:
             whole, picture_url=picture_url, width=picture.width, height=picture.height, alt=row.alt
         )
     body = with_link(row.body, whole) if material.kind.carries_link and whole else row.body
-    return Ready(material, whole, picture_url, code, body, figures)
+    return Ready(material, whole, destination, picture_url, code, body, figures)
+
+
+def _destination(place: Place, material: Material) -> str:
+    """Its page as the click front will take it: none where the program's sites have changed."""
+    program = place.program
+    plain = program.landing_url.startswith("http://")
+    wanted = material.row.destination
+    if not wanted:
+        return ""
+    return deep_link(wanted, program.allowed_sites, plain_loopback=plain) or ""
 
 
 def url_for_picture(material: Material) -> str:
@@ -120,27 +137,29 @@ def url_for_picture(material: Material) -> str:
 
 
 def _links(session: Session, place: Place) -> list[Link]:
-    """Live ones, the newest first."""
+    """Live ones, those to the program's own page first, of them the oldest: what stands in a
+    material changes only where somebody chooses."""
     query = (
         sa.select(Link)
         .where(Link.enrollment_id == place.enrollment.id, Link.disabled_at.is_(None))
-        .order_by(Link.id.desc())
+        .order_by(Link.destination != place.program.landing_url, Link.id)
         .limit(LINKS_SHOWN_MAX)
     )
     return list(session.scalars(query))
 
 
 def _chosen(session: Session, place: Place, links: list[Link]) -> Link | None:
-    """The link that the address names, else the oldest that leads to the program's own page,
-    else the newest. NotFound for anybody else's, and for one that is switched off."""
+    """The link that the address names, else the first. NotFound for anybody else's, and for one
+    that is switched off."""
     named = request.args.get("link")
-    if named:
-        link = own_link(session, place, named)
-        if link.disabled_at is not None:
-            raise NotFound
-        return link
-    plain = [each for each in links if each.destination == place.program.landing_url]
-    return plain[-1] if plain else (links[0] if links else None)
+    if not named:
+        return links[0] if links else None
+    link = own_link(session, place, named)
+    if link.disabled_at is not None:
+        raise NotFound
+    if link not in links:
+        links.append(link)
+    return link
 
 
 def _figures(session: Session, place: Place) -> dict[str, Figures]:

@@ -31,6 +31,7 @@ from affiliate.promo.rules import (
     ADDRESS_CHARS_MAX,
     ALT_CHARS_MAX,
     BODY_CHARS_MAX,
+    FIELDS,
     NAME_CHARS_MAX,
     SUBJECT_CHARS_MAX,
     Kind,
@@ -265,7 +266,7 @@ def _form_page(
         kind=kind,
         kinds=promo_words.kinds(),
         hints=promo_words.hints(),
-        fields=promo_words.FIELDS[kind] if kind else (),
+        fields=FIELDS[kind] if kind else (),
         form=form,
         shown=shown,
     )
