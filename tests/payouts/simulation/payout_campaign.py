@@ -2,7 +2,7 @@
 
     python -m tests.payouts.simulation.payout_campaign [--seeds 10000] [--resume] [--seed N]
 
-Two processes, each with a database of its own, share the seeds. What is done is written down
+Three processes, each with a database of its own, share the seeds. What is done is written down
 seed by seed, so that `--resume` goes on where a run was ended. A seed that is not sound is
 listed with what the oracle said and the story of its steps. Exits with 1 when there is one.
 `--seed N` runs that one and prints its story.
@@ -32,7 +32,8 @@ from tests.payouts.simulation.house import opened, settings_for
 from tests.payouts.simulation.seeds import Outcome, run_seed
 
 SEEDS = 10_000
-PROCESSES = 2
+PROCESSES = 3
+"""Of two, which wait for PostgreSQL now and then, two cores are not quite busy."""
 PROGRESS_S = 15.0
 SILENCE_S_MAX = 300.0
 """Without an outcome for so long the campaign gives up."""
