@@ -347,6 +347,24 @@ def test_another_programs_materials_are_not_there(world: World, manager: Staff) 
     assert "Tea lines" not in anna.client.get("/account/promo").text
 
 
+def test_whoever_changes_a_material_comes_back_to_its_own_program(world: World) -> None:
+    owner = hire(world, "owner")
+    owner.client.get("/manage/promo?program=demo")
+    with world.app.app_context():
+        made = add_creative(
+            world.session, program_id=world.euros.id, kind=Kind.TEXT,
+            wording=Wording("Tea lines", body="x"), by=None, now=world.now,
+        )  # fmt: skip
+        world.session.commit()
+        path = f"/manage/promo/{creatives.creative_code(made.id)}"
+    for answer in (
+        owner.client.post(path, data={"name": "Tea leaves", "body": "x"}),
+        owner.client.post(f"{path}/retired"),
+        owner.client.post(f"{path}/offered"),
+    ):
+        assert answer.location == "/manage/promo?program=demo-manual"
+
+
 def test_whoever_may_only_read_sees_no_form_to_send(world: World, manager: Staff) -> None:
     offer(manager, "text", name="Lines", body="x")
     curator = hire(world, "curator")

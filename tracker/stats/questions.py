@@ -45,6 +45,7 @@ __all__ = [
     "Sort",
     "by_affiliate",
     "by_coupon",
+    "by_creative",
     "by_day",
     "by_hour",
     "by_link",
@@ -113,6 +114,12 @@ def by_link(session: Session, *, scope: Scope, period: Period) -> dict[int, Figu
 def by_coupon(session: Session, *, scope: Scope, period: Period) -> dict[str, Figures]:
     """Orders and earnings that coupons credited, by code; coupons have no clicks."""
     return _all(session, Asked(scope, period, By.COUPON))
+
+
+def by_creative(session: Session, *, scope: Scope, period: Period) -> dict[str, Figures]:
+    """The figures of each promo material, by the code that clicks came with; a code that
+    somebody made up has some as well."""
+    return _all(session, Asked(scope, period, By.CREATIVE))
 
 
 def by_affiliate(session: Session, *, scope: Scope, period: Period) -> dict[int, Figures]:

@@ -22,7 +22,7 @@ from tracker.desks import promo_words
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.links import PREFIX, link_url, own_link
 from tracker.desks.account.place import Place
-from tracker.stats.questions import Asked, By, Figures, Period, rows, today
+from tracker.stats.questions import Figures, Period, by_creative, today
 
 SHOWN_MAX: Final = 40
 LINKS_SHOWN_MAX: Final = 100
@@ -67,7 +67,8 @@ def promo(place: Place) -> Answer:
     start = _start(len(of_kind))
     links = _links(session, place)
     link = _chosen(session, place, links)
-    figures = _figures(session, place)
+    period = Period.ending(day, FIGURES_DAYS)
+    figures = by_creative(session, scope=place.scope, period=period)
     shown = [
         _ready(
             each,
@@ -160,12 +161,6 @@ def _chosen(session: Session, place: Place, links: list[Link]) -> Link | None:
     if link not in links:
         links.append(link)
     return link
-
-
-def _figures(session: Session, place: Place) -> dict[str, Figures]:
-    period = Period.ending(today(place.now, place.program.time_zone), FIGURES_DAYS)
-    asked = Asked(place.scope, period, By.CREATIVE)
-    return {row.key: row.figures for row in rows(session, asked)}
 
 
 def _languages(found: list[Material]) -> list[str]:

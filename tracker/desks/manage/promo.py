@@ -9,7 +9,6 @@ from flask import flash, redirect, request, url_for
 from flask_babel import lazy_gettext as _l
 from flask_wtf.file import FileField
 from sqlalchemy.orm import Session
-from werkzeug.wrappers import Response
 from wtforms import StringField, TextAreaField
 from wtforms.validators import Length, Optional
 
@@ -52,7 +51,7 @@ from tracker.desks.manage.blueprint import (
 )
 from tracker.desks.manage.rules_form import NEEDED, Form
 from tracker.desks.words import _
-from tracker.stats.questions import Asked, By, Figures, Period, Scope, rows, today
+from tracker.stats.questions import Figures, Period, Scope, by_creative, today
 
 FIGURES_DAYS: Final = 90
 FORM_BYTES: Final = 200_000
@@ -132,14 +131,14 @@ def promo() -> str:
     """Everything that is offered or was, with what it brought."""
     here = place()
     program, session = here.required, db.session()
-    now = clock.now(session)
-    found = listed(session, program_id=program.id, today=today(now, program.time_zone))
+    day = today(clock.now(session), program.time_zone)
+    period = Period.ending(day, FIGURES_DAYS)
     return page(
         "promo",
         here,
         program=program,
-        materials=found,
-        figures=_figures(session, here, now),
+        materials=listed(session, program_id=program.id, today=day),
+        figures=by_creative(session, scope=Scope.of(program), period=period),
         nothing=Figures.none(program.currency),
         kinds=promo_words.kinds(),
         days=FIGURES_DAYS,
@@ -173,7 +172,7 @@ def offer_creative() -> Answer:
             now=now,
         )  # fmt: skip
 
-    return _kept(form, verb, _("It is offered to affiliates from now on."),
+    return _kept(here, form, verb, _("It is offered to affiliates from now on."),
                  lambda: _form_page(here, kind, form))  # fmt: skip
 
 
@@ -199,7 +198,7 @@ def say_creative(code: str) -> Answer:
             by=access.actor().user_id, now=now,
         )  # fmt: skip
 
-    return _kept(form, verb, _("It is changed. What was copied before stays as it was."),
+    return _kept(here, form, verb, _("It is changed. What was copied before stays as it was."),
                  lambda: _form_page(here, shown.kind, form, shown))  # fmt: skip
 
 
@@ -214,7 +213,7 @@ def retire(code: str) -> Answer:
             session, creative_id=shown.row.id, by=access.actor().user_id, now=now
         ),
         done=_("It is offered no more; where it stands already it goes on working."),
-        back=url_for("manage.promo"),
+        back=_list_of(here),
         page=promo,
     )
 
@@ -230,12 +229,12 @@ def offer_again(code: str) -> Answer:
             session, creative_id=shown.row.id, by=access.actor().user_id, now=now
         ),
         done=_("It is offered to affiliates from now on."),
-        back=url_for("manage.promo"),
+        back=_list_of(here),
         page=promo,
     )
 
 
-def _kept(form: CreativeForm, verb: Any, done: str, shown: Any) -> Answer:
+def _kept(here: Place, form: CreativeForm, verb: Any, done: str, shown: Any) -> Answer:
     """Run the verb; a refusal stands beside the fields that it is about."""
     session = db.session()
     if not form.validate_on_submit():
@@ -250,8 +249,12 @@ def _kept(form: CreativeForm, verb: Any, done: str, shown: Any) -> Answer:
         form.show(refusal)
         return shown(), refusal.status
     flash(done, "success")
-    answer: Response = redirect(url_for("manage.promo"), 303)
-    return answer
+    return redirect(_list_of(here), 303)
+
+
+def _list_of(here: Place) -> str:
+    """The materials of this program, whichever the reader looked at last."""
+    return url_for("manage.promo", program=here.required.slug)
 
 
 def _form_page(
@@ -291,14 +294,6 @@ def _found(code: str) -> tuple[Place, Material]:
     here = place_of(shown.row.program_id)
     zone = here.required.time_zone
     return here, material(session, creative_id=shown.row.id, today=today(now, zone))
-
-
-def _figures(session: Session, here: Place, now: datetime) -> dict[str, Figures]:
-    """What clicks on each brought lately, by its code."""
-    program = here.required
-    period = Period.ending(today(now, program.time_zone), FIGURES_DAYS)
-    asked = Asked(Scope.of(program), period, By.CREATIVE)
-    return {row.key: row.figures for row in rows(session, asked)}
 
 
 def _kind_asked() -> Kind | None:
