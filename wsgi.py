@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from affiliate.core import http, languages, log, metrics, pages, queue
+from affiliate.core import http, languages, log, metrics, pages, queue, transfer
 from affiliate.core.config import ROOT, Settings, SettingsError
 from affiliate.core.db import db, engine_options
 from affiliate.core.periodic import Periodic
@@ -144,6 +144,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     languages.set_up(app)
     queue.use(queue.connect(settings.redis_url))
     http.set_up(app, settings)
+    transfer.set_up(app)
     pages.set_up(app)
     for set_up in _each(SET_UPS, "set_up"):
         set_up(app, settings)
