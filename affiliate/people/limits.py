@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask_limiter import Limiter, RateLimitExceeded
 
 from affiliate.core.config import Settings
@@ -30,6 +30,8 @@ MAILS_TO_ACCOUNT = "5 per hour"
 """Mails that strangers can make us send to one mailbox."""
 CALLS_TO_PROVIDER = "10 per minute; 100 per hour"
 """Pages for which we ask a payment provider, of one person."""
+DOWNLOADS = "60 per minute; 600 per hour"
+"""Files made of many rows, of one person or one key of a shop."""
 IPV6_PREFIX_BITS = 64
 """One household or server has a whole /64, so that is what an address is."""
 
@@ -58,6 +60,12 @@ def signed_in() -> str:
     """Whoever is signed in: a thief of a session must not guess the password through it."""
     found = access.sign_in()
     return "nobody" if found is None else f"user:{found.user.id}"
+
+
+def reader() -> str:
+    """Whose key calls, else whoever is signed in."""
+    key = g.get("api_key")
+    return signed_in() if key is None else f"key:{key.id}"
 
 
 def refused(response: Response) -> bool:
@@ -102,6 +110,12 @@ brake_password = (
 )
 
 brake_provider = (limiter.limit(CALLS_TO_PROVIDER, key_func=signed_in),)
+
+
+def count_download() -> None:
+    """Before a file is made; 429 for whoever takes one after the other (abuse A50)."""
+    with limiter.shared_limit(DOWNLOADS, scope="downloads", key_func=reader):
+        pass
 
 
 def braked(brakes: tuple[Any, ...]) -> Callable[[View], View]:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urldefrag
 
 from playwright.sync_api import Page
 
-# Files, not pages; and what ends the sign-in.
-_NO_PAGE = re.compile(r"\.(csv|svg|json|pdf|png|js)(\?|$)|format=|download=|^/sign-out|^/static/")
-_ID = re.compile(r"(?<=/)([a-z]{3}_[A-Za-z0-9]+|[0-9]+)(?=/|$)")
+from bench.walk import is_page, kind_of
+
 PAGES_MAX = 80
-
-
-def kind_of(address: str) -> str:
-    """The path with its ids taken out: pages of one kind look alike."""
-    return _ID.sub("…", urlsplit(address).path.rstrip("/") or "/")
 
 
 def pages(page: Page, base: str, starts: list[str]) -> Iterator[str]:
@@ -44,7 +37,7 @@ def pages(page: Page, base: str, starts: list[str]) -> Iterator[str]:
             if not address.startswith(base + "/"):
                 continue
             path = address.removeprefix(base)
-            if not _NO_PAGE.search(path) and kind_of(path) not in seen:
+            if is_page(path) and kind_of(path) not in seen:
                 seen.add(kind_of(path))
                 waiting.append(path)
     raise AssertionError(f"more than {PAGES_MAX} kinds of pages: {sorted(seen)}")

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 from affiliate.core.paper import Paper
 from affiliate.core.printing import printed
 from affiliate.core.tables import Sheet, csv_parts, write_xlsx
+from affiliate.people.limits import count_download
 
 CHUNK_BYTES: Final = 64 * 1024
 MEMORY_BYTES_MAX: Final = 1024 * 1024
@@ -37,12 +38,14 @@ def csv_answer(name: str, head: Sequence[str], rows: Iterable[Sequence[object]])
     The rows may ask the request's session for more, page by page; a cursor that must stay
     open goes through `kept_answer`.
     """
+    count_download()
     return _download(_in_context(csv_parts(head, rows)), name, CSV)
 
 
 def kept_answer(name: str, content_type: str, write: Callable[[IO[bytes]], None]) -> Response:
     """A download that is whole before its first byte leaves: a refusal is still an answer, and
     however slowly it is read, no transaction stays open for it."""
+    count_download()
     kept: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES_MAX)  # noqa: SIM115 -- closed when it is sent
     try:
         write(kept)
@@ -80,6 +83,7 @@ def table_answer(
 
 def pdf_answer(name: str, paper: Paper) -> Response:
     """The document as PDF."""
+    count_download()
     return _download([printed(paper)], f"{name}.pdf", PDF)
 
 

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid
 from affiliate.core.snapshot import read_once
+from affiliate.people.limits import count_download
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.batches.periods import Period
@@ -28,6 +29,7 @@ def proof_file(enrollment: Enrollment, program: Program, month: Period) -> Respo
     Made whole before it is sent, on disk if it is long: a slow reader holds no connection of
     the database, and no half of a proof is sent.
     """
+    count_download()
     since = seal_number("since")
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES_MAX)  # noqa: SIM115 -- see _sent
     try:
