@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts faults-payouts-processes demo-data screenshots translations clean
+.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-pages bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts faults-payouts-processes demo-data screenshots tour translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ bench-loader: $(INSTALLED) ## the loader benchmark: all it does against a bare C
 bench-replay: $(INSTALLED) ## a draft tried on 100,000 orders, beside the order intake
 	@$(BIN)/python -m bench.replay $(ARGS)
 
+bench-pages: $(INSTALLED) ## every page on a year of demo data, beside a bare Flask page; ARGS="--clicks 100000 --orders 5000"
+	@$(BIN)/python -m bench.pages $(ARGS)
+
 bench-seals: $(INSTALLED) ## a million transactions sealed and compared, as multiples of one sum over them
 	@$(BIN)/python -m bench.seals $(ARGS)
 
@@ -79,6 +82,9 @@ demo-data: $(INSTALLED) ## a year of history; sizes: ARGS="--affiliates 1000 --o
 
 screenshots: $(INSTALLED) ## pictures of the pages of a running `make run`, into screenshots/
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+tour: $(INSTALLED) ## the pictures of docs/tour.md, on a year of demo data; needs a Chromium
+	@$(BIN)/python -m tests.browser.tour $(ARGS)
 
 translations: $(INSTALLED) ## look for new texts and bring every catalogue up to date; ARGS="de" begins one
 	@$(BIN)/python -m translations $(ARGS)

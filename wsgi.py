@@ -69,6 +69,7 @@ COMMANDS = (
     "affiliate.programs.cli",
     "affiliate.rates.cli",
     "affiliate.people.cli",
+    "affiliate.imports.cli",
     "tracker.clicks.cli",
     "payouts.batches.cli",
     "payouts.cli",

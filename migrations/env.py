@@ -13,6 +13,7 @@ MODELS = (
     "affiliate.core.audit",
     "affiliate.core.clock",
     "affiliate.core.outbox",
+    "affiliate.imports.models",
     "affiliate.links.models",
     "affiliate.people.models",
     "affiliate.programs.models",

@@ -69,7 +69,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
 
 @blueprint.get("/<affiliate>/links")
-@api_scope("affiliates:read")
+@api_scope("affiliates:read", own="own:read")
 @blueprint.response(200, LinksOut)
 def listing(affiliate: str) -> Response:
     """The affiliate's links."""
@@ -80,7 +80,7 @@ def listing(affiliate: str) -> Response:
 
 
 @blueprint.post("/<affiliate>/links")
-@api_scope("affiliates:write")
+@api_scope("affiliates:write", own="own:links")
 @blueprint.arguments(LinkIn)
 @blueprint.response(201, LinkOut)
 def create(values: dict[str, Any], affiliate: str) -> Response:
@@ -98,7 +98,7 @@ def _enrollment_id(affiliate: str) -> int:
     return enrollments.in_program(
         db.session(),
         program_id=access.api_key().program_id,
-        enrollment_id=ids.enrollment_of(affiliate),
+        enrollment_id=access.enrollment_named(affiliate),
     ).id
 
 

@@ -24,9 +24,9 @@ from affiliate.core.config import Settings
 from affiliate.core.db import begin_planned_once, db
 from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
 from affiliate.core.http import SAFE_METHODS, wants_problem
-from affiliate.people import api_keys, sessions
+from affiliate.people import api_keys, ids, sessions
 from affiliate.people.api_keys import ApiKeyIdentity
-from affiliate.people.models import Affiliate, Enrollment, Grant
+from affiliate.people.models import Affiliate, Enrollment, Grant, User
 from affiliate.programs.models import Program
 
 FRESH_S = 15 * 60
@@ -70,6 +70,8 @@ class Mark:
     kind: Kind
     roles: frozenset[Role] = frozenset()
     scope: str = ""
+    own: str = ""
+    """What an affiliate's own key needs instead; empty: such keys are refused."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +168,15 @@ def allow(*roles: Role) -> Callable[[View], View]:
     return lambda view: _marked(view, Mark(Kind.ROLES, roles=frozenset(roles)))
 
 
-def api_scope(scope: str) -> Callable[[View], View]:
-    """A live API key with this scope; cookies are not looked at."""
-    if scope not in api_keys.SCOPES:
-        raise ValueError(f"unknown scope {scope!r}")
-    return lambda view: _marked(view, Mark(Kind.SCOPE, scope=scope))
+def api_scope(scope: str, *, own: str = "") -> Callable[[View], View]:
+    """A live API key with this scope; cookies are not looked at.
+
+    `own` is the scope by which an affiliate's own key may call as well; the view then takes its
+    affiliate from `enrollment_named`, which lets such a key reach nobody else.
+    """
+    if scope not in api_keys.SCOPES or own not in ("", *api_keys.OWN_SCOPES):
+        raise ValueError(f"unknown scope {scope!r} or {own!r}")
+    return lambda view: _marked(view, Mark(Kind.SCOPE, scope=scope, own=own))
 
 
 def actor() -> Actor:
@@ -193,10 +199,26 @@ def is_owner() -> bool:
 def programs_of(*wanted: Role) -> list[Program]:
     """Programs in which the signed-in person has one of the roles, oldest first; an owner: all."""
     standing = _standing()
+    if request.method in SAFE_METHODS and Role.AFFILIATE not in wanted:
+        # A page asks several times: who may read here, who may act, what the menus count.
+        granted = {program for role, program in standing.grants if role in wanted}
+        return [one for one in _all_granted() if standing.owner or one.id in granted]
     query = sa.select(Program).order_by(Program.id)
     if not standing.owner:
         query = query.where(Program.id.in_(_program_ids(standing, frozenset(wanted))))
     return list(db.session.scalars(query))
+
+
+def _all_granted() -> list[Program]:
+    """Programs in which the person has any staff role, asked for once a request."""
+    if "programs_granted" not in g:
+        standing = _standing()
+        query = sa.select(Program).order_by(Program.id)
+        if not standing.owner:
+            query = query.where(Program.id.in_({program for _, program in standing.grants}))
+        g.programs_granted = list(db.session.scalars(query))
+    found: list[Program] = g.programs_granted
+    return found
 
 
 def require_program(slug: str, *wanted: Role) -> Program:
@@ -220,6 +242,18 @@ def api_key() -> ApiKeyIdentity:
     if identity is None:
         raise Unauthenticated
     return identity
+
+
+def enrollment_named(affiliate: str) -> int:
+    """The number behind `aff_…` in a call; NotFound for an own key that names somebody else.
+
+    That it is one of the key's program is for the view to ask.
+    """
+    number = ids.enrollment_of(affiliate)
+    own = api_key().enrollment_id
+    if own is not None and own != number:
+        raise NotFound
+    return number
 
 
 def require_fresh(max_age_s: int = FRESH_S) -> None:
@@ -295,17 +329,20 @@ def forget() -> None:
     """Drop what this request knew of its caller: they have just signed in or out."""
     g.pop("sign_in", None)
     g.pop("standing", None)
+    g.pop("programs_granted", None)
 
 
 def read_standing(session: Session, user_id: int, *, with_factor: bool) -> Standing:
     """Roles and affiliate of a user as the database has them now."""
-    affiliate_id = session.scalar(sa.select(Affiliate.id).where(Affiliate.user_id == user_id))
-    grants = session.execute(
-        sa.select(Grant.role, Grant.program_id).where(
-            Grant.user_id == user_id, Grant.revoked_at.is_(None)
-        )
-    )
-    held = frozenset((Role(role), program_id) for role, program_id in grants)
+    rows = session.execute(
+        sa.select(Affiliate.id, Grant.role, Grant.program_id)
+        .select_from(User)
+        .outerjoin(Affiliate, Affiliate.user_id == User.id)
+        .outerjoin(Grant, sa.and_(Grant.user_id == User.id, Grant.revoked_at.is_(None)))
+        .where(User.id == user_id)
+    ).all()
+    affiliate_id = rows[0][0] if rows else None
+    held = frozenset((Role(role), program_id) for _, role, program_id in rows if role)
     sleeping = frozenset() if with_factor else FACTOR_ROLES & {role for role, _ in held}
     return Standing(
         Actor(user_id, affiliate_id, f"user:{user_id}"),
@@ -362,7 +399,7 @@ def _authorise() -> None:
     if mark is None:
         raise RuntimeError(f"{endpoint} does not say who may call it")
     if mark.kind is Kind.SCOPE:
-        _authorise_key(mark.scope)
+        _authorise_key(mark)
     elif mark.kind is not Kind.PUBLIC:
         _authorise_person(mark)
 
@@ -376,7 +413,7 @@ def _authorise_person(mark: Mark) -> None:
         raise FactorNeeded if standing.asleep & mark.roles else Forbidden
 
 
-def _authorise_key(scope: str) -> None:
+def _authorise_key(mark: Mark) -> None:
     if api_keys.looks_like_key(request.full_path):
         raise api_keys.KeyInAddress
     now = clock.real_now()
@@ -386,12 +423,21 @@ def _authorise_key(scope: str) -> None:
     identity = api_keys.authenticate(
         session, authorization=request.headers.get("Authorization", ""), now=now
     )
+    if identity.enrollment_id is not None and not api_keys.owner_may(
+        session, enrollment_id=identity.enrollment_id
+    ):
+        raise api_keys.KeyRefused
     if api_keys.use_is_news(identity, now=now) and api_keys.note_use(
         session, key_id=identity.id, now=now
     ):
         session.commit()
+    scope = mark.scope if identity.enrollment_id is None else mark.own
     if scope not in identity.scopes:
-        raise ScopeMissing(f"This API key does not have the scope {scope}.")
+        raise ScopeMissing(
+            f"This API key does not have the scope {scope}."
+            if scope
+            else "An affiliate's own key reaches what is theirs alone."
+        )
     g.api_key = identity
 
 

@@ -144,11 +144,12 @@ def enroll(values: dict[str, Any]) -> Response:
 
 
 @blueprint.get("/<affiliate>")
-@api_scope("affiliates:read")
+@api_scope("affiliates:read", own="own:read")
 @blueprint.response(200, AffiliateOut)
 def one(affiliate: str) -> Response:
     """An affiliate of the key's program; another program's is not found."""
-    return _answer(db.session(), access.api_key().program_id, ids.enrollment_of(affiliate), 200)
+    number = access.enrollment_named(affiliate)
+    return _answer(db.session(), access.api_key().program_id, number, 200)
 
 
 @blueprint.put("/<affiliate>/customer")

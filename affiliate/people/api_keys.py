@@ -1,4 +1,4 @@
-"""A shop's API keys: made, shown once, found again by prefix, compared in constant time.
+"""API keys of shops and affiliates: shown once, found by prefix, compared in constant time.
 
 `kpk_<prefix>_<secret>`: the prefix finds the row, the secret is 32 random bytes of which
 only the SHA-256 is stored. Format: docs/api.md, "Keys".
@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit
 from affiliate.core.db import rows
-from affiliate.core.errors import Invalid, NotFound, Phrase, Unauthenticated
-from affiliate.people.models import ApiKey
+from affiliate.core.errors import Conflict, Invalid, NotFound, Phrase, Unauthenticated
+from affiliate.people.models import Affiliate, ApiKey, Enrollment, User
+from affiliate.people.rules import Status
 
 SCOPES = (
     "orders:read",
@@ -36,7 +37,11 @@ SCOPES = (
     "batches:read",
     "statistics:read",
 )
-"""What a key can be allowed; each view of the API names the one that it needs."""
+"""What a shop's key can be allowed; each view of the API names the one that it needs."""
+OWN_SCOPES = ("own:read", "own:links")
+"""What an affiliate's own key can be allowed, of what is theirs alone."""
+OWN_KEYS_MAX = 10
+"""Of an affiliate in a program, those that are not revoked."""
 SECRET_BYTES = 32
 PREFIX_BYTES = 4
 LAST_USED_GRAIN_S = 60
@@ -47,13 +52,15 @@ _NOBODYS_HASH = hashlib.sha256(b"no key has this secret").digest()
 
 @dataclass(frozen=True)
 class ApiKeyIdentity:
-    """Who is calling: a key of one program."""
+    """Who is calling: a key of one program, or of one affiliate of it."""
 
     id: int
     program_id: int
     prefix: str
     scopes: frozenset[str]
     last_used_at: datetime | None = None
+    enrollment_id: int | None = None
+    """Of an affiliate's own key."""
 
     @property
     def label(self) -> str:
@@ -68,6 +75,16 @@ class KeyRefused(Unauthenticated):
     @property
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": 'Bearer realm="kopeck"'}
+
+
+class KeysOfActiveOnly(Conflict):
+    code = "keys_of_active_only"
+    title = "Only an active affiliate of the program can make keys."
+
+
+class TooManyKeys(Conflict):
+    code = "too_many_keys"
+    title = Phrase("You have %(most)s keys; revoke one that is not used.", most=OWN_KEYS_MAX)
 
 
 class KeyInAddress(KeyRefused):
@@ -93,16 +110,67 @@ def create_key(
     `by` is the user who made it, none for the command line. Raises Invalid for no scope or
     an unknown one.
     """
-    unknown = sorted(set(scopes) - set(SCOPES))
+    _check_scopes(scopes, SCOPES)
+    return _create(
+        session, program_id, None, scopes, name=name, by=by, now=now, expires_at=expires_at
+    )
+
+
+def create_own_key(
+    session: Session,
+    *,
+    enrollment_id: int,
+    scopes: Collection[str],
+    name: str,
+    by: int,
+    now: datetime,
+) -> tuple[ApiKey, str]:
+    """Make an active affiliate's own key, which reaches nothing but what is theirs.
+
+    Raises NotFound, KeysOfActiveOnly, TooManyKeys, and Invalid (`scopes`).
+    """
+    _check_scopes(scopes, OWN_SCOPES)
+    # Locked, so that two requests at once do not both see the last free place.
+    enrollment = session.get(
+        Enrollment, enrollment_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    if enrollment is None:
+        raise NotFound
+    if enrollment.status != Status.ACTIVE:
+        raise KeysOfActiveOnly
+    live = sa.select(sa.func.count()).where(
+        ApiKey.enrollment_id == enrollment_id, ApiKey.revoked_at.is_(None)
+    )
+    if (session.scalar(live) or 0) >= OWN_KEYS_MAX:
+        raise TooManyKeys
+    return _create(session, enrollment.program_id, enrollment_id, scopes, name=name, by=by, now=now)
+
+
+def _check_scopes(scopes: Collection[str], known: Sequence[str]) -> None:
+    unknown = sorted(set(scopes) - set(known))
     if unknown or not scopes:
         raise Invalid.field(
             "scopes",
             "unknown_scope" if unknown else "missing",
-            Phrase("Name at least one of: %(scopes)s.", scopes=", ".join(SCOPES)),
+            Phrase("Name at least one of: %(scopes)s.", scopes=", ".join(known)),
         )
+
+
+def _create(
+    session: Session,
+    program_id: int,
+    enrollment_id: int | None,
+    scopes: Collection[str],
+    *,
+    name: str,
+    by: int | None,
+    now: datetime,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(
         program_id=program_id,
+        enrollment_id=enrollment_id,
         name=name.strip()[:NAME_CHARS_MAX],
         prefix=secrets.token_hex(PREFIX_BYTES),
         secret_hash=_hash(secret),
@@ -126,12 +194,25 @@ def create_key(
 
 
 def revoke_key(
-    session: Session, *, program_id: int, key_id: int, by: int | None, now: datetime
+    session: Session,
+    *,
+    program_id: int,
+    key_id: int,
+    by: int | None,
+    now: datetime,
+    enrollment_id: int | None = None,
 ) -> None:
-    """End a key of this program for good; NotFound for another program's. Safe to repeat."""
+    """End a shop's key, or with `enrollment_id` that affiliate's own, for good.
+
+    NotFound for anybody else's. Safe to repeat.
+    """
     key = session.scalar(
         sa.select(ApiKey)
-        .where(ApiKey.id == key_id, ApiKey.program_id == program_id)
+        .where(
+            ApiKey.id == key_id,
+            ApiKey.program_id == program_id,
+            ApiKey.enrollment_id.is_not_distinct_from(enrollment_id),
+        )
         .with_for_update()
     )
     if key is None:
@@ -151,17 +232,29 @@ def revoke_key(
 
 
 def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKey]:
-    """Keys of these programs, the newest first, revoked ones included."""
+    """Shops' keys of these programs, the newest first, revoked ones included."""
     return session.scalars(
-        sa.select(ApiKey).where(ApiKey.program_id.in_(program_ids)).order_by(ApiKey.id.desc())
+        sa.select(ApiKey)
+        .where(ApiKey.program_id.in_(program_ids), ApiKey.enrollment_id.is_(None))
+        .order_by(ApiKey.id.desc())
+    ).all()
+
+
+def own_keys(session: Session, *, enrollment_id: int) -> Sequence[ApiKey]:
+    """An affiliate's own keys in a program that are not revoked, the newest first."""
+    return session.scalars(
+        sa.select(ApiKey)
+        .where(ApiKey.enrollment_id == enrollment_id, ApiKey.revoked_at.is_(None))
+        .order_by(ApiKey.id.desc())
     ).all()
 
 
 KEY: Final = (
-    "k.id, k.program_id, k.secret_hash, k.scopes, k.revoked_at, k.expires_at, k.last_used_at"
+    "k.id, k.program_id, k.secret_hash, k.scopes, k.revoked_at, k.expires_at, k.last_used_at, "
+    "k.enrollment_id"
 )
 """What `identity_of` judges, of the key `k` whose prefix was sent."""
-KEY_COLUMNS: Final = 7
+KEY_COLUMNS: Final = 8
 _BY_PREFIX: Final = f"SELECT {KEY} FROM api_keys k WHERE k.prefix = %(prefix)s"  # noqa: S608
 
 
@@ -193,10 +286,12 @@ def identity_of(sent: SentKey, row: Sequence[Any] | None, *, now: datetime) -> A
     matches = hmac.compare_digest(stored, sent.secret_hash)
     if not row or not matches:
         raise KeyRefused
-    id_, program_id, _, scopes, revoked_at, expires_at, last_used_at = row
+    id_, program_id, _, scopes, revoked_at, expires_at, last_used_at, enrollment_id = row
     if revoked_at is not None or (expires_at is not None and expires_at <= now):
         raise KeyRefused
-    return ApiKeyIdentity(id_, program_id, sent.prefix, frozenset(scopes), last_used_at)
+    return ApiKeyIdentity(
+        id_, program_id, sent.prefix, frozenset(scopes), last_used_at, enrollment_id
+    )
 
 
 def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiKeyIdentity:
@@ -206,6 +301,19 @@ def authenticate(session: Session, *, authorization: str, now: datetime) -> ApiK
         raise KeyRefused
     found = rows(session, _BY_PREFIX, {"prefix": sent.prefix})
     return identity_of(sent, found[0] if found else None, now=now)
+
+
+def owner_may(session: Session, *, enrollment_id: int) -> bool:
+    """Whether whoever made an own key may still sign in and is still in the program."""
+    return (
+        session.scalar(
+            sa.select(User.active & Enrollment.status.in_((Status.ACTIVE, Status.SUSPENDED)))
+            .join(Affiliate, Affiliate.user_id == User.id)
+            .join(Enrollment, Enrollment.affiliate_id == Affiliate.id)
+            .where(Enrollment.id == enrollment_id)
+        )
+        is True
+    )
 
 
 def use_is_news(identity: ApiKeyIdentity, *, now: datetime) -> bool:

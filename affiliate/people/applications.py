@@ -12,6 +12,7 @@ TEXT_CHARS_MIN: Final = 10
 TEXT_CHARS_MAX: Final = 2_000
 SITE_CHARS_MAX: Final = 300
 NAME_CHARS_MAX: Final = 80
+NOT_A_SITE: Final = Phrase("A web address that begins with https:// or http://.")
 
 
 class Audience(StrEnum):
@@ -61,12 +62,8 @@ class Answers:
                 most=TEXT_CHARS_MAX,
             )
             errors.append(FieldError("how", "length", message))
-        if self.site and not _is_site(self.site):
-            errors.append(
-                FieldError(
-                    "site", "not_an_address", "A web address that begins with https:// or http://."
-                )
-            )
+        if self.site and not is_site(self.site):
+            errors.append(FieldError("site", "not_an_address", NOT_A_SITE))
         if errors:
             raise Invalid("Some answers are missing.", errors=errors)
 
@@ -81,7 +78,8 @@ class Answers:
         }
 
 
-def _is_site(text: str) -> bool:
+def is_site(text: str) -> bool:
+    """Whether this may be shown as the address of somebody's site or channel."""
     return (
         len(text) <= SITE_CHARS_MAX
         and text.startswith(("https://", "http://"))

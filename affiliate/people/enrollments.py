@@ -16,7 +16,7 @@ from affiliate.core import audit, outbox
 from affiliate.core.errors import Conflict, FieldError, Invalid, NotFound, Phrase
 from affiliate.core.fields import SHOP_ID_CHARS_MAX, is_shop_id
 from affiliate.people import recruiters
-from affiliate.people.applications import NAME_CHARS_MAX, Answers
+from affiliate.people.applications import NAME_CHARS_MAX, NOT_A_SITE, Answers, is_site
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.people.rules import Status, Step, next_status
 from affiliate.programs import answers as rule_answers
@@ -110,6 +110,60 @@ def apply(
     if program.auto_approve and user.confirmed_at is not None:
         return approve(session, enrollment_id=enrollment.id, by=None, now=now)
     _mail(session, user, program, "application_received", now=now)
+    return enrollment
+
+
+def take_over(
+    session: Session,
+    *,
+    user_id: int,
+    program_id: int,
+    name: str,
+    website: str = "",
+    joined_at: datetime,
+    by: int | None,
+    now: datetime,
+) -> Enrollment:
+    """Somebody who was an affiliate before the program came to Kopeck: active at once, untold.
+
+    `joined_at` is since when, by the merchant's word. Rules of before are theirs without having
+    been announced. Refuses with ProgramClosed, AlreadyApplied for anybody who has an enrollment
+    here, or Invalid (`name`, `website`).
+    """
+    program = session.get(Program, program_id)
+    if program is None or session.get(User, user_id) is None:
+        raise NotFound
+    if program.status != "open":
+        raise ProgramClosed
+    if website and not is_site(website):
+        raise Invalid.field("website", "not_an_address", NOT_A_SITE)
+    affiliate_id = _affiliate_of(session, user_id, name=name, website=website, now=now)
+    enrollment_id = session.scalar(
+        insert(Enrollment)
+        .values(
+            program_id=program_id,
+            affiliate_id=affiliate_id,
+            status=Status.ACTIVE,
+            answers={},
+            applied_at=joined_at,
+            decided_at=now,
+            decided_by=by,
+            approved_at=now,
+        )
+        .on_conflict_do_nothing(index_elements=["program_id", "affiliate_id"])
+        .returning(Enrollment.id)
+    )
+    if enrollment_id is None:
+        raise AlreadyApplied
+    enrollment = session.get_one(Enrollment, enrollment_id)
+    _record(
+        session,
+        enrollment,
+        "enrollment.take_over",
+        actor=audit.by_user(by),
+        now=now,
+        new={"status": Status.ACTIVE.value},
+    )
     return enrollment
 
 

@@ -56,11 +56,13 @@ class Read:
 
     user: User
     email: str
+    browser: str = ""
+    """The mark of the browser that asked for it (`browser_mark`), where that was given."""
 
 
-def make(user: User, purpose: Purpose, *, email: str = "") -> str:
+def make(user: User, purpose: Purpose, *, email: str = "", browser: str = "") -> str:
     """The token of a link for this user in the state they are in now."""
-    return str(_serializer(purpose).dumps([user.id, email, _digest(user, purpose)]))
+    return str(_serializer(purpose).dumps([user.id, email, _digest(user, purpose), browser]))
 
 
 def read(session: Session, purpose: Purpose, token: str) -> Read:
@@ -69,7 +71,10 @@ def read(session: Session, purpose: Purpose, token: str) -> Read:
     The lock makes one of two simultaneous uses come second, and find the state changed.
     """
     try:
-        user_id, email, digest = _serializer(purpose).loads(token, max_age=MAX_AGE_S[purpose])
+        # Links that were mailed before browsers were marked have three parts.
+        user_id, email, digest, *rest = _serializer(purpose).loads(
+            token, max_age=MAX_AGE_S[purpose]
+        )
     except (BadSignature, TypeError, ValueError):
         raise LinkInvalid from None
     user = session.scalar(
@@ -80,7 +85,21 @@ def read(session: Session, purpose: Purpose, token: str) -> Read:
     )
     if user is None or not hmac.compare_digest(digest, _digest(user, purpose)):
         raise LinkInvalid
-    return Read(user, email)
+    return Read(user, email, *rest)
+
+
+def browser_mark(secret: str) -> str:
+    """What a link carries of the secret that the asking browser keeps in its cookie."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def is_of_browser(link: Read, secret: object) -> bool:
+    """Whether the browser with this secret asked for the link."""
+    return (
+        isinstance(secret, str)
+        and bool(link.browser)
+        and hmac.compare_digest(link.browser, browser_mark(secret))
+    )
 
 
 def address(path: str) -> str:

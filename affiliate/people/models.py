@@ -239,6 +239,7 @@ class Enrollment(Model):
         ),
         sa.Index("ix_enrollments_affiliate_id", "affiliate_id"),
         sa.Index("ix_enrollments_recruiter_id", "recruiter_id"),
+        sa.Index("ix_enrollments_group_id", "group_id"),
         sa.Index(
             "ix_enrollments_closes_at",
             "closes_at",
@@ -278,13 +279,39 @@ class Enrollment(Model):
     orders of this customer are their own purchases."""
 
 
+class EnrollmentNote(Model):
+    """What staff wrote down about an affiliate, for staff alone."""
+
+    __tablename__ = "enrollment_notes"
+    __table_args__ = (sa.Index("ix_enrollment_notes_enrollment_id", "enrollment_id"),)
+
+    id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
+    enrollment_id: Mapped[int] = mapped_column(sa.ForeignKey("enrollments.id"))
+    text: Mapped[str]
+    written_by: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
+    written_at: Mapped[datetime]
+
+
 class ApiKey(Model):
-    """A shop's key to the API of one program. The secret is shown once and kept as a hash."""
+    """A key to the API of one program, a shop's or an affiliate's own. The secret is shown once
+    and kept as a hash."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["program_id", "enrollment_id"], ["enrollments.program_id", "enrollments.id"]
+        ),
+        sa.Index(
+            "ix_api_keys_enrollment_id",
+            "enrollment_id",
+            postgresql_where=sa.text("enrollment_id IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
     program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    enrollment_id: Mapped[int | None]
+    """Whose own key it is: it reaches this affiliate alone. None: a shop's."""
     name: Mapped[str] = mapped_column(server_default="")
     prefix: Mapped[str] = mapped_column(unique=True)
     """The part of `kpk_<prefix>_<secret>` that finds the row."""

@@ -61,9 +61,9 @@ DESKS = (
         "layout-dashboard",
         _MANAGEMENT,
         (
-            Entry(_l("Overview"), "/manage", "home"),
+            Entry(_l("Overview"), "/manage", "home", also=("/manage/network",)),
             Entry(_l("Applications"), "/manage/applications", "inbox"),
-            Entry(_l("Affiliates"), "/manage/affiliates", "users"),
+            Entry(_l("Affiliates"), "/manage/affiliates", "users", also=("/manage/groups",)),
             Entry(_l("Statistics"), "/manage/statistics", "chart-bar"),
             Entry(_l("Orders"), "/manage/orders", "shopping-cart"),
             Entry(_l("Leads"), "/manage/leads", "target"),
@@ -72,6 +72,7 @@ DESKS = (
             Entry(_l("Promo"), "/manage/promo", "photo"),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
             Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS),
+            Entry(_l("Moving in"), "/manage/moving-in", "upload", _KEEPERS),
         ),
     ),
     Desk(
@@ -102,7 +103,7 @@ DESKS = (
             Entry(_l("Home"), "/account", "home"),
             Entry(_l("Links"), "/account/links", "link"),
             Entry(_l("Promo"), "/account/promo", "photo"),
-            Entry(_l("Statistics"), "/account/statistics", "chart-bar"),
+            Entry(_l("Statistics"), "/account/statistics", "chart-bar", also=("/account/api",)),
             Entry(_l("Clicks"), "/account/clicks", "click"),
             Entry(_l("Orders"), "/account/orders", "shopping-cart"),
             Entry(_l("Money"), "/account/money", "wallet", also=("/account/invoices",)),

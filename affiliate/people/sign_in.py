@@ -7,6 +7,7 @@ Every answer to a stranger is the same whether the address is known or not.
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -49,6 +50,9 @@ from affiliate.people.models import User
 
 Answer = str | Response | tuple[str, int]
 NEXT_CHARS_MAX = 1_000
+REGISTERING_KEY = "registering"
+"""Name of the secret in the cookie of a browser that has registered somebody."""
+REGISTERING_BYTES = 16
 
 blueprint = Blueprint("sign_in", __name__)
 
@@ -219,6 +223,8 @@ def register() -> Answer:
     form = RegisterForm()
     if form.validate_on_submit():
         session = db.session()
+        # Kept by this browser alone, for a known address as for a new one.
+        secret = cookie[REGISTERING_KEY] = secrets.token_urlsafe(REGISTERING_BYTES)
         try:
             users.register_affiliate_user(
                 session,
@@ -227,6 +233,7 @@ def register() -> Answer:
                 name=form.name.data,
                 locale=str(get_locale()),
                 next_path=own_next(),
+                browser=mail_links.browser_mark(secret),
                 now=clock.now(session),
             )
         except Invalid as refusal:
@@ -246,14 +253,22 @@ def register() -> Answer:
 @blueprint.route("/verify/<token>", methods=["GET", "POST"])
 @public
 def verify(token: str) -> Answer:
-    """The address is theirs. By a button: programs that scan mails open every link."""
+    """The address is theirs. By a button: programs that scan mails open every link.
+
+    The browser that chose the password a moment ago need not give it again.
+    """
     session = db.session()
-    mail_links.read(session, Purpose.VERIFY, token)
+    link = mail_links.read(session, Purpose.VERIFY, token)
     form = ButtonForm()
     if form.validate_on_submit():
         now = clock.now(session)
         user = users.verify(session, token=token, now=now)
         enrollments.address_verified(session, user_id=user.id, now=now)
+        if mail_links.is_of_browser(link, cookie.get(REGISTERING_KEY)):
+            page = admit(user)
+            session.commit()
+            flash(_("Your address is verified. Welcome."), "success")
+            return redirect(page, 303)
         session.commit()
         flash(_("Your address is verified. Sign in to go on."), "success")
         return redirect(with_next("/sign-in"), 303)

@@ -102,6 +102,7 @@ def register_affiliate_user(
     name: str,
     locale: str,
     next_path: str = "",
+    browser: str = "",
     now: datetime,
 ) -> User | None:
     """A stranger signs up: a new user who must verify the address by the mail sent here.
@@ -109,14 +110,14 @@ def register_affiliate_user(
     None for an address that is registered already; its holder gets a mail that says so. The
     page must answer the same in both cases and must do nothing for the known address, for
     whoever fills the form has not shown that it is theirs. `next_path` is the page of ours
-    that follows the verification.
+    that follows the verification, `browser` the mark of theirs (mail_links.browser_mark).
     """
     user = _insert(session, email=email, password=password, name=name, locale=locale, now=now)
     if user is not None:
         actor = audit.by_user(user.id)
         subject = f"user:{user.id}"
         audit.record(session, actor=actor, action="user.register", subject=subject, now=now)
-        send_verification(session, user=user, next_path=next_path, now=now)
+        send_verification(session, user=user, next_path=next_path, browser=browser, now=now)
         return user
     known = find(session, email=email)
     if known is not None and known.active:
@@ -133,9 +134,11 @@ def register_affiliate_user(
     return None
 
 
-def send_verification(session: Session, *, user: User, next_path: str = "", now: datetime) -> None:
+def send_verification(
+    session: Session, *, user: User, next_path: str = "", browser: str = "", now: datetime
+) -> None:
     """Mail the link that verifies the address; `next_path` is the page of ours to go on to."""
-    token = mail_links.make(user, Purpose.VERIFY)
+    token = mail_links.make(user, Purpose.VERIFY, browser=browser)
     outbox.send(
         session,
         to=user.email,

@@ -28,6 +28,7 @@ from affiliate.core.errors import FieldError, Invalid, NotFound
 from affiliate.core.pages import say
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import public, signed_in
+from affiliate.people.forms import RegisterForm
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.people.rules import Status
 from affiliate.programs import examples, programs, rule_versions, words
@@ -108,7 +109,12 @@ def apply(slug: str) -> Response | str:
     standing = access.find_standing()
     if standing is None:
         back = url_for("programs.apply", slug=slug, by=by or None)
-        page = render_template("affiliate/programs/apply_account.html", program=found, back=back)
+        page = render_template(
+            "affiliate/programs/apply_account.html",
+            program=found,
+            back=back,
+            form=RegisterForm(formdata=None),
+        )
         return _remember(make_response(page), found, request.args.get("by"))
     if found.status != "open" or _own_enrollment(session, found, may_reapply=True) is not None:
         return redirect(url_for("programs.program", slug=slug))  # type: ignore[return-value]
@@ -151,9 +157,11 @@ def send_application(slug: str) -> Response | tuple[str, int]:
     session.commit()
     if enrollment.status == Status.ACTIVE:
         flash(_("Welcome. You can make your first link now."), "success")
+        following = f"/account/links?program={slug}"
     else:
         flash(_("Your application has arrived. You get the answer by mail."), "success")
-    response: Response = redirect(url_for("programs.program", slug=slug), 303)  # type: ignore[assignment]
+        following = url_for("programs.program", slug=slug)
+    response: Response = redirect(following, 303)  # type: ignore[assignment]
     response.delete_cookie(_cookie_name(found))
     return response
 

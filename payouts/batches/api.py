@@ -142,7 +142,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
 
 @affiliates.get("/<affiliate>/balance")
-@api_scope("affiliates:read")
+@api_scope("affiliates:read", own="own:read")
 @affiliates.response(200, BalanceOut)
 def balance(affiliate: str) -> Response:
     """Pending, available, in payout and paid, and what comes next."""
@@ -249,7 +249,7 @@ def _enrollment(affiliate: str) -> tuple[int, str]:
         sa.select(Enrollment.id, Program.currency)
         .join(Program, Program.id == Enrollment.program_id)
         .where(
-            Enrollment.id == ids.enrollment_of(affiliate),
+            Enrollment.id == access.enrollment_named(affiliate),
             Enrollment.program_id == access.api_key().program_id,
         )
     ).one_or_none()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -16,6 +19,15 @@ from tests.story.outside import TIMEOUT_S, until
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PASSWORD = "a fern, a lamp and a window"
+PRESSES_MAX = 6
+WALK_S_MAX = 120
+COUNT_PRESSES = """
+document.addEventListener("click", function (event) {
+  if (!event.target.closest("a, button")) { return; }
+  localStorage.setItem("presses", 1 + Number(localStorage.getItem("presses")));
+}, true);
+"""
+"""Links and buttons; what is ticked in a form is writing, not walking."""
 
 
 def test_a_stranger_applies_is_approved_and_makes_a_first_link(
@@ -26,20 +38,60 @@ def test_a_stranger_applies_is_approved_and_makes_a_first_link(
     with person(browser) as context:
         page = context.new_page()
         register(page, stack, name, email)
-        page.goto(link_in_mail(stack, email, "/verify/"))
-        page.click("main form button")
-        sign_in_on_the_way(page, email)
+        verify(page, stack, email)
         apply(page, name)
         with signed_in(browser, stack, "manager") as manager:
             approve(manager, stack, name)
+        page.goto(f"{stack.urls['kopeck']}/account/links")
         make_a_link(page, stack)
 
 
-def register(page: Page, stack: Running, name: str, email: str) -> None:
+def test_a_newcomers_first_link_is_six_presses_and_no_two_minutes_away(
+    browser: Browser, stack: Running
+) -> None:
+    """In a program that approves by itself: apply, account, mail, address, application, link."""
+    name = f"Nina {secrets.token_hex(3)}"
+    email = f"{name.lower().replace(' ', '-')}@newcomers.example"
+    with approving_by_itself(browser, stack, "demo-manual"), person(browser) as context:
+        context.add_init_script(COUNT_PRESSES)
+        page = context.new_page()
+        page.goto(f"{stack.urls['kopeck']}/programs/demo-manual")
+        began = time.monotonic()
+        register(page, stack, name, email, slug="demo-manual")
+        verify(page, stack, email, slug="demo-manual")
+        apply(page, name)
+        page.wait_for_url("**/account/links**")
+        assert "/r/" in first_link(page)
+        # One of the presses is on the link in the mail, which is another page.
+        presses = 1 + page.evaluate("Number(localStorage.getItem('presses'))")
+        assert presses <= PRESSES_MAX
+        assert time.monotonic() - began < WALK_S_MAX
+
+
+@contextmanager
+def approving_by_itself(browser: Browser, stack: Running, slug: str) -> Iterator[None]:
+    """The program lets everybody with a verified address in, meanwhile."""
+
+    def set_to(wanted: bool) -> None:
+        with signed_in(browser, stack, "owner") as owner:
+            owner.goto(f"{stack.urls['kopeck']}/manage/programs/{slug}")
+            box = owner.locator("[name=auto_approve]")
+            if box.is_checked() != wanted:
+                box.click()
+            with owner.expect_navigation():
+                owner.locator("main form button[type=submit]").first.click()
+
+    set_to(True)
+    try:
+        yield
+    finally:
+        set_to(False)
+
+
+def register(page: Page, stack: Running, name: str, email: str, *, slug: str = "demo") -> None:
     """From the public page by its own buttons, as a stranger finds the way."""
-    page.goto(f"{stack.urls['kopeck']}/programs/demo")
-    page.locator("main a[href$='/programs/demo/apply']").first.click()
-    page.get_by_role("link", name="I am new here").click()
+    page.goto(f"{stack.urls['kopeck']}/programs/{slug}")
+    page.locator(f"main a[href$='/programs/{slug}/apply']").first.click()
     page.fill("[name=name]", name)
     page.fill("[name=email]", email)
     page.fill("[name=password]", PASSWORD)
@@ -60,12 +112,11 @@ def link_in_mail(stack: Running, email: str, path: str) -> str:
     return until(look, f"a mail to {email}")
 
 
-def sign_in_on_the_way(page: Page, email: str) -> None:
-    """The page that was wanted at first follows the sign-in."""
-    page.fill("[name=email]", email)
-    page.fill("[name=password]", PASSWORD)
-    page.click("main form button[type=submit]")
-    page.wait_for_url("**/programs/demo/apply**")
+def verify(page: Page, stack: Running, email: str, *, slug: str = "demo") -> None:
+    """The browser that chose the password goes on without giving it again."""
+    page.goto(link_in_mail(stack, email, "/verify/"))
+    page.click("main form button")
+    page.wait_for_url(f"**/programs/{slug}/apply**")
 
 
 def apply(page: Page, name: str) -> None:
@@ -89,11 +140,15 @@ def approve(manager: Page, stack: Running, name: str) -> None:
 
 def make_a_link(page: Page, stack: Running) -> None:
     """The approval holds at once; the link redirects as soon as it is shown."""
-    page.goto(f"{stack.urls['kopeck']}/account/links")
-    page.fill("[name=name]", "First")
-    page.get_by_role("button", name="Make the link").click()
-    url = page.locator("[data-copy*='/r/']").first.get_attribute("data-copy")
-    assert url
+    url = first_link(page)
     page.goto(url)
     page.wait_for_function("window.kopeck && !!window.kopeck.order")
     assert page.url.startswith(stack.urls["shop"])
+
+
+def first_link(page: Page) -> str:
+    """On the page of links: made with one press; its address."""
+    page.get_by_role("button", name="Make the link").click()
+    url = page.locator("[data-copy*='/r/']").first.get_attribute("data-copy")
+    assert url
+    return url

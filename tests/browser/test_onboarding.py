@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from affiliate.core.embedded.launch import Running
 from tests.browser.people import person, signed_in
-from tests.browser.test_newcomer import apply, approve, link_in_mail, register, sign_in_on_the_way
+from tests.browser.test_newcomer import apply, approve, link_in_mail, register, verify
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -45,9 +45,7 @@ def become_an_affiliate(
 ) -> None:
     """As any stranger does; a manager approves."""
     register(page, stack, name, email)
-    page.goto(link_in_mail(stack, email, "/verify/"))
-    page.click("main form button")
-    sign_in_on_the_way(page, email)
+    verify(page, stack, email)
     apply(page, name)
     with signed_in(browser, stack, "manager") as manager:
         approve(manager, stack, name)

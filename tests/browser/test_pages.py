@@ -1,11 +1,17 @@
-"""Every page that links lead to: no error in the console, nothing fetched from elsewhere,
-nothing wider than a phone, one heading."""
+"""Every page that links lead to, at both widths, in both languages and themes: no error in the
+console, nothing fetched from elsewhere, nothing wider than the window, one heading, nothing
+serious found by axe-core, and no more on the way than a phone can wait for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from affiliate.core.embedded.launch import Running
@@ -16,62 +22,144 @@ from tests.browser.screenshots import PUBLIC_STARTS
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 OURS = ("127.0.0.1", "localhost")
-PHONE = {"width": 390, "height": 844}
+FIRST_LOAD_BYTES_MAX = 250_000
+NOT_OURS = ("/api",)
+"""Swagger's own page: two headings, its own weight, and looked at by its makers."""
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SERIOUS = ("serious", "critical")
+
+
+@dataclass(frozen=True)
+class View:
+    """How pages are looked at."""
+
+    width: int
+    height: int
+    theme: str
+    language: str
+
+    def __str__(self) -> str:
+        return f"{self.width} {self.theme} {self.language}"
+
+
+VIEWS = (
+    View(390, 844, "light", "en"),
+    View(1440, 900, "dark", "ru"),
+    View(390, 844, "dark", "ru"),
+    View(1440, 900, "light", "en"),
+)
 
 
 class Watch:
     """What a page did that it should not have."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, view: View) -> None:
         self.page = page
+        self.view = view
         self.seen: list[str] = []
+        self.loaded_bytes = 0
         page.on("console", self._console)
-        page.on("pageerror", lambda error: self._note(f"script: {error}"))
+        page.on("pageerror", lambda error: self.note(f"script: {error}"))
         page.on("request", self._request)
+        wire = page.context.new_cdp_session(page)
+        wire.send("Network.enable")
+        wire.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        wire.on("Network.requestWillBeSent", self._begun)
+        wire.on("Network.loadingFinished", self._loaded)
 
-    def _note(self, what: str) -> None:
-        self.seen.append(f"{urlsplit(self.page.url).path}: {what}")
+    def note(self, what: str) -> None:
+        self.seen.append(f"{urlsplit(self.page.url).path} ({self.view}): {what}")
+
+    def look(self) -> None:
+        """Everything that is said of a page that stands there."""
+        if urlsplit(self.page.url).path.rstrip("/") in NOT_OURS:
+            return
+        if (headings := self.page.locator("h1").count()) != 1:
+            self.note(f"{headings} headings of the first rank")
+        width = self.page.evaluate("document.documentElement.scrollWidth")
+        if width > self.view.width:
+            self.note(f"{width} pixels wide")
+        if self.loaded_bytes > FIRST_LOAD_BYTES_MAX:
+            self.note(f"{self.loaded_bytes:,} bytes transferred")
+        options = {"runOnly": RULES, "resultTypes": ["violations"]}
+        for found in Axe().run(self.page, options=options).response["violations"]:
+            if found["impact"] in SERIOUS:
+                where = [node["target"] for node in found["nodes"][:3]]
+                self.note(f"{found['id']}: {found['help']}, at {where}")
 
     def _console(self, message: ConsoleMessage) -> None:
         # A refused inline style or a blocked request by the policy is an error here too.
         if message.type in ("error", "warning"):
-            self._note(f"{message.type}: {message.text}")
+            self.note(f"{message.type}: {message.text}")
 
     def _request(self, request: Request) -> None:
         address = urlsplit(request.url)
         if address.scheme not in ("data", "blob") and address.hostname not in OURS:
-            self._note(f"asked {request.url}")
+            self.note(f"asked {request.url}")
+
+    def _begun(self, told: dict[str, Any]) -> None:
+        if told.get("type") == "Document":
+            self.loaded_bytes = 0
+
+    def _loaded(self, told: dict[str, Any]) -> None:
+        self.loaded_bytes += int(told["encodedDataLength"])
 
 
-def look(page: Page, base: str, starts: list[str]) -> list[str]:
-    """Walk all pages; what was wrong with them."""
-    watch = Watch(page)
-    visited = []
-    for path in pages(page, base, starts):
-        visited.append(path)
-        headings = page.locator("h1").count()
-        if headings != 1 and path.rstrip("/") != "/api":
-            watch.seen.append(f"{path}: {headings} headings of the first rank")
-        width = page.evaluate("document.documentElement.scrollWidth")
-        if width > PHONE["width"]:
-            watch.seen.append(f"{path}: {width} pixels wide on a phone")
+@contextmanager
+def looking(browser: Browser, view: View) -> Iterator[Page]:
+    """A browser that is so wide and likes that theme and language."""
+    size = {"width": view.width, "height": view.height}
+    with person(browser, viewport=size, color_scheme=view.theme, locale=view.language) as context:
+        yield context.new_page()
+
+
+@contextmanager
+def reading(page: Page, base: str, language: str) -> Iterator[None]:
+    """The person reads in that language by the switch at the foot, and in English afterwards."""
+    speak(page, base, language)
+    try:
+        yield
+    finally:
+        speak(page, base, "en")
+
+
+def speak(page: Page, base: str, language: str) -> None:
+    page.goto(f"{base}/profile")
+    page.click(f".languages button[lang={language}]")
+    page.wait_for_selector(f"html[lang={language}]")
+
+
+def walk(page: Page, base: str, view: View, starts: list[str]) -> list[str]:
+    """All pages that links lead to; what was wrong with them."""
+    watch = Watch(page, view)
+    visited = 0
+    for _path in pages(page, base, starts):
+        visited += 1
+        watch.look()
+        assert page.get_attribute("html", "lang") == view.language or _path in NOT_OURS
     assert visited
     return watch.seen
 
 
-def test_pages_for_everybody_are_quiet_and_our_own(browser: Browser, stack: Running) -> None:
-    with person(browser, viewport=PHONE) as context:
-        base = stack.urls["kopeck"]
-        assert look(context.new_page(), base, PUBLIC_STARTS[:-1]) == []
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_pages_for_everybody_are_quiet_light_and_for_everybody(
+    browser: Browser, stack: Running, view: View
+) -> None:
+    with looking(browser, view) as page:
+        assert walk(page, stack.urls["kopeck"], view, PUBLIC_STARTS[:-1]) == []
 
 
-def test_pages_of_each_demo_person_are_quiet_and_our_own(browser: Browser, stack: Running) -> None:
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_pages_of_each_demo_person_are_quiet_light_and_for_everybody(
+    browser: Browser, stack: Running, view: View
+) -> None:
     base = stack.urls["kopeck"]
     wrong = []
     for account in stack.sign_ins():
-        with person(browser, viewport=PHONE) as context:
-            page = context.new_page()
+        with looking(browser, view) as page:
             sign_in(page, base, account)
-            found = look(page, base, [page.url.removeprefix(base)])
+            start = page.url.removeprefix(base)
+            with reading(page, base, view.language):
+                found = walk(page, base, view, [start])
             wrong += [f"{account['who']}: {each}" for each in found]
     assert wrong == []

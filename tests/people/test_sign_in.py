@@ -288,7 +288,7 @@ def register(browser: Browser, email: str, **more: str) -> object:
     return browser.post("/sign-up", name="Nora", email=email, password=NEW_PASSWORD, **more)
 
 
-def test_registering_verifying_and_signing_in(
+def test_registering_verifying_elsewhere_and_signing_in(
     app: Flask, browser: Browser, session: Session
 ) -> None:
     answer = register(browser, "nora@example.com", next="/profile")
@@ -296,13 +296,73 @@ def test_registering_verifying_and_signing_in(
     assert browser.sign_in("nora@example.com", NEW_PASSWORD).status_code == 200
     assert not browser.signed_in
     path = link_in(mails_to(session, "nora@example.com")[0])
-    assert browser.get(path).status_code == 200
+    phone = Browser(app)
+    assert phone.get(path).status_code == 200
     assert session.scalar(sa.select(User.confirmed_at)) is None, "a scanner's GET verifies nothing"
     session.rollback()
-    assert browser.post(path).location == "/sign-in?next=/profile".replace("/profile", "%2Fprofile")
-    assert browser.sign_in("nora@example.com", NEW_PASSWORD).status_code == 303
-    assert browser.signed_in
+    assert phone.post(path).location == "/sign-in?next=%2Fprofile"
+    assert not phone.signed_in
+    assert phone.sign_in("nora@example.com", NEW_PASSWORD).status_code == 303
+    assert phone.signed_in
     assert browser.get(path).status_code == 410
+
+
+def test_the_browser_that_registered_goes_on_without_the_password(
+    browser: Browser, session: Session
+) -> None:
+    register(browser, "nora@example.com", next="/profile")
+    path = link_in(mails_to(session, "nora@example.com")[0])
+    assert not browser.signed_in
+    assert browser.post(path).location == "/profile"
+    assert browser.signed_in
+    with browser.client.session_transaction(base_url=BASE) as cookie:
+        assert "registering" not in cookie
+
+
+@pytest.mark.abuse("A26", "A28")
+@pytest.mark.parametrize("secret", [None, "", "invented", 7])
+def test_no_other_browser_is_let_in_by_the_link_alone(
+    app: Flask, browser: Browser, session: Session, secret: object
+) -> None:
+    """Whoever reads the mail, has registered somebody else or invents a secret."""
+    register(browser, "nora@example.com")
+    path = link_in(mails_to(session, "nora@example.com")[0])
+    other = Browser(app)
+    register(other, "vera@example.com")
+    if secret is not None:
+        with other.client.session_transaction(base_url=BASE) as cookie:
+            cookie["registering"] = secret
+    assert other.post(path).location == "/sign-in"
+    assert not other.signed_in
+    assert not browser.signed_in
+
+
+@pytest.mark.abuse("A27")
+def test_the_cookie_of_a_known_address_looks_like_that_of_a_new_one(
+    app: Flask, session: Session, ada: User
+) -> None:
+    kept = []
+    for email in (ADA, "nora@example.com"):
+        guest = Browser(app)
+        register(guest, email)
+        with guest.client.session_transaction(base_url=BASE) as cookie:
+            kept.append({name: len(str(value)) for name, value in cookie.items()})
+    assert kept[0] == kept[1]
+    assert "registering" in kept[0]
+
+
+@pytest.mark.abuse("A28")
+def test_a_verification_link_of_before_the_upgrade_still_works(
+    app: Flask, browser: Browser, session: Session
+) -> None:
+    register(browser, "nora@example.com")
+    user = session.scalars(sa.select(User).where(User.email == "nora@example.com")).one()
+    with app.app_context():
+        purpose = mail_links.Purpose.VERIFY
+        token = mail_links._serializer(purpose).dumps(
+            [user.id, "", mail_links._digest(user, purpose)]
+        )
+    assert browser.post(f"/verify/{token}").location == "/sign-in"
 
 
 @pytest.mark.abuse("A27")

@@ -18,8 +18,8 @@ from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.fields import Coded, MoneyField, Text, money_json
 from affiliate.core.money import Money
 from affiliate.links.models import Link
-from affiliate.people import ids
-from affiliate.people.access import api_key, api_scope
+from affiliate.people.access import api_key, api_scope, enrollment_named
+from affiliate.people.limits import count_download
 from affiliate.programs.models import Program
 from tracker.clicks.rules import CountedBy, DeviceClass
 from tracker.stats import cursors, questions, tables
@@ -154,7 +154,7 @@ _declare()
 
 
 @blueprint.get("")
-@api_scope("statistics:read")
+@api_scope("statistics:read", own="own:read")
 @blueprint.arguments(Question, location="query")
 @blueprint.response(200, StatisticsOut)
 def statistics(question: dict[str, Any]) -> Response:
@@ -193,7 +193,7 @@ def statistics(question: dict[str, Any]) -> Response:
 
 
 @files.get("")
-@api_scope("statistics:read")
+@api_scope("statistics:read", own="own:read")
 @files.arguments(Question, location="query")
 @files.response(200, content_type=CSV)
 def statistics_file(question: dict[str, Any]) -> Response:
@@ -208,6 +208,7 @@ def _file(question: dict[str, Any]) -> Response:
 def csv_response(asked: Asked, sort: Sort, name: str = "statistics") -> Response:
     """A download that is made while it is sent; CannotCombine where no counter answers."""
     questions.require(asked)
+    count_download()
     made = Response(_parts(db.engine, asked, sort), content_type=f"{CSV}; charset=utf-8")
     file = f"{name}-by-{asked.by.value}-{asked.period.first}-{asked.period.last}.csv"
     made.headers["Content-Disposition"] = f'attachment; filename="{file}"'
@@ -286,10 +287,13 @@ FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 
 def _affiliate(question: dict[str, Any], program: Program) -> int | None:
-    """The enrollment asked for; one of another program is not found, as one that is none."""
+    """The enrollment asked for; one of another program is not found, as one that is none.
+
+    An affiliate's own key asks for its own, whether it says so or not.
+    """
     if "affiliate" not in question:
-        return None
-    number = ids.enrollment_of(question["affiliate"])
+        return api_key().enrollment_id
+    number = enrollment_named(question["affiliate"])
     if not questions.has_enrollment(db.session(), program_id=program.id, enrollment_id=number):
         raise NotFound
     return number

@@ -13,6 +13,8 @@ from affiliate.core.config import Settings
 
 def set_up(app: Flask, settings: Settings) -> None:
     """Register the pages."""
+    from affiliate.core import api
+    from tracker.desks.account import api as commissions_api
     from tracker.desks.account import (
         choice,
         claims,
@@ -26,6 +28,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         money,
         orders,
         own_browser,
+        own_keys,
         payee,
         payee_stripe,
         promo,
@@ -39,9 +42,10 @@ def set_up(app: Flask, settings: Settings) -> None:
 
     views = (
         home, links, promo, clicks, orders, leads, claims, money, choice, payee, payee_stripe,
-        disowned, invoices, statements, proofs, statistics, team, terms,
+        disowned, invoices, statements, proofs, statistics, team, terms, own_keys,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
     own_browser.set_up(app, settings)
     app.register_blueprint(account)
+    api.register(app, commissions_api.blueprint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from affiliate.core.db import db
+from affiliate.imports.lookup import former_months
 from affiliate.people.access import affiliates
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.place import Place
@@ -16,7 +17,8 @@ from tracker.stats.api import csv_response
 @in_program
 def statistics(place: Place) -> Answer:
     """Figures of a period against the one before, and what they are made of."""
-    return page("statistics", place, view=read(_reader(place)))
+    former = former_months(db.session(), enrollment_id=place.enrollment.id, currency=place.currency)
+    return page("statistics", place, view=read(_reader(place)), former=former)
 
 
 @account.get("/statistics.csv")

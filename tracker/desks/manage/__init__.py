@@ -15,6 +15,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
         claims,
         health,
         leads,
+        moving_in,
+        network,
         orders,
         paid_clicks,
         paying,
@@ -30,9 +32,9 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage.blueprint import manage
 
     views = (
-        *(health, affiliates, orders, leads, paid_clicks, claims),
+        *(health, network, affiliates, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
-        *(programs, paying, promo, rates, statistics, audit_log),
+        *(programs, paying, promo, rates, statistics, audit_log, moving_in),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)

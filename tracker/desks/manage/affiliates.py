@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
+from affiliate.imports.lookup import former_months
 from affiliate.links import coupons as coupon_verbs
 from affiliate.links.models import Coupon, Link
-from affiliate.people import access, enrollments
+from affiliate.people import access, enrollments, groups
 from affiliate.people import ids as people_ids
+from affiliate.people.access import Role
 from affiliate.people.models import Affiliate, Enrollment
 from affiliate.people.rules import Status
 from affiliate.programs.forms import AUDIENCES, CHANNELS
@@ -27,7 +29,7 @@ from payouts.commissions.rows import as_row
 from payouts.ledger.balances import balances
 from tracker.clicks.models import LinkDay
 from tracker.desks.acting import Answer, act
-from tracker.desks.manage import people
+from tracker.desks.manage import people, sentences
 from tracker.desks.manage.blueprint import (
     actors,
     manage,
@@ -44,6 +46,8 @@ RECRUITS_SHOWN_MAX = 50
 APPLICATIONS_SHOWN_MAX = 100
 LINKS_SHOWN_MAX = 50
 SEARCH_CHARS_MAX = 200
+ID_DIGITS_MAX = 18
+NOTE_WRITERS = (Role.MANAGER, Role.CURATOR, Role.OWNER)
 
 
 @manage.get("/applications")
@@ -97,17 +101,22 @@ def affiliates() -> str:
     status = request.args.get("status", "")
     if status not in {"", *(each.value for each in Status)}:
         raise NotFound
+    known = groups.groups_of(db.session(), program_id=program.id)
+    group = request.args.get("group", type=int)
+    if group is not None and group not in {one.id for one in known}:
+        raise NotFound
     before = request.args.get("before", type=people_ids.enrollment_of)
     found = people.rows(
         db.session(),
         program=program,
         text=text,
         status=status,
+        group_id=group,
         before_id=before,
         rows_max=people.ROWS_MAX + 1,
     )
     shown = found[: people.ROWS_MAX]
-    filters: dict[str, Any] = {"q": text or None, "status": status or None}
+    filters: dict[str, Any] = {"q": text or None, "status": status or None, "group": group}
     more = len(found) > people.ROWS_MAX
     return page(
         "affiliates",
@@ -116,6 +125,8 @@ def affiliates() -> str:
         q=text,
         status=status,
         statuses=[each.value for each in Status],
+        groups=known,
+        group=group,
         next_url=url_for("manage.affiliates", before=shown[-1].public, **filters) if more else None,
         previous_url=url_for("manage.affiliates", **filters) if before else None,
     )
@@ -200,6 +211,81 @@ def set_customer(affiliate: str) -> Answer:
     )
 
 
+@manage.post("/affiliates/<affiliate>/group")
+@actors
+def set_group(affiliate: str) -> Answer:
+    """Put an affiliate into a group, or into none."""
+    enrollment, name = _mine(affiliate)
+    chosen = request.form.get("group", "")
+    if chosen and not (chosen.isascii() and chosen.isdigit() and len(chosen) <= ID_DIGITS_MAX):
+        raise NotFound
+    return _act_on(
+        affiliate,
+        lambda session, now: groups.put_in_group(
+            session,
+            enrollment_id=enrollment,
+            group_id=int(chosen) if chosen else None,
+            by=access.actor().user_id,
+            now=now,
+        ),
+        _(
+            "The group of %(name)s is changed. Terms of the group hold from the next order on.",
+            name=name,
+        ),
+    )
+
+
+@manage.post("/affiliates/<affiliate>/notes")
+@access.allow(*NOTE_WRITERS)
+def note(affiliate: str) -> Answer:
+    """Write something down for colleagues."""
+    row, _person, _user = people.find(db.session(), public=affiliate)
+    if row.program_id not in {one.id for one in access.programs_of(*NOTE_WRITERS)}:
+        raise NotFound
+    return _act_on(
+        affiliate,
+        lambda session, now: groups.add_note(
+            session,
+            enrollment_id=row.id,
+            text=request.form.get("text", ""),
+            by=access.actor().user_id,
+            now=now,
+        ),
+        _("The note is kept. The affiliate does not see it."),
+    )
+
+
+@manage.get("/groups")
+@readers
+def all_groups() -> str:
+    """The program's groups."""
+    return groups_page()
+
+
+@manage.post("/groups")
+@actors
+def new_group() -> Answer:
+    """Make a group."""
+    program = place().required
+    require_acting(program.id)
+    name = request.form.get("name", "")
+    return act(
+        lambda session, now: groups.create_group(
+            session, program_id=program.id, name=name, by=access.actor().user_id, now=now
+        ),
+        done=_("The group is there. Put affiliates into it on their pages."),
+        back=url_for("manage.all_groups", program=program.slug),
+        page=groups_page,
+    )
+
+
+def groups_page() -> str:
+    """Groups of the program that the reader looks at."""
+    here = place()
+    found = groups.groups_of(db.session(), program_id=here.required.id)
+    return page("groups", here, groups=found, name_chars=groups.NAME_CHARS_MAX)
+
+
 @manage.post("/affiliates/<affiliate>/payee/lifting")
 @actors
 def lift_payee_stop(affiliate: str) -> Answer:
@@ -273,6 +359,8 @@ def applications_page() -> str:
         "applications",
         here,
         waiting=list(reversed(waiting)),
+        screenings=people.screenings(session, program=program, waiting=waiting),
+        signals=sentences.signals(),
         rejected=decided,
         channels={channel.value: label for channel, label in CHANNELS},
         audiences={audience.value: label for audience, label in AUDIENCES},
@@ -328,6 +416,10 @@ def affiliate_page(public: str) -> str:
         ],
         balances=balances(session, enrollment_id=enrollment.id, currency=program.currency),
         timeline=people.timeline(session, enrollment=enrollment),
+        former=former_months(session, enrollment_id=enrollment.id, currency=program.currency),
+        notes=groups.notes_on(session, enrollment_id=enrollment.id),
+        may_note=program.id in {one.id for one in access.programs_of(*NOTE_WRITERS)},
+        groups=groups.groups_of(session, program_id=program.id),
         stop=stop,
         stop_of_bank=stop is not None and is_of_bank(session, stop),
         accounts=history(session, affiliate_id=person.id),

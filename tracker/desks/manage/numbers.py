@@ -61,7 +61,7 @@ class Health:
 def health(session: Session, *, program: Program, now: datetime) -> Health:
     """Read the program's health at this instant; months are counted in its zone."""
     starts = month_start(program, now)
-    enrolled, active, applied = _affiliates(session, program, now)
+    enrolled, active, applied = affiliates(session, program, now)
     orders, net, back, commission = _orders(session, program, starts)
     conflicts, refused = _refused(session, program, starts)
     return Health(
@@ -147,7 +147,8 @@ def to_review(session: Session, *, program: Program) -> int:
     return session.scalar(waiting) or 0
 
 
-def _affiliates(session: Session, program: Program, now: datetime) -> tuple[int, int, int]:
+def affiliates(session: Session, program: Program, now: datetime) -> tuple[int, int, int]:
+    """How many are in, how many of them are active, and how many applications wait."""
     since = now - timedelta(days=ACTIVE_DAYS)
     # One look into the affiliate's own part of the counters each: the days of a whole program
     # would be read all.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,7 @@ from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
 from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment, User
+from affiliate.people.screening import Screening, screen, site_of
 from affiliate.programs.models import Program
 from payouts.batches.models import PayoutItem
 from payouts.commissions.models import Commission
@@ -57,6 +60,7 @@ def rows(
     program: Program,
     text: str = "",
     status: str = "",
+    group_id: int | None = None,
     before_id: int | None = None,
     rows_max: int = ROWS_MAX,
 ) -> list[Row]:
@@ -100,6 +104,8 @@ def rows(
         query = query.where(sa.or_(Affiliate.name.ilike(pattern), User.email.ilike(pattern)))
     if status:
         query = query.where(Enrollment.status == status)
+    if group_id is not None:
+        query = query.where(Enrollment.group_id == group_id)
     if before_id is not None:
         query = query.where(Enrollment.id < before_id)
     return [
@@ -116,6 +122,36 @@ def rows(
         )
         for found in session.execute(query)
     ]
+
+
+def screenings(session: Session, *, program: Program, waiting: list[Row]) -> dict[int, Screening]:
+    """What speaks for and against each application, by enrollment; one query.
+
+    Sites are compared among the program's enrollments, rejected and suspended ones included.
+    """
+    wanted = {one.enrollment.id: site_of(one.enrollment.answers) for one in waiting}
+    named: Counter[str] = Counter()
+    if any(wanted.values()):
+        hosts = {site.partition("/")[0] for site in wanted.values() if site}
+        answers = session.scalars(
+            sa.select(Enrollment.answers).where(
+                Enrollment.program_id == program.id,
+                sa.func.lower(Enrollment.answers["site"].astext).regexp_match(
+                    "//(www\\.)?(" + "|".join(map(re.escape, sorted(hosts))) + ")(:|/|$)"
+                ),
+            )
+        )
+        named.update(site_of(each) for each in answers)
+    return {
+        one.enrollment.id: screen(
+            one.enrollment.answers,
+            email=one.email,
+            verified=one.verified,
+            recruited=one.recruiter_id is not None,
+            site_known=named[wanted[one.enrollment.id]] > 1,
+        )
+        for one in waiting
+    }
 
 
 def find(session: Session, *, public: str) -> tuple[Enrollment, Affiliate, User]:
@@ -184,6 +220,8 @@ def _decision(entry: AuditEntry, names: dict[str, str]) -> dict[str, Any]:
         "enrollment.reject": ("danger", "user-x"),
         "enrollment.suspend": ("warning", "player-pause"),
         "enrollment.set_recruiter": ("neutral", "sitemap"),
+        "enrollment.set_group": ("neutral", "users-group"),
+        "enrollment.take_over": ("success", "user-check"),
         "withdrawal.request": ("info", "wallet"),
     }.get(entry.action, ("neutral", "note"))
     who = "Kopeck" if entry.actor.startswith("system") else names.get(entry.actor, entry.actor)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from affiliate.core.pages import duration, percent
+from affiliate.people.screening import Signal
 from payouts.commissions.rules import RECRUITER_BUYS
 from payouts.commissions.rules import Reason as NothingBecause
 from tracker.attribution.rules import BuyerBy, Kind, Reason, ReviewReason, Step
@@ -256,6 +257,10 @@ def action(code: str) -> str:
         "enrollment.suspend": _("suspended the affiliate"),
         "enrollment.reinstate": _("let the affiliate in again"),
         "enrollment.set_recruiter": _("changed the recruiter"),
+        "enrollment.set_group": _("changed the group"),
+        "enrollment.take_over": _("brought the affiliate along from the program before"),
+        "group.create": _("made a group"),
+        "import.bring": _("brought a file of the program before"),
         "enrollment.set_shop_customer": _("said who the affiliate is at the shop"),
         "coupon.create": _("gave a coupon"),
         "coupon.disable": _("switched a coupon off"),
@@ -345,3 +350,20 @@ def action(code: str) -> str:
         "api_key.revoke": _("revoked an API key"),
         "clock.advance": _("moved the demo clock"),
     }.get(code, code)
+
+
+def signals() -> dict[Signal, str]:
+    """What an application shows for and against itself."""
+    return {
+        Signal.AUDIENCE: _("how many they reach"),
+        Signal.VERIFIED: _("verified address"),
+        Signal.SITE: _("names a site"),
+        Signal.OWN_DOMAIN: _("the address is of that site"),
+        Signal.TOLD_IN_FULL: _("tells in full how they promote"),
+        Signal.TOLD_SOME: _("tells how they promote"),
+        Signal.RECRUITED: _("recruited by somebody active"),
+        Signal.SITE_KNOWN: _("somebody else named the same site"),
+        Signal.TAKES_CREDIT: _(
+            "coupons or cashback: often the last click of somebody else's buyer"
+        ),
+    }

@@ -1,0 +1,136 @@
+"""Moving in: bring the affiliates, links, coupons and history of the program before Kopeck."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import flash, redirect, request, url_for
+from flask_babel import get_locale
+from flask_babel import lazy_gettext as _l
+from flask_wtf.file import FileField
+from wtforms import BooleanField, RadioField
+from wtforms.fields.choices import SelectChoice
+from wtforms.validators import InputRequired
+
+from affiliate.core import clock
+from affiliate.core.db import db
+from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.http import takes_bytes
+from affiliate.imports.bring import Brought, bring
+from affiliate.imports.rules import COLUMNS, FILE_BYTES_MAX, LINES_MAX, Kind
+from affiliate.people import access
+from tracker.desks.acting import Answer
+from tracker.desks.manage.blueprint import actors, manage, page, place, require_acting
+from tracker.desks.manage.rules_form import Form
+from tracker.desks.words import _, ngettext
+
+FORM_BYTES: Final = 100_000
+"""Of a form beside its file."""
+KIND_NAMES: Final = {
+    Kind.AFFILIATES: _l("Affiliates"),
+    Kind.LINKS: _l("Links"),
+    Kind.COUPONS: _l("Coupons"),
+    Kind.HISTORY: _l("History by month"),
+}
+
+
+class MovingInForm(Form):
+    """A file, and whether it is only tried."""
+
+    kind = RadioField(
+        _l("What it brings"),
+        [InputRequired()],
+        choices=[SelectChoice(kind.value, name) for kind, name in KIND_NAMES.items()],
+        default=Kind.AFFILIATES.value,
+    )
+    file = FileField(_l("File"))
+    tell = BooleanField(_l("Mail new affiliates how they get in"))
+
+    def field_of(self, path: str) -> str:
+        """What is wrong with a file is a list of lines: it stands above the form."""
+        return "" if path == "file" else path
+
+    def raw(self) -> bytes:
+        """What the file holds. Raises Invalid."""
+        if not getattr(self.file.data, "filename", ""):
+            raise Invalid.field("file", "required", Phrase("Choose a file."))
+        content: bytes = self.file.data.read(FILE_BYTES_MAX + 1)
+        return content
+
+
+@manage.get("/moving-in")
+@actors
+def moving_in() -> str:
+    """The form, and what each kind of file holds."""
+    return _page(MovingInForm(formdata=None))
+
+
+@manage.post("/moving-in")
+@takes_bytes(FILE_BYTES_MAX + FORM_BYTES)
+@actors
+def bring_in() -> Answer:
+    """Try a file, or bring it in: the same call, whose transaction is kept or not."""
+    here = place()
+    program = here.required
+    require_acting(program.id)
+    form, session = MovingInForm(), db.session()
+    if not form.validate_on_submit():
+        return _page(form), 422
+    kept = request.form.get("what") == "bring"
+    try:
+        brought = bring(
+            session,
+            program_id=program.id,
+            kind=Kind(form.kind.data),
+            raw=form.raw(),
+            tell=bool(form.tell.data),
+            locale=str(get_locale()),
+            by=access.actor().user_id,
+            now=clock.now(session),
+        )
+        if not kept:
+            session.rollback()
+            return _page(form, brought)
+        session.commit()
+    except NotFound:
+        raise
+    except Refusal as refusal:
+        session.rollback()
+        form.show(refusal)
+        return _page(form), refusal.status
+    flash(_("The file is in.") + " " + in_words(brought), "success")
+    return redirect(url_for("manage.moving_in", program=program.slug), 303)
+
+
+def in_words(brought: Brought) -> str:
+    """What came of a file, or would."""
+    parts = [
+        ngettext("%(num)d line is new.", "%(num)d lines are new.", brought.new),
+        ngettext(
+            "%(num)d month says something else than before.",
+            "%(num)d months say something else than before.",
+            brought.changed,
+        )
+        if brought.changed
+        else "",
+        ngettext("%(num)d was known already.", "%(num)d were known already.", brought.known)
+        if brought.known
+        else "",
+        ngettext("%(num)d letter goes out.", "%(num)d letters go out.", brought.told)
+        if brought.told
+        else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _page(form: MovingInForm, tried: Brought | None = None) -> str:
+    here = place()
+    return page(
+        "moving_in",
+        here,
+        program=here.required,
+        form=form,
+        tried=tried and in_words(tried),
+        columns=[(KIND_NAMES[kind], COLUMNS[kind]) for kind in Kind],
+        lines_max=LINES_MAX,
+    )
