@@ -1,7 +1,12 @@
-"""The audit log: who changed what, from which value to which, and why. Append-only."""
+"""The audit log: who changed what, from which value to which, and why. Append-only.
+
+The database refuses every change but one: what an entry says of somebody who was erased is
+emptied (docs/personal-data.md).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +64,34 @@ def record(
             reason=reason,
             request_id=request_id(),
         )
+    )
+
+
+def empty(
+    session: Session,
+    *,
+    subjects: Sequence[str],
+    keeping: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> None:
+    """Take the values and reasons out of what is written about these.
+
+    Of actions in `keeping` the reasons alone; `only`: of these actions and no others. Who did
+    what and when stays: the database lets nothing else be changed.
+    """
+    about: sa.ColumnElement[bool] = AuditEntry.subject.in_(subjects)
+    if only is not None:
+        about = sa.and_(about, AuditEntry.action.in_(only))
+    values = AuditEntry.action.not_in(keeping)
+    session.execute(
+        sa.update(AuditEntry)
+        .where(about)
+        .values(
+            old=sa.case((values, sa.null()), else_=AuditEntry.old),
+            new=sa.case((values, sa.null()), else_=AuditEntry.new),
+            reason=None,
+        )
+        .execution_options(synchronize_session=False)
     )
 
 

@@ -7,6 +7,7 @@ is marked as failed and counted. A mail with a one-time link loses its body once
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.headerregistry import Address
@@ -30,6 +31,10 @@ SMTP_TIMEOUT_S = 20
 RETRY_PAUSES_S = (30, 120, 600, 1_800, 3_600, 6 * 3_600, 24 * 3_600, 24 * 3_600)
 DELIVER_ROWS_MAX = 50
 LEASE_S = 120
+MAIL_DAYS = 90
+"""For how long a letter is kept after it left or was given up."""
+NOBODY = "@erased.invalid"
+"""End of the address of whoever was erased (RFC 2606): no letter is written to it."""
 
 log = structlog.get_logger(__name__)
 
@@ -77,10 +82,13 @@ def send(
 ) -> None:
     """Queue `templates/emails/<template>.txt` and `.html`; the first line of .txt is the subject.
 
-    Raises ValueError for an address with line breaks (header injection).
+    Nothing for somebody who was erased. Raises ValueError for an address with line breaks
+    (header injection).
     """
     if any(char in to for char in "\r\n\0") or "@" not in to:
         raise ValueError("not a mail address")
+    if to.endswith(NOBODY):
+        return
     with force_locale(locale):
         # Not render_template: what it adds for pages (who is signed in, which desk) needs a
         # request, and a mail is the same whether a page, a job or a command writes it.
@@ -102,6 +110,24 @@ def send(
     }
     session.execute(sa.insert(Mail).values(**values))
     deliver_due.after_commit(session)
+
+
+def forget(session: Session, *, addresses: Sequence[str]) -> int:
+    """Delete every letter to these addresses (lower case), also those that wait; how many."""
+    gone = session.execute(
+        sa.delete(Mail).where(sa.func.lower(Mail.recipient).in_(addresses)).returning(Mail.id)
+    )
+    return len(gone.all())
+
+
+def forget_old(session: Session, *, real_now: datetime, rows_max: int) -> int:
+    """Delete letters that left or were given up long ago, a batch at most; how many."""
+    ended = sa.func.coalesce(Mail.sent_at, Mail.failed_at)
+    old = sa.select(Mail.id).where(ended < real_now - timedelta(days=MAIL_DAYS)).limit(rows_max)
+    gone = session.execute(
+        sa.delete(Mail).where(Mail.id.in_(old.with_for_update(skip_locked=True))).returning(Mail.id)
+    )
+    return len(gone.all())
 
 
 @queue.job(queue.GENERAL)

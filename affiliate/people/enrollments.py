@@ -239,6 +239,13 @@ def reinstate(session: Session, *, enrollment_id: int, by: int | None, now: date
     return enrollment
 
 
+def close(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
+    """End it for good: nothing more is credited. What was earned stays theirs, and is paid."""
+    enrollment = _lock(session, enrollment_id)
+    _step(session, enrollment, Step.CLOSE, by=by, now=now, reason=None)
+    return enrollment
+
+
 def close_due(session: Session, *, now: datetime) -> int:
     """Close the enrollments of those who declined new rules and whose notice period is over.
 

@@ -18,7 +18,14 @@ class User(Model):
     """A person who signs in. Addresses are compared without case."""
 
     __tablename__ = "users"
-    __table_args__ = (sa.Index("uq_users_email", sa.text("lower(email)"), unique=True),)
+    __table_args__ = (
+        sa.Index("uq_users_email", sa.text("lower(email)"), unique=True),
+        sa.Index(
+            "ix_users_to_sweep",
+            "erased_at",
+            postgresql_where=sa.text("erased_at IS NOT NULL AND swept_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
     email: Mapped[str]
@@ -36,6 +43,10 @@ class User(Model):
     locale: Mapped[str] = mapped_column(server_default="en")
     time_zone: Mapped[str] = mapped_column(server_default="UTC")
     created_at: Mapped[datetime]
+    erased_at: Mapped[datetime | None]
+    """When they were erased: the row is a number under a pseudonym since."""
+    swept_at: Mapped[datetime | None]
+    """When it was done once more, for what requests under way at that moment wrote."""
 
     # What Flask-Login asks of a user; roles are grants and are read per request.
     is_authenticated = True

@@ -50,6 +50,11 @@ class ProgramNeeded(Refusal):
     title = "Choose the program; only owners have all of them."
 
 
+class Erased(Conflict):
+    code = "erased"
+    title = "This person was erased: there is nobody to let in."
+
+
 class LastOwner(Conflict):
     code = "last_owner"
     title = "This is the last owner. Make another owner first."
@@ -205,7 +210,7 @@ def grant_role(
 
 def revoke_role(session: Session, *, grant_id: int, by: int | None, now: datetime) -> None:
     """Take a role back at once. Raises LastOwner for the last one, and as grant_role does."""
-    _one_at_a_time(session)
+    one_at_a_time(session)
     grant = session.scalar(
         sa.select(Grant).where(Grant.id == grant_id, Grant.revoked_at.is_(None)).with_for_update()
     )
@@ -223,7 +228,7 @@ def revoke_role(session: Session, *, grant_id: int, by: int | None, now: datetim
 
 def disable_user(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
     """Shut a person out: their sessions end at the next request. Raises LastOwner."""
-    _one_at_a_time(session)
+    one_at_a_time(session)
     user = _lock(session, user_id)
     if by == user_id:
         raise SelfEscalation("Nobody disables themselves; ask another owner.")
@@ -238,9 +243,23 @@ def disable_user(session: Session, *, user_id: int, by: int | None, now: datetim
     audit.record(session, actor=actor, action="user.disable", subject=subject, now=now)
 
 
+def give_up_roles(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
+    """Take every staff role off whoever is erased; their numbers stay. Raises LastOwner."""
+    one_at_a_time(session)
+    if _owns(session, user_id):
+        _keep_an_owner(session, without=user_id)
+    held = sa.select(Grant).where(Grant.user_id == user_id, Grant.revoked_at.is_(None))
+    for grant in session.scalars(held.order_by(Grant.id).with_for_update()).all():
+        grant.revoked_at = now
+        session.flush()
+        _audit_role(session, "role.revoke", grant, by=by, now=now)
+
+
 def enable_user(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
-    """Let a disabled person in again; they sign in anew."""
+    """Let a disabled person in again; they sign in anew. Raises Erased."""
     user = _lock(session, user_id)
+    if user.erased_at is not None:
+        raise Erased
     if user.active:
         return
     user.active = True
@@ -344,7 +363,7 @@ def _owns(session: Session, user_id: int) -> bool:
     )
 
 
-def _one_at_a_time(session: Session) -> None:
+def one_at_a_time(session: Session) -> None:
     """Taking roles is serialised: "one owner stays" is a rule about a set, not about a row.
 
     Two owners who removed each other at once would each see the other still there.
