@@ -1,0 +1,1 @@
+"""What this package holds about people: inventory, what they take away, erasure, ageing."""

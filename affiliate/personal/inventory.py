@@ -1,0 +1,50 @@
+"""Every text, document, bytes and UUID in this package's tables, and what an erasure does to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from affiliate.core.personal import Inventory, Table, Why
+
+INVENTORY: Final[Inventory] = {
+    "users": Table(
+        erased="password pending_email", replaced="email name fs_uniquifier locale time_zone"
+    ),
+    # Rows of these go as a whole.
+    "user_sessions": Table(erased="token_hash agent challenge"),
+    "second_factors": Table(erased="totp_secret"),
+    "passkeys": Table(erased="credential_id public_key name"),
+    "recovery_codes": Table(erased="code_hash"),
+    "former_addresses": Table(erased="email"),
+    "invitations": Table(erased="email token_hash", plain="role"),
+    "outbox_mails": Table(
+        erased="recipient subject text html last_error", plain="template message_id"
+    ),
+    "grants": Table(plain="role"),
+    "api_keys": Table(plain="name prefix secret_hash scopes"),
+    "affiliates": Table(replaced="name website"),
+    "affiliate_groups": Table(plain="name"),
+    "enrollments": Table(erased="answers decision_reason shop_customer_id", plain="status"),
+    "links": Table(
+        erased="s1 s2 s3 s4 s5",
+        replaced="name destination",
+        kept={Why.PUBLISHED: "code"},
+    ),
+    # A buyer types it; the manager gave it, and old orders name it.
+    "coupons": Table(kept={Why.EVIDENCE: "code"}),
+    "audit_log": Table(erased="old new reason", plain="actor action subject request_id"),
+    "programs": Table(
+        plain="slug name summary currency status landing_url allowed_sites rail time_zone "
+        "contact_email"
+    ),
+    "rule_versions": Table(plain="terms urgent_reason"),
+    "rule_drafts": Table(plain="name document note"),
+    "rule_answers": Table(plain="answer"),
+    "rule_notices": Table(plain="kind"),
+    "rule_assignments": Table(replaced="reason"),
+    "creatives": Table(
+        plain="kind name language subject body alt destination video_url",
+    ),
+    "creative_pictures": Table(plain="content extension"),
+    "exchange_rates": Table(plain="source target origin"),
+}

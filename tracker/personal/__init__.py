@@ -1,0 +1,1 @@
+"""Personal data of all packages: a person takes theirs away, is erased; a buyer is erased."""
