@@ -76,6 +76,7 @@ COMMANDS = (
     "payouts.ledger.seals.cli",
     "tracker.stats.cli",
     "tracker.replay.cli",
+    "tracker.personal.cli",
     "tracker.cli",
 )
 """Modules with `commands`, a list of click commands."""
@@ -110,6 +111,7 @@ PERIODIC = (
     ("tracker.orders.jobs", "convert_waiting_orders", 60),
     ("tracker.claims.jobs", "answer_claims", 60),
     ("tracker.claims.jobs", "remind_of_claims", 900),
+    ("tracker.personal.jobs", "forget", 3_600),
     ("payouts.ledger.seals.jobs", "seal", 600),
     ("payouts.audit.jobs", "audit", 3_600),
     ("payouts.audit.jobs", "compare_books", 86_400),
