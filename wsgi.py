@@ -57,6 +57,7 @@ SET_UPS = (
     "tracker.clicks.metrics",
     "tracker.desks.home",
     "tracker.desks.seals",
+    "tracker.desks.own_data",
     "tracker.desks.account",
     "tracker.desks.finance",
     "tracker.desks.manage",

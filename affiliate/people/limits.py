@@ -28,6 +28,8 @@ MAILS_OF_ADDRESS = "10 per minute; 60 per hour"
 """Forms that lead to a mail, from one address."""
 MAILS_TO_ACCOUNT = "5 per hour"
 """Mails that strangers can make us send to one mailbox."""
+ARCHIVES = "5 per hour"
+"""Everything that is held about somebody, of that person: it is read anew each time."""
 CALLS_TO_PROVIDER = "10 per minute; 100 per hour"
 """Pages for which we ask a payment provider, of one person."""
 DOWNLOADS = "60 per minute; 600 per hour"
@@ -108,6 +110,8 @@ brake_mails = (
 brake_password = (
     limiter.limit(FAILED_SIGN_INS, key_func=signed_in, methods=["POST"], deduct_when=refused),
 )
+
+brake_archives = (limiter.limit(ARCHIVES, key_func=signed_in, methods=["POST"]),)
 
 brake_provider = (limiter.limit(CALLS_TO_PROVIDER, key_func=signed_in),)
 

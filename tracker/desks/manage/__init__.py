@@ -13,6 +13,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         affiliates,
         audit_log,
         claims,
+        erasure,
         health,
         leads,
         moving_in,
@@ -32,7 +33,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage.blueprint import manage
 
     views = (
-        *(health, network, affiliates, orders, leads, paid_clicks, claims),
+        *(health, network, affiliates, erasure, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
         *(programs, paying, promo, rates, statistics, audit_log, moving_in),
     )
