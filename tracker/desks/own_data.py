@@ -93,7 +93,7 @@ def erase() -> Answer:
     access.forget()  # The sign-in went with the rest.
     sign_in_pages.leave()
     db.session.commit()
-    flash(_("You are erased and signed out. Thank you for having been here."), "success")
+    flash(_("You are erased and signed out."), "success")
     return redirect("/", 303)
 
 
