@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit, outbox
 from affiliate.core.errors import NotFound
+from affiliate.imports.models import FormerMonth
 from affiliate.links import coupons, links
 from affiliate.links.models import Coupon, Link
 from affiliate.people import enrollments, recruiters, users
 from affiliate.people.models import (
     Affiliate,
+    ApiKey,
     Enrollment,
+    EnrollmentNote,
     FormerAddress,
     Invitation,
     Passkey,
@@ -105,6 +108,7 @@ def erase_identity(session: Session, person: Person, *, by: int | None, now: dat
     users.give_up_roles(session, user_id=person.user_id, by=by, now=now)
     _close(session, person, (Status.ACTIVE, Status.SUSPENDED), by=by, now=now)
     _end_links(session, person, by=by, now=now)
+    _end_keys(session, person, now=now)
     _forget_letters(session, person)
     _forget_sign_in(session, person, now=now)
     _forget_affiliate(session, person)
@@ -118,6 +122,8 @@ def _subjects(session: Session, person: Person) -> list[str]:
     for name, model in (("coupon", Coupon), ("rule_assignment", RuleAssignment)):
         theirs = sa.select(model.id).where(model.enrollment_id.in_(person.enrollment_ids))
         found += [f"{name}:{row_id}" for row_id in session.scalars(theirs)]
+    keys = sa.select(ApiKey.prefix).where(ApiKey.enrollment_id.in_(person.enrollment_ids))
+    found += [f"key:kpk_{prefix}" for prefix in session.scalars(keys)]
     return found
 
 
@@ -152,6 +158,16 @@ def _end_links(session: Session, person: Person, *, by: int | None, now: datetim
         sa.update(Link)
         .where(theirs)
         .values(name="", destination=landing, s1=None, s2=None, s3=None, s4=None, s5=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _end_keys(session: Session, person: Person, *, now: datetime) -> None:
+    """Their own keys to the API: refused from now on, and nameless."""
+    session.execute(
+        sa.update(ApiKey)
+        .where(ApiKey.enrollment_id.in_(person.enrollment_ids))
+        .values(name="", revoked_at=sa.func.coalesce(ApiKey.revoked_at, now))
         .execution_options(synchronize_session=False)
     )
 
@@ -197,6 +213,9 @@ def _forget_affiliate(session: Session, person: Person) -> None:
         .values(answers={}, decision_reason=None, shop_customer_id=None)
         .execution_options(synchronize_session=False)
     )
+    for model in (EnrollmentNote, FormerMonth):
+        theirs = model.enrollment_id.in_(person.enrollment_ids)
+        session.execute(sa.delete(model).where(theirs).execution_options(synchronize_session=False))
     # Applications that nobody has answered are answered by this.
     session.execute(
         sa.update(Enrollment)

@@ -101,6 +101,28 @@ HELD: Final = (
         """,
     ),
     Held(
+        "before-kopeck.csv",
+        _l("What the program before said of your months."),
+        """
+        SELECT p.slug AS program, m.month, m.clicks, m.orders, m.sales_micros, m.earned_micros,
+               m.paid_micros, p.currency
+          FROM former_months m JOIN enrollments e ON e.id = m.enrollment_id
+          JOIN programs p ON p.id = m.program_id
+         WHERE e.affiliate_id = :affiliate_id ORDER BY p.slug, m.month
+        """,
+    ),
+    Held(
+        "api-keys.json",
+        _l("Your own keys to the API, without their secrets."),
+        """
+        SELECT p.slug AS program, k.name, k.prefix, k.scopes, k.created_at, k.last_used_at,
+               k.revoked_at
+          FROM api_keys k JOIN enrollments e ON e.id = k.enrollment_id
+          JOIN programs p ON p.id = k.program_id
+         WHERE e.affiliate_id = :affiliate_id ORDER BY k.id
+        """,
+    ),
+    Held(
         "coupons.csv",
         _l("Your coupons."),
         """

@@ -21,10 +21,11 @@ INVENTORY: Final[Inventory] = {
         erased="recipient subject text html last_error", plain="template message_id"
     ),
     "grants": Table(plain="role"),
-    "api_keys": Table(plain="name prefix secret_hash scopes"),
+    "api_keys": Table(replaced="name", plain="prefix secret_hash scopes"),
     "affiliates": Table(replaced="name website"),
     "affiliate_groups": Table(plain="name"),
     "enrollments": Table(erased="answers decision_reason shop_customer_id", plain="status"),
+    "enrollment_notes": Table(erased="text"),
     "links": Table(
         erased="s1 s2 s3 s4 s5",
         replaced="name destination",

@@ -15,9 +15,10 @@ from world import World
 from affiliate.core.clock import real_now
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
-from affiliate.people import account, addresses, enrollments, invitations, passwords
+from affiliate.people import account, addresses, api_keys, enrollments, invitations, passwords
 from affiliate.people import sessions as browser_sessions
 from affiliate.people.applications import Answers, Audience, Channel
+from affiliate.people.groups import add_note
 from affiliate.people.models import Affiliate, Passkey, RecoveryCode, SecondFactor, User
 from affiliate.programs.assignments import assign
 from affiliate.programs.rule_versions import in_force
@@ -146,6 +147,14 @@ def _links_and_orders(world: World, enrollment_id: int) -> None:
         sub_ids=tuple(SUB_IDS.values()),  # type: ignore[arg-type]
     )  # fmt: skip
     world.order("4100.00", at=at, clicks=(token,))
+    api_keys.create_own_key(
+        world.session, enrollment_id=enrollment_id, scopes=["own:read"], name=f"{MARK} sheet",
+        by=world.people[NAME].user_id, now=world.now,
+    )  # fmt: skip
+    add_note(
+        world.session, enrollment_id=enrollment_id, text=f"{MARK} called",
+        by=world.people[NAME].user_id, now=world.now,
+    )  # fmt: skip
 
 
 def _accounts(world: World, user_id: int, affiliate_id: int) -> None:
