@@ -15,15 +15,11 @@ from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from payouts.adjustments.models import LedgerAdjustment
-from payouts.batches.models import PayoutItem, Withdrawal
 from payouts.batches.payee_guard import is_stopped
 from payouts.ledger.accounts import AccountKey, AccountKind
 from payouts.ledger.balances import balances, lock_available
 from payouts.ledger.models import LedgerAccount
 from payouts.rails.registry import Rails
-
-IN_FLIGHT: Final = ("queued", "sending", "unknown", "needs_review")
-"""States of a payout of which nobody can say yet where its money ends up."""
 
 
 class Owed(StrEnum):
@@ -103,6 +99,8 @@ def obstacles(
 ) -> list[Obstacle]:
     """What stands in the way now, program by program; empty: nothing.
 
+    A payout that is under way, in doubt or under review has its amount in the account in_payout.
+
     What is below the smallest amount that the program's rail pays stands in nobody's way: it
     could not be paid. It stays in the books.
     """
@@ -128,23 +126,13 @@ def _in(
     now = balances(session, enrollment_id=enrollment_id, currency=currency)
     zero = Money.zero(currency)
     checks = (
-        (Owed.IN_PAYOUT, now.in_payout, now.in_payout != zero or _moves(session, enrollment_id)),
+        (Owed.IN_PAYOUT, now.in_payout, now.in_payout != zero),
         (Owed.NEGATIVE, now.available, now.available < zero),
         (Owed.CORRECTION, zero, _correction_open(session, enrollment_id)),
         (Owed.AVAILABLE, now.available, now.available.whole_minor_units(granularity) > 0),
         (Owed.PENDING, now.pending, now.pending != zero),
     )
     return [Obstacle(owed, program, amount) for owed, amount, stands in checks if stands]
-
-
-def _moves(session: Session, enrollment_id: int) -> bool:
-    moving = sa.select(PayoutItem.id).where(
-        PayoutItem.enrollment_id == enrollment_id, PayoutItem.status.in_(IN_FLIGHT)
-    )
-    open_ = sa.select(Withdrawal.id).where(
-        Withdrawal.enrollment_id == enrollment_id, Withdrawal.closed_at.is_(None)
-    )
-    return bool(session.scalar(sa.select(sa.or_(moving.exists(), open_.exists()))))
 
 
 def _correction_open(session: Session, enrollment_id: int) -> bool:

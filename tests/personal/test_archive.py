@@ -119,14 +119,17 @@ def test_it_holds_nothing_of_anybody_else(world: World) -> None:
     boss = world.affiliate("Boss Above")
     anna = world.affiliate("Anna", recruiter="Boss Above")
     world.affiliate("Below Recruit", recruiter="Anna")
-    world.sale("Below Recruit", "500.00", days_ago=1)
-    world.sale("Anna", "300.00", days_ago=1)
+    below = world.sale("Below Recruit", "500.00", days_ago=1)
+    boss_sale = world.sale("Boss Above", "700.00", days_ago=1)
+    own = world.sale("Anna", "300.00", days_ago=1)
     manager = hire(world, "manager", name="quiet.manager")
     assert boss.user_id != anna.user_id
     whole = "\n".join(taken(anna.client).values())
     assert "anna@example.com" in whole
-    for other in (MARK, NAME, "Boss Above", "boss.above", "Below Recruit", "below.recruit",
-                  "quiet.manager"):  # fmt: skip
+    assert own.order_id in whole
+    others = (MARK, NAME, "Boss Above", "boss.above", "Below Recruit", "below.recruit",
+              "quiet.manager", below.order_id, boss_sale.order_id)  # fmt: skip
+    for other in others:
         assert other not in whole, other
     staff = "\n".join(taken(manager.client).values())
     assert "quiet.manager@example.com" in staff
@@ -144,12 +147,18 @@ def test_staff_take_their_own_roles_and_what_they_did(world: World) -> None:
         data={"reason": "a reason that names Newcomer"},
     )
     assert done.status_code == 303
+    done = manager.client.post(
+        f"/manage/affiliates/{public(waiting.enrollment.id)}/customer",
+        data={"customer_id": "newcomer-881"},
+    )
+    assert done.status_code == 303
     files = taken(manager.client)
     assert json.loads(files["roles.json"])[0]["role"] == "manager"
     assert [row["action"] for row in rows(files, "history.csv") if row["by_you"] == "True"] == [
-        "enrollment.reject"
+        "enrollment.reject",
+        "enrollment.set_shop_customer",
     ]
-    assert "Newcomer" not in "\n".join(files.values())
+    assert "newcomer" not in "\n".join(files.values()).lower()
     assert "affiliate.json" not in files
 
 
