@@ -10,10 +10,11 @@ import smtplib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry, UniqueUnstructuredHeader
 from email.message import EmailMessage
+from email.policy import EmailPolicy
 from email.utils import make_msgid, parseaddr
-from typing import Any
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
@@ -36,6 +37,16 @@ MAIL_DAYS = 90
 NOBODY = "@erased.invalid"
 """End of the address of whoever was erased (RFC 2606): no letter is written to it."""
 
+
+SUBJECT_CHARS_MAX: Final = 200
+_UNSEEN: Final = dict.fromkeys(
+    number
+    for number in (*range(0x20), 0x7F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(number) not in "\t\n"
+)
+"""Control characters, and those that turn the direction of what follows: a name with one of them
+could make the rest of a letter say something else. No text of ours has any."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -48,6 +59,12 @@ class Mail(Model):
             "ix_outbox_mails_due",
             "next_try_at",
             postgresql_where=sa.text("sent_at IS NULL AND failed_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_outbox_mails_scope",
+            "scope",
+            "created_at",
+            postgresql_where=sa.text("scope IS NOT NULL"),
         ),
     )
 
@@ -68,6 +85,33 @@ class Mail(Model):
     sent_at: Mapped[datetime | None]
     failed_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+    scope: Mapped[int | None]
+    """Number of the program it belongs to; none for what is about a person alone."""
+    unsubscribe_url: Mapped[str | None]
+    """Where mail programs end this kind of letter by one POST (RFC 8058)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A letter as its reader gets it; both parts say the same."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def render(template: str, *, locale: str = "en", **context: Any) -> Rendered:
+    """`templates/emails/<template>.txt` and `.html`; the first line of .txt is the subject."""
+    with force_locale(locale):
+        # Not render_template: what it adds for pages (who is signed in, which desk) needs a
+        # request, and a mail is the same whether a page, a job or a command writes it.
+        mails = current_app.jinja_env
+        first, _, text = (
+            mails.get_template(f"emails/{template}.txt").render(context).partition("\n")
+        )
+        subject = _shortened(" ".join(first.translate(_UNSEEN).split()))
+        html = mails.get_template(f"emails/{template}.html").render(context, subject=subject)
+    return Rendered(subject, text.translate(_UNSEEN).strip() + "\n", html.translate(_UNSEEN))
 
 
 def send(
@@ -78,35 +122,34 @@ def send(
     now: datetime,
     locale: str = "en",
     one_time: bool = False,
+    scope: int | None = None,
+    unsubscribe_url: str | None = None,
     **context: Any,
 ) -> None:
-    """Queue `templates/emails/<template>.txt` and `.html`; the first line of .txt is the subject.
+    """Queue a letter. `scope` is the number of the program that it is about.
 
-    Nothing for somebody who was erased. Raises ValueError for an address with line breaks
-    (header injection).
+    Nothing for somebody who was erased. With an `unsubscribe_url` mail programs offer to end letters of this kind; the template
+    gets it too. Raises ValueError for an address with line breaks (header injection).
     """
     if any(char in to for char in "\r\n\0") or "@" not in to:
         raise ValueError("not a mail address")
     if to.endswith(NOBODY):
         return
-    with force_locale(locale):
-        # Not render_template: what it adds for pages (who is signed in, which desk) needs a
-        # request, and a mail is the same whether a page, a job or a command writes it.
-        mails = current_app.jinja_env
-        subject, _, text = (
-            mails.get_template(f"emails/{template}.txt").render(context).partition("\n")
-        )
-        html = mails.get_template(f"emails/{template}.html").render(context, subject=subject)
+    if unsubscribe_url is not None and not _fits_a_header(unsubscribe_url):
+        raise ValueError("not an address for a header")
+    letter = render(template, locale=locale, unsubscribe_url=unsubscribe_url, **context)
     values = {
         "recipient": to,
-        "subject": " ".join(subject.split()),
-        "text": text.strip() + "\n",
-        "html": html,
+        "subject": letter.subject,
+        "text": letter.text,
+        "html": letter.html,
         "template": template,
         "one_time": one_time,
         "message_id": make_msgid(domain="kopeck"),
         "created_at": now,
         "next_try_at": clock.real_now(),
+        "scope": scope,
+        "unsubscribe_url": unsubscribe_url,
     }
     session.execute(sa.insert(Mail).values(**values))
     deliver_due.after_commit(session)
@@ -128,6 +171,35 @@ def forget_old(session: Session, *, real_now: datetime, rows_max: int) -> int:
         sa.delete(Mail).where(Mail.id.in_(old.with_for_update(skip_locked=True))).returning(Mail.id)
     )
     return len(gone.all())
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What became of the letters of a template."""
+
+    written: int
+    failed: int
+    """Given up after days of trying."""
+
+
+def counted(session: Session, *, scope: int, since: datetime) -> dict[str, Counted]:
+    """How many letters about a program were written since then, by template."""
+    rows = session.execute(
+        sa.select(Mail.template, sa.func.count(), sa.func.count(Mail.failed_at))
+        .where(Mail.scope == scope, Mail.created_at >= since)
+        .group_by(Mail.template)
+    )
+    return {template: Counted(written, failed) for template, written, failed in rows}
+
+
+def _shortened(subject: str) -> str:
+    if len(subject) <= SUBJECT_CHARS_MAX:
+        return subject
+    return subject[: SUBJECT_CHARS_MAX - 1] + "…"
+
+
+def _fits_a_header(url: str) -> bool:
+    return url.isascii() and url.isprintable() and not any(char in url for char in " <>,")
 
 
 @queue.job(queue.GENERAL)
@@ -172,6 +244,7 @@ class _Claimed:
     text: str
     html: str
     message_id: str
+    unsubscribe_url: str | None
 
 
 def _claim(session: Session) -> _Claimed | None:
@@ -188,8 +261,11 @@ def _claim(session: Session) -> _Claimed | None:
         sa.update(Mail)
         .where(Mail.id.in_(due))
         .values(attempts=Mail.attempts + 1, next_try_at=now + timedelta(seconds=LEASE_S))
-        .returning(Mail.id, Mail.recipient, Mail.subject, Mail.text, Mail.html, Mail.message_id)
-    ).one_or_none()
+        .returning(
+            Mail.id, Mail.recipient, Mail.subject, Mail.text, Mail.html, Mail.message_id,
+            Mail.unsubscribe_url,
+        )
+    ).one_or_none()  # fmt: skip
     session.commit()
     return _Claimed(*row) if row else None
 
@@ -206,14 +282,32 @@ def _retry_later(session: Session, mail_id: int, error: str) -> None:
     session.execute(sa.update(Mail).where(Mail.id == mail_id).values(**values))
 
 
+class _OneLine(UniqueUnstructuredHeader):
+    """An address in a header stays as it is: the library would write a long one as encoded words,
+    in which no mail program looks for an address."""
+
+    name: str
+
+    def fold(self, *, policy: Any) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS: Final = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", cast(Any, _OneLine))
+_POLICY: Final = EmailPolicy(header_factory=_HEADERS)
+
+
 def _transmit(settings: Settings, mail: _Claimed) -> None:
-    message = EmailMessage()
+    message = EmailMessage(policy=_POLICY)
     name, address = parseaddr(settings.mail_from)
     message["From"] = Address(name, addr_spec=address)
     message["To"] = mail.recipient
     message["Subject"] = mail.subject
     message["Message-ID"] = mail.message_id
     message["Auto-Submitted"] = "auto-generated"
+    if mail.unsubscribe_url:
+        message["List-Unsubscribe"] = f"<{mail.unsubscribe_url}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(mail.text)
     message.add_alternative(mail.html, subtype="html")
     url = urlsplit(settings.smtp_url)

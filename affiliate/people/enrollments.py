@@ -498,6 +498,7 @@ def _mail(
         template=template,
         locale=user.locale,
         now=now,
+        scope=program.id,
         name=user.name,
         program=program,
         reason=reason,

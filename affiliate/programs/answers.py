@@ -171,6 +171,7 @@ def _leave(
         template="rules_declined",
         locale=user.locale,
         now=now,
+        scope=program.id,
         name=user.name,
         program=program,
         version=version,

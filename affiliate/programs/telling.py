@@ -188,6 +188,7 @@ def _write(session: Session, kind: str, owed: _Owed, *, now: datetime) -> int:
         template=f"rules_{kind}",
         locale=owed.locale,
         now=now,
+        scope=program.id,
         name=owed.name,
         program=program,
         version=version,

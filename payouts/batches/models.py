@@ -190,6 +190,9 @@ class PayoutItem(Model):
             "ix_payout_items_paid", "paid_at", postgresql_where=sa.text("status = 'paid'")
         ),
         sa.Index(
+            "ix_payout_items_failed", "finished_at", postgresql_where=sa.text("status = 'failed'")
+        ),
+        sa.Index(
             "ix_payout_items_in_doubt", "id",
             postgresql_where=sa.text("status IN ('unknown', 'needs_review')"),
         ),

@@ -8,6 +8,7 @@ these, and the link must outlive that. It can do one thing: stop payouts to one 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -55,7 +56,7 @@ def tell_of_bank(
 
 def _tell(
     session: Session, template: str, payee: PayeeAccount, program: Program, settings: Settings,
-    now: datetime, **words: object,
+    now: datetime, **words: Any,
 ) -> int:  # fmt: skip
     affiliate = session.get_one(Affiliate, payee.affiliate_id)
     user = session.get_one(User, affiliate.user_id)
@@ -67,6 +68,7 @@ def _tell(
             template=template,
             locale=user.locale,
             one_time=True,
+            scope=program.id,
             name=affiliate.name,
             program=program,
             at=now,

@@ -85,6 +85,7 @@ def write_letters(session: Session, *, public_url: str, now: datetime, real_now:
             to=email,
             template="statement",
             locale=locale,
+            scope=program.id,
             name=name,
             program=program,
             period=period,

@@ -56,6 +56,7 @@ def _send(
         template=f"claims/{template}",
         locale=user.locale,
         now=now,
+        scope=program.id,
         name=user.name,
         program=program,
         url=settings.public_url + path,

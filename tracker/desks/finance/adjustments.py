@@ -235,6 +235,7 @@ def _tell(session: Session, adjustment_id: int) -> None:
         to=user.email,
         template="balance_corrected",
         locale=user.locale,
+        scope=row.program_id,
         name=affiliate.name,
         program=session.get_one(Program, row.program_id),
         amount=Money(row.amount_micros, row.currency),

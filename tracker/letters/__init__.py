@@ -1,0 +1,1 @@
+"""Letters that join clicks, orders and people: firsts, the weekly digest, the newsletter."""
