@@ -34,6 +34,7 @@ SET_UPS = (
     "affiliate.people.api",
     "affiliate.links.api",
     "affiliate.promo.web",
+    "affiliate.letters.web",
     "payouts.commissions.examples",
     "payouts.batches.api",
     "payouts.batches.watch",

@@ -70,6 +70,7 @@ DESKS = (
             Entry(_l("Claims"), "/manage/claims", "message-circle"),
             Entry(_l("Rules"), "/manage/rules", "scale"),
             Entry(_l("Promo"), "/manage/promo", "photo"),
+            Entry(_l("Letters"), "/manage/letters", "mail", also=("/manage/newsletters",)),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
             Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS),
             Entry(_l("Moving in"), "/manage/moving-in", "upload", _KEEPERS),
@@ -177,8 +178,15 @@ def _menus() -> dict[str, Any]:
     menus["account_menu"] = [
         {"label": _l("Profile and sign-ins"), "url": "/profile", "icon": "user-circle"},
         {"label": _l("Second factor"), "url": "/profile/second-factor", "icon": "key"},
+        {"label": _l("Letters"), "url": _letters_of(roles), "icon": "mail"},
     ]
     return menus
+
+
+def _letters_of(roles: frozenset[Role]) -> str:
+    """Where a person chooses which letters they get; staff find the way to the other page there."""
+    staff = roles - {Role.AFFILIATE}
+    return "/account/letters" if Role.AFFILIATE in roles and not staff else "/profile/letters"
 
 
 def _entries(desk: Desk, roles: frozenset[Role], exists: Callable[[str], bool]) -> list[Any]:

@@ -24,6 +24,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         home,
         invoices,
         leads,
+        letters,
         links,
         money,
         orders,
@@ -42,7 +43,7 @@ def set_up(app: Flask, settings: Settings) -> None:
 
     views = (
         home, links, promo, clicks, orders, leads, claims, money, choice, payee, payee_stripe,
-        disowned, invoices, statements, proofs, statistics, team, terms, own_keys,
+        disowned, invoices, statements, proofs, statistics, team, terms, own_keys, letters,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)
