@@ -18,8 +18,10 @@ from payouts.batches.clocks import note_pauses
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.execute import run_batch
 from payouts.batches.fence import check_fence
+from payouts.batches.finance_letters import tell_of_batches, tell_of_withdrawals
 from payouts.batches.intents import leased, movable
 from payouts.batches.models import PayeeAccount, PayoutBatch
+from payouts.batches.money_letters import LETTERS_MAX, tell_of_accounts, tell_of_payouts
 from payouts.batches.payee_onboarding import to_ask_about
 from payouts.batches.payees import refresh_payee
 from payouts.batches.sending import SENDERS, Sending
@@ -144,6 +146,30 @@ def forget_addresses() -> None:
     """Delete addresses that people gave up longer ago than notices go to them."""
     session = db.session()
     addresses.forget(session, now=clock.now(session))
+
+
+@queue.job(queue.GENERAL)
+def tell_payees() -> None:
+    """Write to affiliates whose payouts came to their end; a full turn rings again."""
+    session = db.session()
+    if tell_of_payouts(session, settings=_settings(), now=clock.now(session)) >= LETTERS_MAX:
+        tell_payees.after_commit(session)
+
+
+@queue.job(queue.GENERAL)
+def tell_of_missing_accounts() -> None:
+    """Write to affiliates whose money waits for an account; a full turn rings again."""
+    session = db.session()
+    if tell_of_accounts(session, settings=_settings(), now=clock.now(session)) >= LETTERS_MAX:
+        tell_of_missing_accounts.after_commit(session)
+
+
+@queue.job(queue.GENERAL)
+def tell_finance() -> None:
+    """Write to finance about what waits for their approval."""
+    session = db.session()
+    tell_of_batches(session, settings=_settings(), now=clock.now(session))
+    tell_of_withdrawals(session, settings=_settings(), now=clock.now(session))
 
 
 def _settings() -> Settings:

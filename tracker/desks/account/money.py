@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.http import leads_to, only_value
+from affiliate.core.ids import public_id
 from affiliate.core.money import Money, MoneyError, exponent
 from affiliate.core.pages import duration, moment, money
 from affiliate.people import access
@@ -21,6 +22,7 @@ from payouts.adjustments.reading import AdjustmentView, adjustments_of
 from payouts.batches.choices import choice_of
 from payouts.batches.draft import schedule_of
 from payouts.batches.models import PayoutAttempt, PayoutBatch, PayoutItem, Withdrawal
+from payouts.batches.money_letters import ITEM
 from payouts.batches.on_time import Measured, Punctuality, punctuality
 from payouts.batches.payees import Payee
 from payouts.batches.review import bare_reference
@@ -65,6 +67,8 @@ class WithdrawalLine:
 
 @dataclass(frozen=True, slots=True)
 class PayoutLine:
+    code: str
+    """The payout's public id: letters lead to its line."""
     at: datetime
     amount: Money
     kind: str
@@ -319,6 +323,7 @@ def _payout(item: PayoutItem, batch: PayoutBatch, transfer_id: str | None) -> Pa
     if item.status != "paid" and item.reason and ItemReason(item.reason) in REASONS:
         why = REASONS[ItemReason(item.reason)]()
     return PayoutLine(
+        code=public_id(ITEM, item.id),
         at=item.paid_at or batch.created_at,
         amount=Money(item.amount_micros, item.currency),
         kind=_("weekly") if batch.kind == "weekly" else _("on request"),
