@@ -47,7 +47,9 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         recorded = tag == "dl" and ("class", "diff") in attrs
-        if tag in UNREAD or recorded:
+        # What says that it is in another language, such as the letter that is shown in each.
+        foreign = tag == "bdi" and dict(attrs).get("lang", "ru") != "ru"
+        if tag in UNREAD or recorded or foreign:
             self._inside.append(tag)
         self.texts += [value for name, value in attrs if name in SHOWN and value]
 

@@ -16,8 +16,10 @@ def set_up(app: Flask, _settings: Settings) -> None:
         erasure,
         health,
         leads,
+        letters,
         moving_in,
         network,
+        newsletters,
         orders,
         paid_clicks,
         paying,
@@ -35,7 +37,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
     views = (
         *(health, network, affiliates, erasure, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
-        *(programs, paying, promo, rates, statistics, audit_log, moving_in),
+        *(programs, paying, promo, rates, statistics, audit_log),
+        *(moving_in, letters, newsletters),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)
