@@ -129,7 +129,8 @@ def send(
     """Queue a letter. `scope` is the number of the program that it is about.
 
     Nothing for somebody who was erased. With an `unsubscribe_url` mail programs offer to end
-    letters of this kind; the template gets it too. Raises ValueError for an address with line breaks (header injection).
+    letters of this kind; the template gets it too. Raises ValueError for an address with line
+    breaks (header injection).
     """
     if any(char in to for char in "\r\n\0") or "@" not in to:
         raise ValueError("not a mail address")

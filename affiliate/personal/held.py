@@ -143,6 +143,15 @@ HELD: Final = (
         """,
     ),
     Held(
+        "letter-choices.json",
+        _l("Which letters you chose to get or not to get."),
+        """
+        SELECT p.slug AS program, c.choice, c.wanted, c.chosen_at
+          FROM letter_choices c JOIN programs p ON p.id = c.program_id
+         WHERE c.user_id = :user_id ORDER BY c.chosen_at
+        """,
+    ),
+    Held(
         "history.csv",
         _l("What you changed, and what was changed about you, as the audit log has it."),
         """

@@ -18,7 +18,8 @@ INVENTORY: Final[Inventory] = {
     "former_addresses": Table(erased="email"),
     "invitations": Table(erased="email token_hash", plain="role"),
     "outbox_mails": Table(
-        erased="recipient subject text html last_error", plain="template message_id"
+        erased="recipient subject text html last_error unsubscribe_url",
+        plain="template message_id",
     ),
     "grants": Table(plain="role"),
     "api_keys": Table(replaced="name", plain="prefix secret_hash scopes"),
@@ -26,6 +27,8 @@ INVENTORY: Final[Inventory] = {
     "affiliate_groups": Table(plain="name"),
     "enrollments": Table(erased="answers decision_reason shop_customer_id", plain="status"),
     "enrollment_notes": Table(erased="text"),
+    "letters": Table(plain="kind about"),
+    "letter_choices": Table(plain="choice chosen_by"),
     "links": Table(
         erased="s1 s2 s3 s4 s5",
         replaced="name destination",

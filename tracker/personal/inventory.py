@@ -56,6 +56,7 @@ OWN: Final[Inventory] = {
         plain="kind ground order_id click_id status remedy",
     ),
     "claim_notes": Table(replaced="text"),
+    "newsletters": Table(plain="texts"),
     "paid_click_days": Table(plain="review_outcome reviewed_by"),
     "rule_replays": Table(plain="name document status result"),
 }
