@@ -160,6 +160,11 @@
     });
   }
 
+  /* What scrolls can be scrolled by keys. */
+  function makeReachable(box) {
+    if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) { box.tabIndex = 0; }
+  }
+
   /* ---- wire up ---- */
 
   document.addEventListener("click", function (event) {
@@ -176,6 +181,7 @@
     if (event.target.matches && event.target.matches("[data-select-all]")) { event.target.select(); }
   });
   each("table[data-sortable]", makeSortable);
+  each(".table-scroll", makeReachable);
   each("[data-filter-for]", makeFilterable);
   showTheme();
 })();

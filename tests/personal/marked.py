@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from world import World
 
+from affiliate.core import outbox
 from affiliate.core.clock import real_now
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
@@ -97,6 +98,10 @@ def _identity(world: World, user_id: int, affiliate_id: int) -> None:
     )
     addresses.note_former(session, user_id=user_id, email=f"old.{EMAIL}", now=now)
     account.ask_reset(session, email=EMAIL, now=now)
+    outbox.send(
+        session, to=EMAIL, template="enrollment_reinstated", name=NAME, program=world.program,
+        unsubscribe_url=f"https://kopeck.example/unsubscribe/{MARK}", now=now,
+    )  # fmt: skip
     session.add(SecondFactor(user_id=user_id, totp_secret=MARK))
     session.add(
         Passkey(user_id=user_id, credential_id=MARK.encode(), public_key=MARK.encode(),

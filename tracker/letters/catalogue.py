@@ -94,6 +94,14 @@ def _none(frame: Frame) -> dict[str, Any]:  # noqa: ARG001 -- the shape of every
     return {}
 
 
+def _taken_over(frame: Frame) -> dict[str, Any]:
+    return {
+        "new_here": True,
+        "reset_url": frame.url("/forgot-password"),
+        "sign_in_url": frame.url("/sign-in"),
+    }
+
+
 def _reason(frame: Frame) -> dict[str, Any]:  # noqa: ARG001
     return {"reason": gettext("The site that you named cannot be opened.")}
 
@@ -260,6 +268,8 @@ ENTRIES: Final = (
     _of_kind(Kind.ACCOUNT_NEEDED, _TO_AFFILIATES, _l("Account needed"),
              _l("On a payout day, when money is due that has nowhere to go; at most once a "
                 "month."), _payout),
+    Entry("people/taken_over", _TO_AFFILIATES, _l("The program has moved"),
+          _l("When you bring affiliates along from the program before and ask for it."), _taken_over),
     Entry("statement", _TO_AFFILIATES, _l("Monthly statement"),
           _l("A day after the month's end, to whoever had something booked in it."), _statement),
     Entry("balance_corrected", _TO_AFFILIATES, _l("Correction"),
