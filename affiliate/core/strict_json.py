@@ -35,6 +35,20 @@ def loads(raw: bytes) -> Any:
     return value
 
 
+def one(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins at `at`, and where it ends; for lists that are read piece by piece.
+
+    As strict as `loads`. Raises Malformed, and json.JSONDecodeError for what is no JSON.
+    """
+    try:
+        value, end = _DECODER.raw_decode(text, at)
+    except RecursionError:
+        raise Malformed("The JSON is nested too deeply.") from None
+    if text.find("\\u", at, end) >= 0:
+        _check_text(value)
+    return value, end
+
+
 def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> str:
     """Compact JSON; moments are written in ISO 8601, `default` writes what has no JSON.
 
