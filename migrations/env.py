@@ -17,6 +17,7 @@ MODELS = (
     "affiliate.letters.models",
     "affiliate.links.models",
     "affiliate.people.models",
+    "affiliate.products.models",
     "affiliate.programs.models",
     "affiliate.promo.models",
     "affiliate.rates.models",

@@ -22,6 +22,7 @@ from affiliate.core import clock, migrate
 from affiliate.core.config import Settings
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
+from affiliate.products.jobs import fetch_feeds, fetch_pictures
 from affiliate.programs.programs import by_slug
 from payouts.rails.protocol import RailAway
 from tracker.demo import seed as demo
@@ -43,7 +44,7 @@ def _settings() -> Settings:
 @click.option(
     "--payees",
     is_flag=True,
-    help="Only the affiliates' accounts at the Stripe double; waits for it to answer.",
+    help="Only what the double and the shop have to answer for: accounts, products; waits.",
 )
 @with_appcontext
 def seed_command(payees: bool) -> None:
@@ -62,6 +63,9 @@ def seed_command(payees: bool) -> None:
         if answers:
             with unit_of_work() as session:
                 give_accounts(session, settings=settings, now=clock.now(session))
+        if payees:
+            fetch_feeds()  # By now the shop answers as well; a newcomer sees its products at once.
+            fetch_pictures()
     except Refusal as refusal:
         raise click.ClickException(refusal.detail) from refusal
     except RailAway as away:

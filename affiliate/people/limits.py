@@ -34,6 +34,14 @@ CALLS_TO_PROVIDER = "10 per minute; 100 per hour"
 """Pages for which we ask a payment provider, of one person."""
 DOWNLOADS = "60 per minute; 600 per hour"
 """Files made of many rows, of one person or one key of a shop."""
+BANNERS_DRAWN = "60 per minute; 600 per hour"
+"""Pictures that are drawn for a person, looked at or kept."""
+FEEDS_OF_READER = "10 per minute; 60 per hour"
+"""Product feeds that a person takes away."""
+FEEDS_OF_ADDRESS = "10 per minute; 60 per hour"
+"""The same by one private address: a site asks some times a day."""
+FEEDS_OF_NETWORK = "120 per minute"
+"""By whatever private address: whoever guesses some is slowed down."""
 IPV6_PREFIX_BITS = 64
 """One household or server has a whole /64, so that is what an address is."""
 
@@ -68,6 +76,9 @@ def reader() -> str:
     """Whose key calls, else whoever is signed in."""
     key = g.get("api_key")
     return signed_in() if key is None else f"key:{key.id}"
+def token_in_address() -> str:
+    """The secret of the address that was asked for, known or not."""
+    return str((request.view_args or {}).get("token", ""))[:100]
 
 
 def refused(response: Response) -> bool:
@@ -114,6 +125,15 @@ brake_password = (
 brake_archives = (limiter.limit(ARCHIVES, key_func=signed_in, methods=["POST"]),)
 
 brake_provider = (limiter.limit(CALLS_TO_PROVIDER, key_func=signed_in),)
+
+brake_own_feeds = (limiter.limit(FEEDS_OF_READER, key_func=signed_in),)
+
+brake_drawing = (limiter.limit(BANNERS_DRAWN, key_func=signed_in),)
+
+brake_feeds = (
+    limiter.limit(FEEDS_OF_ADDRESS, key_func=token_in_address),
+    limiter.limit(FEEDS_OF_NETWORK, key_func=network),
+)
 
 
 def count_download() -> None:

@@ -69,7 +69,9 @@ DESKS = (
             Entry(_l("Leads"), "/manage/leads", "target"),
             Entry(_l("Claims"), "/manage/claims", "message-circle"),
             Entry(_l("Rules"), "/manage/rules", "scale"),
-            Entry(_l("Promo"), "/manage/promo", "photo"),
+            Entry(
+                _l("Promo"), "/manage/promo", "photo", also=("/manage/products", "/manage/banners")
+            ),
             Entry(_l("Letters"), "/manage/letters", "mail", also=("/manage/newsletters",)),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
             Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS),
@@ -103,7 +105,12 @@ DESKS = (
         (
             Entry(_l("Home"), "/account", "home"),
             Entry(_l("Links"), "/account/links", "link"),
-            Entry(_l("Promo"), "/account/promo", "photo"),
+            Entry(
+                _l("Promo"),
+                "/account/promo",
+                "photo",
+                also=("/account/products", "/account/banners"),
+            ),
             Entry(_l("Statistics"), "/account/statistics", "chart-bar", also=("/account/api",)),
             Entry(_l("Clicks"), "/account/clicks", "click"),
             Entry(_l("Orders"), "/account/orders", "shopping-cart"),

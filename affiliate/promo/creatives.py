@@ -16,7 +16,7 @@ from affiliate.links.links import checked_destination
 from affiliate.programs.models import Program
 from affiliate.promo.models import Creative, CreativePicture
 from affiliate.promo.pictures import Picture, read_picture
-from affiliate.promo.rules import ADDRESS_CHARS_MAX, Kind, Wording, problems, tidy
+from affiliate.promo.rules import ADDRESS_CHARS_MAX, FIELDS, Kind, Wording, problems, tidy
 
 PREFIX: Final = "crt"
 CREATIVES_PER_PROGRAM_MAX: Final = 1_000
@@ -43,15 +43,7 @@ def add_creative(
     """Offer a material to the program's affiliates; `picture` is the uploaded file of a banner
     or logo. Raises NotFound, TooManyCreatives, or Invalid with every field that is wrong."""
     drawn, errors = _drawn(kind, picture)  # Takes a while, and nobody waits for it.
-    # NO KEY UPDATE makes the count true; orders, which refer to the program, do not wait.
-    program = session.get(
-        Program, program_id, with_for_update={"key_share": True}, populate_existing=True
-    )
-    if program is None:
-        raise NotFound
-    count = sa.select(sa.func.count()).where(Creative.program_id == program_id)
-    if (session.scalar(count) or 0) >= CREATIVES_PER_PROGRAM_MAX:
-        raise TooManyCreatives
+    program = require_room(session, program_id)
     values, of_wording = _checked(program, kind, wording)
     if errors or of_wording:
         raise _not_acceptable([*of_wording, *errors])
@@ -69,6 +61,25 @@ def add_creative(
     said = {name: value for name, value in values.items() if value not in ("", None)}
     _record(session, made, "add", by=by, now=now, new={"kind": kind.value, **_told(said)})
     return made
+
+
+def require_room(session: Session, program_id: int) -> Program:
+    """The program, held until the next material is written. Raises NotFound, TooManyCreatives.
+
+    What affiliates made for themselves does not count here.
+    """
+    # NO KEY UPDATE makes the count true; orders, which refer to the program, do not wait.
+    program = session.get(
+        Program, program_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    if program is None:
+        raise NotFound
+    count = sa.select(sa.func.count()).where(
+        Creative.program_id == program_id, Creative.enrollment_id.is_(None)
+    )
+    if (session.scalar(count) or 0) >= CREATIVES_PER_PROGRAM_MAX:
+        raise TooManyCreatives
+    return program
 
 
 def change_creative(
@@ -124,8 +135,9 @@ def creative_row(code: str) -> int:
 
 
 def _drawn(kind: Kind, picture: bytes | None) -> tuple[Picture | None, list[FieldError]]:
-    """The picture, where the kind has one, or what is wrong with it."""
-    if not kind.is_picture:
+    """The picture, where the kind has one, or what is wrong with it. Banners and logos are one;
+    a page may do without."""
+    if "picture" not in FIELDS[kind] or not (kind.is_picture or picture):
         return None, []
     try:
         return read_picture(picture or b""), []

@@ -39,11 +39,11 @@ class Material:
 
 
 def listed(session: Session, *, program_id: int, today: date) -> list[Material]:
-    """All of a program's, the newest first, retired ones last."""
+    """All that a program offers or offered to everybody, the newest first, retired ones last."""
     query = (
         sa.select(Creative, CreativePicture)
         .outerjoin(CreativePicture, CreativePicture.creative_id == Creative.id)
-        .where(Creative.program_id == program_id)
+        .where(Creative.program_id == program_id, Creative.enrollment_id.is_(None))
         .order_by(Creative.retired_at.is_not(None), Creative.id.desc())
         .limit(CREATIVES_PER_PROGRAM_MAX)
     )
@@ -69,8 +69,24 @@ def material(session: Session, *, creative_id: int, today: date) -> Material:
     return _material(row, session.get(CreativePicture, creative_id), today)
 
 
-def names_of(session: Session, *, program_id: int, codes: Iterable[str]) -> dict[str, str]:
-    """The names behind the codes that clicks came with; whatever else they say has none."""
+def own_banners(session: Session, *, enrollment_id: int, today: date) -> list[Material]:
+    """What an affiliate made for themselves and has not retired, the newest first."""
+    query = (
+        sa.select(Creative, CreativePicture)
+        .join(CreativePicture, CreativePicture.creative_id == Creative.id)
+        .where(Creative.enrollment_id == enrollment_id, Creative.retired_at.is_(None))
+        .order_by(Creative.id.desc())
+    )
+    return [_material(row, picture, today) for row, picture in session.execute(query)]
+
+
+def names_of(
+    session: Session, *, program_id: int, codes: Iterable[str], enrollment_id: int | None = None
+) -> dict[str, str]:
+    """The names behind the codes that clicks came with; whatever else they say has none.
+
+    For an affiliate, whose own they may be: what another made for themselves is nobody's business.
+    """
     wanted = {}
     for code in codes:
         try:
@@ -80,6 +96,9 @@ def names_of(session: Session, *, program_id: int, codes: Iterable[str]) -> dict
     query = sa.select(Creative.id, Creative.name).where(
         Creative.program_id == program_id, Creative.id.in_(wanted)
     )
+    if enrollment_id is not None:
+        shared = Creative.enrollment_id.is_(None)
+        query = query.where(shared | (Creative.enrollment_id == enrollment_id))
     return {wanted[number]: name for number, name in session.execute(query)} if wanted else {}
 
 

@@ -16,17 +16,23 @@ class Creative(Model):
     __tablename__ = "creatives"
     __table_args__ = (
         sa.CheckConstraint(
-            "kind IN ('banner', 'logo', 'text', 'email', 'landing', 'video', 'keywords', "
+            "kind IN ('banner', 'logo', 'text', 'email', 'landing', 'page', 'video', 'keywords', "
             "'article', 'news', 'notes')",
             name="kind_known",
         ),
         sa.CheckConstraint("language ~ '^([a-z]{2})?$'", name="language_shape"),
         sa.CheckConstraint("ends_on >= starts_on", name="season_in_order"),
         sa.Index("ix_creatives_program_id", "program_id"),
-    )
+        sa.Index(
+            "ix_creatives_enrollment_id", "enrollment_id",
+            postgresql_where=sa.text("enrollment_id IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(sa.Identity(always=True), primary_key=True)
     program_id: Mapped[int] = mapped_column(sa.ForeignKey("programs.id"))
+    enrollment_id: Mapped[int | None] = mapped_column(sa.ForeignKey("enrollments.id"))
+    """Of an affiliate who made it for themselves; none: it is offered to all."""
     kind: Mapped[str]
     """Never changed: figures of one material must be those of one thing."""
     name: Mapped[str]
@@ -37,6 +43,8 @@ class Creative(Model):
     destination: Mapped[str] = mapped_column(server_default="")
     """Of the shop, checked as links' are; empty: wherever the affiliate's link leads."""
     video_url: Mapped[str] = mapped_column(server_default="")
+    button: Mapped[str] = mapped_column(server_default="")
+    """Of a page that we host."""
     starts_on: Mapped[date | None] = mapped_column(sa.Date)
     ends_on: Mapped[date | None] = mapped_column(sa.Date)
     """The last day, by the program's calendar."""
@@ -65,3 +73,21 @@ class CreativePicture(Model):
     width: Mapped[int] = mapped_column(sa.Integer)
     height: Mapped[int] = mapped_column(sa.Integer)
     byte_count: Mapped[int] = mapped_column(sa.Integer)
+
+
+class BannerBrand(Model):
+    """What all banners that are made in a program have in common."""
+
+    __tablename__ = "banner_brands"
+    __table_args__ = (
+        sa.CheckConstraint("colour ~ '^#[0-9a-f]{6}$'", name="colour_shape"),
+        sa.CheckConstraint("accent ~ '^#[0-9a-f]{6}$'", name="accent_shape"),
+    )
+
+    program_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("programs.id"), primary_key=True, autoincrement=False
+    )
+    name: Mapped[str] = mapped_column(server_default="")
+    """The shop's, as it stands on banners; empty: it stands on none."""
+    colour: Mapped[str]
+    accent: Mapped[str]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from rq.timeouts import BaseTimeoutException
 
 from affiliate.core.errors import Invalid, Phrase
 
@@ -69,9 +70,28 @@ def read_picture(raw: bytes) -> Picture:
     return made
 
 
+def small_picture(raw: bytes, *, side_px: int) -> Picture:
+    """A small WebP of the picture in a file, of an animation the first: for lists of many.
+
+    Raises Invalid (`picture`) as `read_picture` does.
+    """
+    try:
+        _require_few_scans(raw)
+        with Image.open(io.BytesIO(raw), formats=tuple(EXTENSIONS)) as given:
+            _require_size(given, "JPEG" if given.format == "MPO" else given.format or "")
+            shown = _plain(ImageOps.exif_transpose(given), "WEBP")
+    except (Invalid, BaseTimeoutException):
+        raise
+    except Exception:  # noqa: BLE001 -- decoders raise whatever they meet in a broken file
+        raise _refused("broken", Phrase("The picture cannot be read; save it anew.")) from None
+    shown.thumbnail((side_px, side_px))
+    out = io.BytesIO()
+    shown.save(out, "WEBP", **_OPTIONS["WEBP"])
+    return Picture(out.getvalue(), EXTENSIONS["WEBP"], *shown.size)
+
+
 def _written_anew(raw: bytes) -> Picture:
-    if raw.count(_JPEG_SCAN) > SCANS_MAX and raw.startswith(_JPEG):
-        raise _refused("broken", Phrase("The picture cannot be read; save it anew."))
+    _require_few_scans(raw)
     with Image.open(io.BytesIO(raw), formats=tuple(EXTENSIONS)) as given:
         # Several pictures in one JPEG, as some cameras write them: the first is the picture.
         kind = "JPEG" if given.format == "MPO" else given.format or ""
@@ -82,6 +102,11 @@ def _written_anew(raw: bytes) -> Picture:
         out = io.BytesIO()
         shown.save(out, kind, **_OPTIONS[kind])
         return Picture(out.getvalue(), EXTENSIONS[kind], *shown.size)
+
+
+def _require_few_scans(raw: bytes) -> None:
+    if raw.count(_JPEG_SCAN) > SCANS_MAX and raw.startswith(_JPEG):
+        raise _refused("broken", Phrase("The picture cannot be read; save it anew."))
 
 
 def _frames(given: Image.Image, kind: str) -> int:

@@ -19,8 +19,11 @@ from affiliate.links.rules import unprintable
 NAME_CHARS_MAX: Final = 120
 SUBJECT_CHARS_MAX: Final = 200
 ALT_CHARS_MAX: Final = 200
+BUTTON_CHARS_MAX: Final = 40
 BODY_CHARS_MAX: Final = 20_000
 ADDRESS_CHARS_MAX: Final = 1_000
+POINT_MARKS: Final = ("- ", "– ", "• ", "* ")
+"""How a point of a list begins."""
 LINK_MARK: Final = "{link}"
 """Where in a text the affiliate's link stands; without it, at the text's end."""
 
@@ -33,6 +36,7 @@ class Kind(StrEnum):
     TEXT = "text"
     EMAIL = "email"
     LANDING = "landing"
+    PAGE = "page"
     VIDEO = "video"
     KEYWORDS = "keywords"
     ARTICLE = "article"
@@ -46,7 +50,7 @@ class Kind(StrEnum):
     @property
     def is_written(self) -> bool:
         """Its body is what it is."""
-        return self in (*LINKED_TEXTS, Kind.KEYWORDS, Kind.NOTES)
+        return self in (*LINKED_TEXTS, Kind.KEYWORDS, Kind.NOTES, Kind.PAGE)
 
     @property
     def carries_link(self) -> bool:
@@ -64,6 +68,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.TEXT: ("name", "body", "destination", *_ALWAYS),
     Kind.EMAIL: ("name", "subject", "body", "destination", *_ALWAYS),
     Kind.LANDING: ("name", "destination", "body", *_ALWAYS),
+    Kind.PAGE: ("name", "picture", "alt", "body", "button", "destination", *_ALWAYS),
     Kind.VIDEO: ("name", "video_url", "body", "destination", *_ALWAYS),
     Kind.KEYWORDS: ("name", "body", *_ALWAYS),
     Kind.ARTICLE: ("name", "body", "destination", *_ALWAYS),
@@ -82,6 +87,14 @@ class Season(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a page that we host."""
+
+    lines: tuple[str, ...]
+    is_list: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Wording:
     """What a manager says about a material; everything but its kind and picture."""
 
@@ -96,6 +109,8 @@ class Wording:
     destination: str = ""
     """A page of the shop; empty: wherever the affiliate's link leads."""
     video_url: str = ""
+    button: str = ""
+    """Of a page that we host: what stands on the button that leads to the shop."""
     starts_on: date | None = None
     ends_on: date | None = None
     """Its last day."""
@@ -118,6 +133,7 @@ def tidy(kind: Kind, wording: Wording) -> Wording:
         alt=own("alt", line(wording.alt)),
         destination=own("destination", wording.destination.strip()),
         video_url=own("video_url", wording.video_url.strip()),
+        button=own("button", line(wording.button)),
         starts_on=wording.starts_on, ends_on=wording.ends_on,
     )  # fmt: skip
 
@@ -147,6 +163,7 @@ def needed(kind: Kind) -> tuple[str, ...]:
         "alt": kind.is_picture,
         "destination": kind is Kind.LANDING,
         "video_url": kind is Kind.VIDEO,
+        "button": kind is Kind.PAGE,
     }
     return tuple(field for field, wanted in by_kind.items() if wanted)
 
@@ -177,6 +194,33 @@ def address(link_url: str, *, creative: str, destination: str) -> str:
     return f"{link_url}?{urlencode(values)}"
 
 
+def hosted_address(public_url: str, *, link: str, creative: str) -> str:
+    """Where a page that we host stands for one affiliate; `link` is the code of theirs."""
+    return f"{public_url}/l/{link}/{creative}"
+
+
+def blocks(body: str) -> tuple[Block, ...]:
+    """A plain text as paragraphs and lists: lines that begin with a hyphen are points, an empty
+    line ends a paragraph. Nothing else is read out of it."""
+    found: list[Block] = []
+    fresh = True
+    for line in (each.strip() for each in body.split("\n")):
+        if not line:
+            fresh = True
+            continue
+        is_point = line.startswith(POINT_MARKS)
+        text = line.lstrip("-–•* ") if is_point else line
+        last = found[-1] if found else None
+        if is_point and last is not None and last.is_list and text:
+            found[-1] = Block((*last.lines, text), True)
+        elif not is_point and last is not None and not last.is_list and not fresh:
+            found[-1] = Block((*last.lines, text), False)
+        elif text:
+            found.append(Block((text,), is_point))
+        fresh = False
+    return tuple(found)
+
+
 def with_link(body: str, link: str) -> str:
     """A text with the affiliate's link where it belongs."""
     if LINK_MARK in body:
@@ -199,6 +243,7 @@ def _too_long_or_invisible(wording: Wording) -> list[FieldError]:
         ("name", NAME_CHARS_MAX),
         ("subject", SUBJECT_CHARS_MAX),
         ("alt", ALT_CHARS_MAX),
+        ("button", BUTTON_CHARS_MAX),
         ("destination", ADDRESS_CHARS_MAX),
         ("video_url", ADDRESS_CHARS_MAX),
         ("body", BODY_CHARS_MAX),

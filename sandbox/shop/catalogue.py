@@ -27,6 +27,8 @@ class Product:
     rubles: int
     line: str
     text: str
+    before: int = 0
+    """What it cost before, in rubles, while it is reduced; 0: it is not."""
 
     @property
     def slug(self) -> str:
@@ -35,6 +37,10 @@ class Product:
     def price(self, currency: str) -> int:
         """Hundredths of the currency, tax included."""
         return in_hundredths(self.rubles, currency)
+
+    def price_before(self, currency: str) -> int:
+        """The same of what it cost before; 0: it is not reduced."""
+        return in_hundredths(self.before, currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,15 @@ PRODUCTS = (
     Product("LAMP-3", "Crane floor lamp", "lighting", 9_600, "Leans over the whole sofa",
             "A long bow with a linen shade and a marble foot. The light falls where the book is."),
     Product("LAMP-4", "Firefly lantern", "lighting", 1_800, "For the balcony and the power cut",
-            "Charges by day, shines for eleven hours. The handle is ash, the glass takes a fall."),
+            "Charges by day, shines for eleven hours. The handle is ash, the glass takes a fall.",
+            before=2_100),
     Product("LEAF-1", "Monstera in a basket", "plants", 2_400, "Big leaves, small demands",
             "Half a metre tall when it leaves us. Water it on Sundays and turn it now and then."),
     Product("LEAF-2", "Snake plant", "plants", 1_500, "Forgives a month of holidays",
             "Upright, striped, hard to offend. Good for a dark corner and for beginners."),
     Product("LEAF-3", "Hanging fern", "plants", 1_980, "Likes the steam of the bathroom",
-            "A full Boston fern in a rope sling, ready for the hook. Keep it damp and out of sun."),
+            "A full Boston fern in a rope sling, ready for the hook. Keep it damp and out of sun.",
+            before=2_400),
     Product("POT-1", "Clay pot with saucer", "pots", 720, "Thrown by hand, fired twice",
             "Sixteen centimetres across, with a hole that drains and a saucer that stays dry."),
 )  # fmt: skip

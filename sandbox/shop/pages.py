@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response
 
 from sandbox.shop.catalogue import BY_SKU, PRODUCTS, QUANTITY_MAX, Bill, bill_for, coupon_from
 from sandbox.shop.config import ShopConfig
+from sandbox.shop.feed import feed
 from sandbox.shop.kopeck import Kopeck
 from sandbox.shop.report import clicks_from, order_report, server_report, visitor_from
 from sandbox.shop.store import Store
@@ -52,6 +53,13 @@ def home() -> str:
 @blueprint.get("/healthz")
 def healthz() -> dict[str, str]:
     return {"status": "ok"}
+
+
+@blueprint.get("/feed.xml")
+def feed_xml() -> Response:
+    """The catalogue for Google Merchant, and for Kopeck."""
+    text = feed(request.host_url, the_shop().config.currency)
+    return Response(text, content_type="application/rss+xml; charset=utf-8")
 
 
 @blueprint.get("/products/<slug>")

@@ -22,6 +22,7 @@ from affiliate.links.coupons import owner_of
 from affiliate.links.models import Link
 from affiliate.people import account, api_keys, enrollments, users
 from affiliate.people.models import Enrollment, Grant
+from affiliate.products.models import ProductFeed
 from affiliate.programs.models import Program
 from affiliate.programs.rule_versions import in_force
 from payouts.audit.checks import CHECKS
@@ -90,6 +91,8 @@ def test_the_demo_is_what_the_story_needs(session: Session, settings: Settings) 
     assert boris.recruiter_id == anna.id
     assert owner_of(session, program_id=demo.id, code="anna10", at=NOW) == anna.id
     assert set(session.scalars(sa.select(Link.code))) == {"anna", "boris"}
+    feed = session.get_one(ProductFeed, demo.id)
+    assert (feed.address, feed.next_fetch_at) == ("http://localhost:8123/feed.xml", NOW)
     roles = session.execute(sa.select(Grant.role, sa.func.count()).group_by(Grant.role))
     assert dict(roles.all()) == {
         "finance": 8,
@@ -202,6 +205,9 @@ def test_the_shop_may_move_to_another_port(session: Session, settings: Settings)
         seed(session, settings=moved, now=NOW)
     landings = set(session.scalars(sa.select(Program.landing_url)))
     assert landings == {"http://localhost:8456/"}
+    assert set(session.scalars(sa.select(ProductFeed.address))) == {
+        "http://localhost:8456/feed.xml"
+    }
 
 
 @pytest.mark.abuse("A48")

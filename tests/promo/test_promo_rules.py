@@ -13,6 +13,7 @@ from affiliate.promo.rules import (
     Wording,
     address,
     banner_code,
+    blocks,
     is_web_address,
     problems,
     season_on,
@@ -26,6 +27,7 @@ GOOD = {
     Kind.TEXT: Wording("Short", body="Lamps: {link}"),
     Kind.EMAIL: Wording("Letter", subject="Lamps", body="Dear reader"),
     Kind.LANDING: Wording("Sale", destination="https://shop.example/sale"),
+    Kind.PAGE: Wording("Sale", body="Cheaper", button="To the shop"),
     Kind.VIDEO: Wording("Film", video_url="https://video.example/1"),
     Kind.KEYWORDS: Wording("Words", body="lamp\nleaf"),
     Kind.ARTICLE: Wording("Long", body="Much"),
@@ -40,7 +42,7 @@ def test_each_kind_has_what_it_needs_and_lacks_it_where_it_is_not_given(kind: Ki
     assert problems(kind, good) == []
     given = [
         name
-        for name in ("name", "alt", "body", "subject", "destination", "video_url")
+        for name in ("name", "alt", "body", "subject", "destination", "video_url", "button")
         if getattr(good, name)
     ]
     for name in given:
@@ -55,6 +57,7 @@ def test_each_kind_has_what_it_needs_and_lacks_it_where_it_is_not_given(kind: Ki
         ("name", "a\u202eb"),
         ("subject", "x" * 201),
         ("alt", "a\x00b"),
+        ("button", "x" * 41),
         ("body", "x" * 20_001),
         ("body", "a\u200bb"),
         ("destination", "https://shop.example/" + "x" * 1_000),
@@ -153,3 +156,22 @@ def test_the_code_of_a_banner_cannot_be_broken_out_of() -> None:
 def test_web_addresses() -> None:
     assert is_web_address("https://video.example/watch?v=1")
     assert not is_web_address("https://")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("", []),
+        ("One.\nTwo.", [(("One.", "Two."), False)]),
+        ("One.\n\nTwo.", [(("One.",), False), (("Two.",), False)]),
+        ("Why:\n- light\n– small\n• cheap\n\nBuy.",
+         [(("Why:",), False), (("light", "small", "cheap"), True), (("Buy.",), False)]),
+        ("- a\nthen\n- b", [(("a",), True), (("then",), False), (("b",), True)]),
+        ("-5 % today\n-", [(("-5 % today", "-"), False)]),
+        ("\n\n\n", []),
+    ],
+)  # fmt: skip
+def test_a_hosted_pages_text_is_paragraphs_and_points(
+    body: str, expected: list[tuple[tuple[str, ...], bool]]
+) -> None:
+    assert [(block.lines, block.is_list) for block in blocks(body)] == expected

@@ -24,9 +24,15 @@ from affiliate.people import api_keys
 from affiliate.people.access import Kind
 from affiliate.people.ids import public
 from affiliate.people.models import ApiKey, Grant, Invitation, Passkey, UserSession
+from affiliate.products import importing
+from affiliate.products.models import ProductImport
 from affiliate.programs.assignments import assign
 from affiliate.programs.models import RuleAssignment, RuleDraft
 from affiliate.programs.rule_versions import in_force
+from affiliate.promo import banners, creatives
+from affiliate.promo.banner_drawing import draw
+from affiliate.promo.banner_rules import Brand, Design, Look
+from affiliate.promo.models import Creative
 from payouts.adjustments.models import LedgerAdjustment
 from payouts.batches.bank_models import BankStatement, PayoutFile
 from payouts.batches.models import PayoutBatch, PayoutItem
@@ -37,6 +43,7 @@ from payouts.ledger.seals.sealing import seal_next
 from payouts.rails.bank import end_to_end_id
 from payouts.rails.registry import rails
 from tests.desks.staff import STAFF, hire
+from tests.products.feeds import lamps
 from tracker.claims.models import Claim
 from tracker.clicks.models import Click
 from tracker.leads.intake import report_lead
@@ -87,6 +94,8 @@ class Things:
             "lead": lambda: ids.public_id("led", first(Lead)),
             "lead_id": lambda: session.scalars(sa.select(Lead.lead_id)).first(),
             "adjustment": lambda: ids.public_id("adj", first(LedgerAdjustment)),
+            "import_id": lambda: first(ProductImport),
+            "creative": lambda: creatives.creative_code(first(Creative)),
             "invoice": lambda: ids.public_id("inv", first(Invoice)),
             "paid_day": lambda: ids.public_id("pcd", first(PaidClickDay)),
             "claim": lambda: ids.public_id("clm", first(Claim)),
@@ -127,6 +136,14 @@ def things(installation: Installation) -> Things:
     _lead_and_clicks(world)
     _documents(world)
     _bank_file(world)
+    design = Design(320, 50, "Lamp", "Go", Look.FULL)
+    banners.keep_banner(
+        world.session, enrollment_id=world.people["Anna"].enrollment.id, design=design,
+        picture=draw(design, Brand()), destination="", **called,
+    )  # fmt: skip
+    importing.bring_file(
+        world.session, program_id=world.program.id, raw=lamps(1), by=None, now=world.now
+    )
     while seal_next(world.session, real_now=clock.real_now(), transactions_max=4_096):
         world.session.commit()
     world.session.add(

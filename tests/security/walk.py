@@ -18,8 +18,10 @@ from world import World
 
 from affiliate.people import api_keys
 from affiliate.people.access import Kind, mark_of
+from affiliate.products.importing import take_fetched
 from affiliate.programs import drafts
 from tests.desks.staff import hire, two_in_a_batch
+from tests.products.feeds import lamps
 from tracker.replay import runs
 from tracker.replay.jobs import run_replays
 
@@ -85,6 +87,8 @@ class Installation:
         two_in_a_batch(world)
         world.refund(world.sale("Anna", "900.00", days_ago=2), "100.00")
         _try_a_draft(world)
+        take_fetched(world.session, program_id=world.program.id, raw=lamps(2), now=world.now)
+        world.session.commit()
         browsers = {
             "anonymous": world.app.test_client(),
             "affiliate": anna.client,

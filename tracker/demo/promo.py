@@ -41,6 +41,12 @@ _WORDS: Final = (
         body="Hello,\n\nI water mine when I remember. These three do not mind:\n\n{link}\n\n"
         "The snake plant is the one to begin with.",
     )),
+    (Kind.PAGE, Wording(
+        "Light for small flats", language="en", button="See the lamps",
+        body="A small flat has no room for a large lamp, and needs more light than a large one.\n\n"
+        "- a neck that bends where you read\n- the room of a book on the desk\n"
+        "- a warm bulb that comes with it",
+    )),
     (Kind.KEYWORDS, Wording(
         "What buyers search for", language="en",
         body="desk lamp small desk\nplants that need no light\nbalcony lantern\nclay pot, saucer",

@@ -23,7 +23,7 @@ from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
 from affiliate.programs.programs import create_program, update_program
-from tracker.demo import bank, openings, promo
+from tracker.demo import bank, openings, products, promo
 from tracker.demo.codes import give_apps
 from tracker.demo.people import (
     DEMO,
@@ -65,6 +65,7 @@ def seed(session: Session, *, settings: Settings, now: datetime) -> None:
     by_bank = _program(session, settings, _by_bank(settings), now=now)
     europe = _program(session, settings, _europe(settings), now=now)
     promo.offer(session, program=demo, now=now)
+    products.offer(session, program=demo, now=now)
     known = _read_sign_ins(settings.data_dir)
     people = {person.email: _user(session, person, known, now=now) for person in PEOPLE}
     _grant(session, people, (demo, manual, by_bank, europe), now=now)

@@ -9,7 +9,7 @@ from tracker.desks.words import _
 
 ICONS: Final[dict[Kind, str]] = {
     Kind.BANNER: "photo", Kind.LOGO: "star", Kind.TEXT: "file-text", Kind.EMAIL: "mail",
-    Kind.LANDING: "browser", Kind.VIDEO: "player-play", Kind.KEYWORDS: "hash",
+    Kind.LANDING: "browser", Kind.PAGE: "world", Kind.VIDEO: "player-play", Kind.KEYWORDS: "hash",
     Kind.ARTICLE: "book-2", Kind.NEWS: "discount", Kind.NOTES: "users",
 }  # fmt: skip
 
@@ -22,6 +22,7 @@ def kinds() -> dict[Kind, str]:
         Kind.TEXT: _("Texts"),
         Kind.EMAIL: _("E-mails"),
         Kind.LANDING: _("Landing pages"),
+        Kind.PAGE: _("Hosted pages"),
         Kind.VIDEO: _("Videos"),
         Kind.KEYWORDS: _("Keywords"),
         Kind.ARTICLE: _("Articles"),
@@ -39,6 +40,10 @@ def hints() -> dict[Kind, str]:
         Kind.TEXT: f"{_('A few lines for a post or a page.')} {link}",
         Kind.EMAIL: f"{_('A letter for an affiliate’s own readers.')} {link}",
         Kind.LANDING: _("A page of the shop that is made to sell; links lead straight to it."),
+        Kind.PAGE: _(
+            "A page that stands here: heading, text, picture and a button to the shop. Lines that "
+            "begin with a hyphen become a list."
+        ),
         Kind.VIDEO: _("A film to show; it is played where it lies, and your shop is linked below."),
         Kind.KEYWORDS: _("What people search for, one a line."),
         Kind.ARTICLE: f"{_('A longer text to publish or to borrow from.')} {link}",

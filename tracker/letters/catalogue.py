@@ -269,7 +269,8 @@ ENTRIES: Final = (
              _l("On a payout day, when money is due that has nowhere to go; at most once a "
                 "month."), _payout),
     Entry("people/taken_over", _TO_AFFILIATES, _l("The program has moved"),
-          _l("When you bring affiliates along from the program before and ask for it."), _taken_over),
+          _l("When you bring affiliates along from the program before and ask for it."),
+          _taken_over),
     Entry("statement", _TO_AFFILIATES, _l("Monthly statement"),
           _l("A day after the month's end, to whoever had something booked in it."), _statement),
     Entry("balance_corrected", _TO_AFFILIATES, _l("Correction"),

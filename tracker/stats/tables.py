@@ -23,6 +23,7 @@ from affiliate.core.tables import Number, csv_parts
 from affiliate.links.models import Link
 from affiliate.people import ids
 from affiliate.people.models import Affiliate, Enrollment
+from affiliate.products.lookup import names_of_products
 from affiliate.promo.lookup import names_of
 from tracker.stats.figures import Figures
 from tracker.stats.questions import (
@@ -59,7 +60,11 @@ def named(session: Session, asked: Asked, found: Iterable[Row]) -> list[Named]:
     shown = list(found)
     keys = [row.key for row in shown]
     if asked.by is By.CREATIVE:
-        known = names_of(session, program_id=asked.scope.program_id, codes=keys)
+        known = names_of_products(session, program_id=asked.scope.program_id, codes=keys)
+        known |= names_of(
+            session, program_id=asked.scope.program_id, codes=keys,
+            enrollment_id=asked.scope.enrollment_id,
+        )  # fmt: skip
         names = {code: (code, name) for code, name in known.items()}
     else:
         names = _names(session, asked.by, keys)

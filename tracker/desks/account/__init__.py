@@ -16,6 +16,7 @@ def set_up(app: Flask, settings: Settings) -> None:
     from affiliate.core import api
     from tracker.desks.account import api as commissions_api
     from tracker.desks.account import (
+        banners,
         choice,
         claims,
         clicks,
@@ -32,6 +33,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         own_keys,
         payee,
         payee_stripe,
+        products,
         promo,
         proofs,
         statements,
@@ -42,8 +44,9 @@ def set_up(app: Flask, settings: Settings) -> None:
     from tracker.desks.account.blueprint import account
 
     views = (
-        home, links, promo, clicks, orders, leads, claims, money, choice, payee, payee_stripe,
-        disowned, invoices, statements, proofs, statistics, team, terms, own_keys, letters,
+        home, links, promo, products, banners, clicks, orders, leads, claims, money, choice, payee,
+        payee_stripe, disowned, invoices, statements, proofs, statistics, team, terms, own_keys,
+        letters,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask import current_app, request, url_for
 from sqlalchemy.orm import Session
 
+from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.ids import public_id
@@ -17,7 +18,14 @@ from affiliate.links.destinations import deep_link
 from affiliate.links.models import Link
 from affiliate.people.access import affiliates
 from affiliate.promo.lookup import Material, offered
-from affiliate.promo.rules import Kind, Season, address, banner_code, with_link
+from affiliate.promo.rules import (
+    Kind,
+    Season,
+    address,
+    banner_code,
+    hosted_address,
+    with_link,
+)
 from tracker.desks import promo_words
 from tracker.desks.account.blueprint import Answer, account, in_program, page
 from tracker.desks.account.links import PREFIX, link_url, own_link
@@ -65,8 +73,8 @@ def promo(place: Place) -> Answer:
     kind = _kind(counts)
     of_kind = [each for each in fitting if each.kind is kind]
     start = _start(len(of_kind))
-    links = _links(session, place)
-    link = _chosen(session, place, links)
+    links = links_to_choose(session, place)
+    link = chosen_link(session, place, links)
     period = Period.ending(day, FIGURES_DAYS)
     figures = by_creative(session, scope=place.scope, period=period)
     shown = [
@@ -106,19 +114,24 @@ def promo(place: Place) -> Answer:
 
 def _ready(material: Material, link: Link | None, destination: str, figures: Figures) -> Ready:
     row, picture = material.row, material.picture
-    whole = (
-        address(link_url(link.code), creative=material.code, destination=destination)
-        if link
-        else ""
-    )
+    whole = _address(material, link, destination) if link else ""
     picture_url = url_for_picture(material)
     code = ""
-    if picture and whole:
+    if picture and whole and material.kind.is_picture:
         code = banner_code(
             whole, picture_url=picture_url, width=picture.width, height=picture.height, alt=row.alt
         )
     body = with_link(row.body, whole) if material.kind.carries_link and whole else row.body
+    if material.kind is Kind.PAGE:  # It stands on the page already.
+        body = ""
     return Ready(material, whole, destination, picture_url, code, body, figures)
+
+
+def _address(material: Material, link: Link, destination: str) -> str:
+    """The link that stands in the material: to the shop, or to the page that we host."""
+    if material.kind is Kind.PAGE:
+        return hosted_address(_settings().public_url, link=link.code, creative=material.code)
+    return address(link_url(link.code), creative=material.code, destination=destination)
 
 
 def _destination(place: Place, material: Material) -> str:
@@ -134,10 +147,15 @@ def _destination(place: Place, material: Material) -> str:
 def url_for_picture(material: Material) -> str:
     """Its address for other sites; empty for what has no picture."""
     path = material.picture_path
-    return f"{current_app.extensions['kopeck.settings'].public_url}{path}" if path else ""
+    return f"{_settings().public_url}{path}" if path else ""
 
 
-def _links(session: Session, place: Place) -> list[Link]:
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    return settings
+
+
+def links_to_choose(session: Session, place: Place) -> list[Link]:
     """Live ones, those to the program's own page first, of them the oldest: what stands in a
     material changes only where somebody chooses."""
     query = (
@@ -149,7 +167,7 @@ def _links(session: Session, place: Place) -> list[Link]:
     return list(session.scalars(query))
 
 
-def _chosen(session: Session, place: Place, links: list[Link]) -> Link | None:
+def chosen_link(session: Session, place: Place, links: list[Link]) -> Link | None:
     """The link that the address names, else the first. NotFound for anybody else's, and for one
     that is switched off."""
     named = request.args.get("link")

@@ -12,6 +12,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     from tracker.desks.manage import (
         affiliates,
         audit_log,
+        banners,
         claims,
         erasure,
         health,
@@ -23,6 +24,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         orders,
         paid_clicks,
         paying,
+        products,
         programs,
         promo,
         rates,
@@ -37,7 +39,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
     views = (
         *(health, network, affiliates, erasure, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
-        *(programs, paying, promo, rates, statistics, audit_log),
+        *(programs, paying, promo, products, banners, rates, statistics, audit_log),
         *(moving_in, letters, newsletters),
     )
     assert all(module.__name__.startswith(__name__) for module in views)

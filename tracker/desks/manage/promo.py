@@ -30,6 +30,7 @@ from affiliate.promo.rules import (
     ADDRESS_CHARS_MAX,
     ALT_CHARS_MAX,
     BODY_CHARS_MAX,
+    BUTTON_CHARS_MAX,
     FIELDS,
     NAME_CHARS_MAX,
     SUBJECT_CHARS_MAX,
@@ -73,6 +74,7 @@ class CreativeForm(Form):
         [Optional(), Length(max=ALT_CHARS_MAX)],
         description=_l("Read out to whoever does not see the picture."),
     )
+    button = StringField(_l("Text of the button"), [Optional(), Length(max=BUTTON_CHARS_MAX)])
     subject = StringField(_l("Subject"), [Optional(), Length(max=SUBJECT_CHARS_MAX)])
     body = TextAreaField(
         _l("Text"), [Optional(), Length(max=BODY_CHARS_MAX)], render_kw={"rows": 10}
@@ -103,6 +105,7 @@ class CreativeForm(Form):
                 name: getattr(self, name).data or ""
                 for name in (
                     "name", "language", "subject", "body", "alt", "destination", "video_url",
+                    "button",
                 )
             },
             starts_on=self._day("starts_on"),
@@ -168,8 +171,8 @@ def offer_creative() -> Answer:
     def verb(session: Session, now: datetime) -> None:
         add_creative(
             session, program_id=program_id, kind=kind, wording=form.wording(),
-            picture=form.uploaded() if kind.is_picture else None, by=access.actor().user_id,
-            now=now,
+            picture=form.uploaded() if "picture" in FIELDS[kind] else None,
+            by=access.actor().user_id, now=now,
         )  # fmt: skip
 
     return _kept(here, form, verb, _("It is offered to affiliates from now on."),
@@ -278,7 +281,7 @@ def _form_page(
 def _filled(shown: Material) -> CreativeForm:
     row = shown.row
     days = {"starts_on": row.starts_on, "ends_on": row.ends_on}
-    texts = ("name", "language", "subject", "body", "alt", "destination", "video_url")
+    texts = ("name", "language", "subject", "body", "alt", "destination", "video_url", "button")
     return CreativeForm(
         formdata=None,
         **{name: getattr(row, name) for name in texts},
@@ -291,6 +294,8 @@ def _found(code: str) -> tuple[Place, Material]:
     session = db.session()
     now = clock.now(session)
     shown = material(session, creative_id=creative_row(code), today=now.date())
+    if shown.row.enrollment_id is not None:  # An affiliate made it for themselves.
+        raise NotFound
     here = place_of(shown.row.program_id)
     zone = here.required.time_zone
     return here, material(session, creative_id=shown.row.id, today=today(now, zone))
