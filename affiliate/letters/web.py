@@ -36,7 +36,7 @@ def ask(token: str) -> str:
 
 @blueprint.post("/unsubscribe/<token>")
 @public
-def end(token: str) -> str:
+def end_letters(token: str) -> str:
     """End them: the button of the page, and the one press of a mail program, which knows no
     cookie and no token of a form. The link's own signature is what counts."""
     session = db.session()
@@ -46,7 +46,7 @@ def end(token: str) -> str:
     return _page(token, ended=True)
 
 
-csrf.exempt(end)
+csrf.exempt(end_letters)
 
 
 @blueprint.get("/profile/letters")

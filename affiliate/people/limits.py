@@ -76,6 +76,8 @@ def reader() -> str:
     """Whose key calls, else whoever is signed in."""
     key = g.get("api_key")
     return signed_in() if key is None else f"key:{key.id}"
+
+
 def token_in_address() -> str:
     """The secret of the address that was asked for, known or not."""
     return str((request.view_args or {}).get("token", ""))[:100]

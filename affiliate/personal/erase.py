@@ -34,7 +34,9 @@ from affiliate.people.models import (
     UserSession,
 )
 from affiliate.people.rules import Status
+from affiliate.products.models import ProductFeedKey
 from affiliate.programs.models import Program, RuleAssignment
+from affiliate.promo.models import Creative, CreativePicture
 
 KEPT_VALUES = (recruiters.CHANGED, "role.grant", "role.revoke")
 """Entries of the audit log whose values are numbers and roles: decisions read them."""
@@ -109,6 +111,7 @@ def erase_identity(session: Session, person: Person, *, by: int | None, now: dat
     _close(session, person, (Status.ACTIVE, Status.SUSPENDED), by=by, now=now)
     _end_links(session, person, by=by, now=now)
     _end_keys(session, person, now=now)
+    _end_promo(session, person, now=now)
     _forget_letters(session, person)
     _forget_sign_in(session, person, now=now)
     _forget_affiliate(session, person)
@@ -122,6 +125,8 @@ def _subjects(session: Session, person: Person) -> list[str]:
     for name, model in (("coupon", Coupon), ("rule_assignment", RuleAssignment)):
         theirs = sa.select(model.id).where(model.enrollment_id.in_(person.enrollment_ids))
         found += [f"{name}:{row_id}" for row_id in session.scalars(theirs)]
+    drawn = sa.select(Creative.id).where(Creative.enrollment_id.in_(person.enrollment_ids))
+    found += [f"creative:{row_id}" for row_id in session.scalars(drawn)]
     keys = sa.select(ApiKey.prefix).where(ApiKey.enrollment_id.in_(person.enrollment_ids))
     found += [f"key:kpk_{prefix}" for prefix in session.scalars(keys)]
     return found
@@ -160,6 +165,22 @@ def _end_links(session: Session, person: Person, *, by: int | None, now: datetim
         .values(name="", destination=landing, s1=None, s2=None, s3=None, s4=None, s5=None)
         .execution_options(synchronize_session=False)
     )
+
+
+def _end_promo(session: Session, person: Person, *, now: datetime) -> None:
+    """Banners that they drew are gone from every page; private addresses of feeds end."""
+    theirs = Creative.enrollment_id.in_(person.enrollment_ids)
+    drawn = sa.select(Creative.id).where(theirs)
+    for statement in (
+        sa.delete(CreativePicture).where(CreativePicture.creative_id.in_(drawn)),
+        sa.update(Creative)
+        .where(theirs)
+        .values(name="", alt="", retired_at=sa.func.coalesce(Creative.retired_at, now)),
+        sa.update(ProductFeedKey)
+        .where(ProductFeedKey.enrollment_id.in_(person.enrollment_ids))
+        .values(revoked_at=sa.func.coalesce(ProductFeedKey.revoked_at, now)),
+    ):
+        session.execute(statement.execution_options(synchronize_session=False))
 
 
 def _end_keys(session: Session, person: Person, *, now: datetime) -> None:

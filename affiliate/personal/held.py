@@ -123,6 +123,16 @@ HELD: Final = (
         """,
     ),
     Held(
+        "banners.csv",
+        _l("Banners that you made."),
+        """
+        SELECT p.slug AS program, c.name AS text, c.destination, c.created_at, c.retired_at
+          FROM creatives c JOIN enrollments e ON e.id = c.enrollment_id
+          JOIN programs p ON p.id = c.program_id
+         WHERE e.affiliate_id = :affiliate_id ORDER BY c.id
+        """,
+    ),
+    Held(
         "coupons.csv",
         _l("Your coupons."),
         """

@@ -46,9 +46,18 @@ INVENTORY: Final[Inventory] = {
     "rule_answers": Table(plain="answer"),
     "rule_notices": Table(plain="kind"),
     "rule_assignments": Table(replaced="reason"),
+    # What an affiliate drew for themselves; the program's own stay.
     "creatives": Table(
-        plain="kind name language subject body alt destination video_url",
+        replaced="name alt", plain="kind language subject body destination video_url button"
     ),
-    "creative_pictures": Table(plain="content extension"),
+    "creative_pictures": Table(erased="content", plain="extension"),
+    "banner_brands": Table(plain="name colour accent"),
+    "products": Table(
+        plain="sku title description link image_link currency availability brand category gtin "
+        "content_hash"
+    ),
+    "product_feeds": Table(plain="address trouble"),
+    "product_imports": Table(plain="source status file_kind content examples"),
+    "product_pictures": Table(plain="source content trouble"),
     "exchange_rates": Table(plain="source target origin"),
 }

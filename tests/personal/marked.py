@@ -23,6 +23,7 @@ from affiliate.people.groups import add_note
 from affiliate.people.models import Affiliate, Passkey, RecoveryCode, SecondFactor, User
 from affiliate.programs.assignments import assign
 from affiliate.programs.rule_versions import in_force
+from affiliate.promo.models import Creative, CreativePicture
 from payouts.adjustments import adjust
 from payouts.adjustments.rules import AdjustmentKind, Reason
 from payouts.audit.run import Severity, registered, run
@@ -155,6 +156,19 @@ def _links_and_orders(world: World, enrollment_id: int) -> None:
     api_keys.create_own_key(
         world.session, enrollment_id=enrollment_id, scopes=["own:read"], name=f"{MARK} sheet",
         by=world.people[NAME].user_id, now=world.now,
+    )  # fmt: skip
+    drawn = Creative(
+        program_id=world.program.id, enrollment_id=enrollment_id, kind="banner",
+        name=f"{MARK} banner", alt=f"{MARK} banner", destination="https://shop.example/",
+        created_at=begun,
+    )  # fmt: skip
+    session.add(drawn)
+    session.flush()
+    session.add(
+        CreativePicture(
+            creative_id=drawn.id, content=MARK.encode(), extension="png", width=1, height=1,
+            byte_count=4,
+        )
     )  # fmt: skip
     add_note(
         world.session, enrollment_id=enrollment_id, text=f"{MARK} called",
