@@ -52,3 +52,10 @@ def test_nothing_imports_the_composition_root_and_nothing_the_sandbox() -> None:
     for package in ("affiliate", "payouts", "tracker"):
         for path in (ROOT / package).rglob("*.py"):
             assert not pattern.search(path.read_text(encoding="utf-8")), path
+
+
+def test_no_page_gives_the_frame_words_of_its_own() -> None:
+    """`languages` of a page of materials once emptied the switch at the foot of that page."""
+    taken = re.compile(r"^ {8}(languages|nav|desks|account_menu|notice|sign_in_url)=", re.MULTILINE)
+    pages = (ROOT / "tracker" / "desks").rglob("*.py")
+    assert [path.name for path in pages if taken.search(path.read_text(encoding="utf-8"))] == []

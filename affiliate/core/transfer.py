@@ -24,7 +24,10 @@ STATIC = "static"
 VENDORED = "vendor/"
 VERSION = "v"
 FOR_GOOD = "public, max-age=31536000, immutable"
-ALGORITHMS = ["zstd", "br", "gzip"]
+PAGE_ALGORITHMS = ("zstd", "gzip")
+FILE_ALGORITHMS = ("br", "gzip")
+FILE_BROTLI_LEVEL = 10
+"""A file is compressed once and then kept, so that it may take a second."""
 PADDING_BYTES_MAX = 48
 FILES_MAX = 1_000
 _VERSION_CHARS = 10
@@ -32,8 +35,9 @@ _VERSION_CHARS = 10
 
 def set_up(app: Flask) -> None:
     """Install the hooks; called once by create_app."""
-    app.config.update(COMPRESS_REGISTER=False, COMPRESS_ALGORITHM=ALGORITHMS)
+    app.config.update(COMPRESS_REGISTER=False, COMPRESS_BR_LEVEL=FILE_BROTLI_LEVEL)
     pages, files = Compress(app), Compress(app)
+    pages.enabled_algorithms, files.enabled_algorithms = PAGE_ALGORITHMS, FILE_ALGORITHMS
     files.cache, files.cache_key = DictCache(), _cache_key
 
     def finish(response: Response) -> Response:

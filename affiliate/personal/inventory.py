@@ -57,7 +57,7 @@ INVENTORY: Final[Inventory] = {
         "content_hash"
     ),
     "product_feeds": Table(plain="address trouble"),
-    "product_imports": Table(plain="source status file_kind content examples"),
+    "product_imports": Table(plain="source status file_kind content examples errors"),
     "product_pictures": Table(plain="source content trouble"),
     "exchange_rates": Table(plain="source target origin"),
 }

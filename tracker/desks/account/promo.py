@@ -103,7 +103,7 @@ def promo(place: Place) -> Answer:
                for one, label in promo_words.kinds().items() if counts[one]],
         icons=promo_words.ICONS,
         wanted=language,
-        languages=_languages(found),
+        spoken=_languages(found),
         link=link,
         links=[(public_id(PREFIX, each.id), each) for each in links],
         days=FIGURES_DAYS,
