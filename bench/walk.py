@@ -21,8 +21,10 @@ from affiliate.people.models import User
 BASE = "http://127.0.0.1:8000"
 KINDS_MAX = 120
 # Files are not pages, and one of these ends the sign-in.
-_NO_PAGE = re.compile(r"\.(csv|svg|json|pdf|png|js)(\?|$)|format=|download=|^/sign-out|^/static/")
-_ID = re.compile(r"(?<=/)([a-z]{3}_[A-Za-z0-9]+|[0-9]+)(?=/|$)")
+_NO_PAGE = re.compile(
+    r"\.(csv|svg|json|pdf|png|webp|html|js)(\?|$)|format=|download=|^/sign-out|^/static/"
+)
+_ID = re.compile(r"(?<=/)([a-z]{3}_[A-Za-z0-9]+|[0-9]+)(?=/|$)|(?<=/letters/)[a-z0-9_-]+")
 
 
 def kind_of(address: str) -> str:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from bench.walk import is_page, kind_of
 
-PAGES_MAX = 80
+PAGES_MAX = 100
 
 
 def pages(page: Page, base: str, starts: list[str]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from affiliate.people import api_keys
 from affiliate.people.access import Kind, mark_of
 from affiliate.products.importing import take_fetched
 from affiliate.programs import drafts
+from bench.walk import kind_of
 from tests.desks.staff import hire, two_in_a_batch
 from tests.products.feeds import lamps
 from tracker.replay import runs
@@ -33,7 +34,6 @@ STARTS = {
     "owner": ("/finance/", "/manage/", "/manage/programs/new", "/profile", "/manage/staff"),
 }
 _ENDS_SIGN_INS = ("/sign-out",)
-_ID = re.compile(r"(?<=/)([a-z]{3}_[A-Za-z0-9]+|[0-9]+)(?=/|$)")
 _READS = re.compile(r"request\.(?:args|values|form)\.get(?:list)?\(\s*\"(\w+)\"")
 
 
@@ -123,11 +123,11 @@ class Installation:
             reader.feed(answer.text)
             for form in reader.forms:
                 if form.method != "dialog" and not form.action.startswith(_ENDS_SIGN_INS):
-                    key = (form.method, _kind(form.action), tuple(sorted(form.fields)))
+                    key = (form.method, kind_of(form.action), tuple(sorted(form.fields)))
                     forms.setdefault(key, form)
             for link in (urldefrag(each)[0] for each in reader.links):
-                if _kind(link) not in seen and link.startswith("/") and "/static/" not in link:
-                    seen.add(_kind(link))
+                if kind_of(link) not in seen and link.startswith("/") and "/static/" not in link:
+                    seen.add(kind_of(link))
                     waiting.append(link)
         return found, list(forms.values())
 
@@ -171,10 +171,6 @@ def _try_a_draft(world: World) -> None:
 def address(template: str, value: str) -> str:
     """The rule's address with the value in each place."""
     return re.sub(r"<[^>]+>", lambda _: value, template)
-
-
-def _kind(link: str) -> str:
-    return _ID.sub("…", urlsplit(link).path)
 
 
 def faults(answer: TestResponse, what: str) -> list[str]:
