@@ -53,6 +53,7 @@ class Desk:
 _MANAGEMENT = frozenset({Role.OWNER, Role.MANAGER, Role.CURATOR, Role.ANALYST})
 _KEEPERS = frozenset({Role.OWNER, Role.MANAGER})
 _BOOKS = _l("Books")
+_SETTINGS = _l("Settings")
 _OF_BATCHES = ("/finance/items", "/finance/files", "/finance/bank-statements")
 DESKS = (
     Desk(
@@ -72,10 +73,16 @@ DESKS = (
             Entry(
                 _l("Promo"), "/manage/promo", "photo", also=("/manage/products", "/manage/banners")
             ),
-            Entry(_l("Letters"), "/manage/letters", "mail", also=("/manage/newsletters",)),
-            Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS),
-            Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS),
-            Entry(_l("Moving in"), "/manage/moving-in", "upload", _KEEPERS),
+            Entry(
+                _l("Letters"),
+                "/manage/letters",
+                "mail",
+                group=_SETTINGS,
+                also=("/manage/newsletters",),
+            ),
+            Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS, _SETTINGS),
+            Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS, _SETTINGS),
+            Entry(_l("Moving in"), "/manage/moving-in", "upload", _KEEPERS, _SETTINGS),
         ),
     ),
     Desk(
