@@ -33,6 +33,8 @@ from affiliate.promo import banners, creatives
 from affiliate.promo.banner_drawing import draw
 from affiliate.promo.banner_rules import Brand, Design, Look
 from affiliate.promo.models import Creative
+from affiliate.promo.rules import Kind as CreativeKind
+from affiliate.promo.rules import Wording
 from payouts.adjustments.models import LedgerAdjustment
 from payouts.batches.bank_models import BankStatement, PayoutFile
 from payouts.batches.models import PayoutBatch, PayoutItem
@@ -49,6 +51,9 @@ from tracker.clicks.models import Click
 from tracker.leads.intake import report_lead
 from tracker.leads.models import Lead
 from tracker.leads.rules import LeadReportIn
+from tracker.letters.models import Newsletter
+from tracker.letters.newsletters import Content, newsletter_code, write_newsletter
+from tracker.letters.rules import NewsText
 from tracker.orders.models import Order
 from tracker.paid_clicks.models import PaidClickDay
 from tracker.replay.models import RuleReplay
@@ -56,9 +61,11 @@ from tracker.replay.models import RuleReplay
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
 """An order that a program does not know may still come: a call about it waits for it."""
-OPEN = re.compile(r"<(token|version|path:filename|month|period|code|int:number)>")
-"""No id of anybody: a secret of its own, a public file, one's own month, a language, or the
-number of a rule version, which is counted within the caller's own program."""
+OPEN = re.compile(
+    r"<(token|version|path:filename|month|period|int:number)>|^/language/|^/manage/letters/"
+)
+"""No id of anybody: a secret of its own, a public file, one's own month, a language, the number of
+a rule version, which is counted within the caller's own program, or a kind of letter."""
 
 
 @dataclass
@@ -96,6 +103,11 @@ class Things:
             "adjustment": lambda: ids.public_id("adj", first(LedgerAdjustment)),
             "import_id": lambda: first(ProductImport),
             "creative": lambda: creatives.creative_code(first(Creative)),
+            "code": lambda: newsletter_code(first(Newsletter)) if "/newsletters/" in rule else (
+                creatives.creative_code(session.scalars(
+                    sa.select(Creative.id).where(Creative.enrollment_id.is_(None))
+                ).first() or 0)),
+            "language": lambda: "en",
             "invoice": lambda: ids.public_id("inv", first(Invoice)),
             "paid_day": lambda: ids.public_id("pcd", first(PaidClickDay)),
             "claim": lambda: ids.public_id("clm", first(Claim)),
@@ -141,6 +153,11 @@ def things(installation: Installation) -> Things:
         world.session, enrollment_id=world.people["Anna"].enrollment.id, design=design,
         picture=draw(design, Brand()), destination="", **called,
     )  # fmt: skip
+    wording = Wording(name="Lamps", body="Lamps for every leaf.", destination="")
+    creatives.add_creative(world.session, kind=CreativeKind.TEXT, wording=wording, **called)
+    write_newsletter(
+        world.session, content=Content({"en": NewsText("Autumn", "Lamps are here.")}), **called
+    )
     importing.bring_file(
         world.session, program_id=world.program.id, raw=lamps(1), by=None, now=world.now
     )
