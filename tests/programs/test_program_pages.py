@@ -156,7 +156,8 @@ def test_an_unknown_program_is_a_quiet_404(site: Site, program: Program) -> None
 
 def test_a_visitor_is_asked_for_an_account_first(site: Site, program: Program) -> None:
     page = site.get("/programs/lamps/apply")
-    assert "/sign-up?next=" in page.text
+    assert 'action="/sign-up"' in page.text
+    assert 'name="next" value="/programs/lamps/apply"' in page.text
     answer = site.post("/programs/lamps/apply", data=FORM)
     assert answer.status_code in (303, 400)
 
