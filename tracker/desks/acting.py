@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 from flask import flash, redirect
 from sqlalchemy.orm import Session
@@ -15,6 +16,17 @@ from affiliate.core.errors import NotFound, Refusal, Unauthenticated
 from affiliate.core.pages import say
 
 Answer = str | Response | tuple[str, int]
+Made = TypeVar("Made")
+
+
+class Fields(Protocol):
+    """A form that shows a refusal beside the fields that it is about."""
+
+    def validate_on_submit(self) -> bool:
+        """Whether it was sent and its fields are filled in as they should be."""
+
+    def show(self, refusal: Refusal) -> None:
+        """Put each error of the refusal beside its field."""
 
 
 def act(
@@ -42,6 +54,35 @@ def act(
         return page(), refusal.status
     flash(done if isinstance(done, str) else done(), "success")
     return redirect(back, 303)
+
+
+def submit(
+    form: Fields,
+    verb: Callable[[Session, datetime], Made],
+    *,
+    done: str | Callable[[Made], str],
+    back: str | Callable[[Made], str],
+    page: Callable[[], str],
+) -> Answer:
+    """Run the verb on what a form says and go on; a refusal stands beside the fields it is about.
+
+    `done` and `back` are asked for after the commit with what the verb made. What was not there
+    (404) and who is not signed in keep their own answers.
+    """
+    session = db.session()
+    if not form.validate_on_submit():
+        return page(), 422
+    try:
+        made = verb(session, clock.now(session))
+        session.commit()
+    except (NotFound, Unauthenticated):
+        raise
+    except Refusal as refusal:
+        session.rollback()
+        form.show(refusal)
+        return page(), refusal.status
+    flash(done if isinstance(done, str) else done(made), "success")
+    return redirect(back if isinstance(back, str) else back(made), 303)
 
 
 def in_words(refusal: Refusal) -> str:

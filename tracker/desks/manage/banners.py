@@ -12,14 +12,14 @@ from wtforms.validators import Length, Optional
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import Conflict, Invalid
+from affiliate.core.errors import Conflict
 from affiliate.core.pages import say
 from affiliate.people import access, limits
 from affiliate.promo.banner_rules import BRAND_CHARS_MAX, BUTTON_CHARS_MAX, TEXT_CHARS_MAX, Brand
 from affiliate.promo.banners import brand_of, keep_banner, set_brand
 from affiliate.promo.creatives import creative_code
 from tracker.desks import banner_maker
-from tracker.desks.acting import Answer
+from tracker.desks.acting import Answer, submit
 from tracker.desks.manage.blueprint import (
     Place,
     actors,
@@ -96,25 +96,21 @@ def offer_banner() -> Answer:
 @actors
 def set_banner_brand() -> Answer:
     """Say what all banners that are made from now on have in common."""
-    here, form, session = place(), BrandForm(), db.session()
+    here, form = place(), BrandForm()
     program_id = here.required.id
     require_acting(program_id)
-    if not form.validate_on_submit():
-        return _page(here, _nothing(session, here), form), 422
-    try:
-        _set(session, form, program_id, clock.now(session))
-    except Invalid as refusal:
-        session.rollback()
-        form.show(refusal)
-        return _page(here, _nothing(session, here), form), refusal.status
-    session.commit()
-    flash(_("Banners that are made from now on look so."), "success")
-    return redirect(url_for("manage.banners", program=here.required.slug), 303)
 
+    def verb(session: Session, now: datetime) -> None:
+        brand = Brand(form.name.data or "", form.colour.data or "", form.accent.data or "")
+        set_brand(session, program_id=program_id, brand=brand, by=access.actor().user_id, now=now)
 
-def _set(session: Session, form: BrandForm, program_id: int, now: datetime) -> None:
-    brand = Brand(form.name.data or "", form.colour.data or "", form.accent.data or "")
-    set_brand(session, program_id=program_id, brand=brand, by=access.actor().user_id, now=now)
+    return submit(
+        form,
+        verb,
+        done=_("Banners that are made from now on look so."),
+        back=url_for("manage.banners", program=here.required.slug),
+        page=lambda: _page(here, _nothing(db.session(), here), form),
+    )
 
 
 def _nothing(session: Session, here: Place) -> banner_maker.Asked:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Final
 
-from flask import Response, flash, redirect, url_for
+from flask import Response, url_for
 from flask_babel import force_locale
 from flask_babel import lazy_gettext as _l
 from sqlalchemy.orm import Session
@@ -14,14 +15,14 @@ from wtforms.validators import Length, Optional
 
 from affiliate.core import clock, languages, outbox
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.outbox import Rendered
 from affiliate.letters.rules import Kind
 from affiliate.people import access
 from affiliate.promo.creatives import creative_code, creative_row
 from affiliate.promo.lookup import Material, offered
 from tracker.desks import promo_words
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage.blueprint import (
     Place,
     actors,
@@ -152,17 +153,15 @@ def keep_newsletter() -> Answer:
     """Keep a draft."""
     here = place()
     require_acting(here.required.id)
-    form, made = NewsletterForm(), []
+    form = NewsletterForm()
 
-    def verb(session: Session, now: datetime) -> None:
-        made.append(
-            write_newsletter(
-                session, program_id=here.required.id, content=form.content(),
-                by=access.actor().user_id, now=now,
-            )
+    def verb(session: Session, now: datetime) -> Newsletter:
+        return write_newsletter(
+            session, program_id=here.required.id, content=form.content(),
+            by=access.actor().user_id, now=now,
         )  # fmt: skip
 
-    return _kept(form, verb, lambda: _page_of_newsletter(made[0]), lambda: _form_page(here, form))
+    return _kept(form, verb, lambda: _form_page(here, form))
 
 
 @manage.get("/newsletters/<code>")
@@ -181,13 +180,14 @@ def rewrite_newsletter(code: str) -> Answer:
     require_acting(here.required.id)
     form = NewsletterForm()
 
-    def verb(session: Session, now: datetime) -> None:
+    def verb(session: Session, now: datetime) -> Newsletter:
         change_newsletter(
             session, newsletter_id=row.id, content=form.content(), by=access.actor().user_id,
             now=now,
         )  # fmt: skip
+        return row
 
-    return _kept(form, verb, lambda: _page_of_newsletter(row), lambda: _form_page(here, form, row))
+    return _kept(form, verb, lambda: _form_page(here, form, row))
 
 
 @manage.get("/newsletters/<code>/<language>.html")
@@ -243,22 +243,11 @@ def _act_on(code: str, verb: Any, done: str) -> Answer:
     )
 
 
-def _kept(form: NewsletterForm, verb: Any, back: Any, shown: Any) -> Answer:
-    """Run the verb; a refusal stands beside the fields that it is about."""
-    session = db.session()
-    if not form.validate_on_submit():
-        return shown(), 422
-    try:
-        verb(session, clock.now(session))
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return shown(), refusal.status
-    flash(_("Saved. Look at it in each language, then plan it."), "success")
-    return redirect(back(), 303)
+def _kept(
+    form: NewsletterForm, verb: Callable[[Session, datetime], Newsletter], shown: Callable[[], str]
+) -> Answer:
+    done = _("Saved. Look at it in each language, then plan it.")
+    return submit(form, verb, done=done, back=_page_of_newsletter, page=shown)
 
 
 def _form_page(here: Place, form: NewsletterForm, row: Newsletter | None = None) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from flask import flash, redirect, url_for
+from flask import url_for
 from flask_babel import lazy_gettext as _l
 from flask_wtf.file import FileField
 from sqlalchemy.orm import Session
@@ -15,7 +14,7 @@ from wtforms.validators import Length, Optional
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.http import takes_bytes
 from affiliate.core.pages import say
 from affiliate.people import access
@@ -39,7 +38,7 @@ from affiliate.products.pictures import paths_of
 from affiliate.products.reading import said
 from affiliate.products.rules import FEED_BYTES_MAX, LINK_CHARS_MAX, UNRANKED
 from tracker.desks import product_words
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage import people
 from tracker.desks.manage.blueprint import (
     Place,
@@ -108,8 +107,10 @@ def bring_products() -> Answer:
             session, program_id=program_id, raw=form.raw(), by=access.actor().user_id, now=now
         )
 
-    return _kept(here, form, verb, _("The file is read. Look at what it would do, then import it."),
-                 lambda: _page(here, brought=form))  # fmt: skip
+    return submit(
+        form, verb, done=_("The file is read. Look at what it would do, then import it."),
+        back=_list_of(here), page=lambda: _page(here, brought=form),
+    )  # fmt: skip
 
 
 @manage.post("/products/address")
@@ -130,7 +131,9 @@ def set_feed_address() -> Answer:
     done = _("It is kept; the feed is fetched within a minute or so, and then every day.")
     if not (form.address.data or "").strip():
         done = _("Nothing is fetched any more; the products stay as they are.")
-    return _kept(here, form, verb, done, lambda: _page(here, addressed=form))
+    return submit(
+        form, verb, done=done, back=_list_of(here), page=lambda: _page(here, addressed=form)
+    )
 
 
 @manage.post("/products/fetch")
@@ -177,30 +180,6 @@ def discard_products(import_id: str) -> Answer:
         back=_list_of(here),
         page=lambda: _page(here),
     )
-
-
-def _kept(
-    here: Place,
-    form: Form,
-    verb: Callable[[Session, datetime], None],
-    done: str,
-    shown: Callable[[], str],
-) -> Answer:
-    """Run the verb; a refusal stands beside the field that it is about."""
-    session = db.session()
-    if not form.validate_on_submit():
-        return shown(), 422
-    try:
-        verb(session, clock.now(session))
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return shown(), refusal.status
-    flash(done, "success")
-    return redirect(_list_of(here), 303)
 
 
 def _told(row: ProductImport) -> str:

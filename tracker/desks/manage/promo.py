@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 
-from flask import flash, redirect, request, url_for
+from flask import request, url_for
 from flask_babel import lazy_gettext as _l
 from flask_wtf.file import FileField
 from sqlalchemy.orm import Session
@@ -14,7 +14,7 @@ from wtforms.validators import Length, Optional
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.http import takes_bytes
 from affiliate.people import access
 from affiliate.promo.creatives import (
@@ -39,7 +39,7 @@ from affiliate.promo.rules import (
     needed,
 )
 from tracker.desks import promo_words
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage.blueprint import (
     Place,
     actors,
@@ -175,8 +175,10 @@ def offer_creative() -> Answer:
             by=access.actor().user_id, now=now,
         )  # fmt: skip
 
-    return _kept(here, form, verb, _("It is offered to affiliates from now on."),
-                 lambda: _form_page(here, kind, form))  # fmt: skip
+    return submit(
+        form, verb, done=_("It is offered to affiliates from now on."), back=_list_of(here),
+        page=lambda: _form_page(here, kind, form),
+    )  # fmt: skip
 
 
 @manage.get("/promo/<code>")
@@ -201,8 +203,10 @@ def say_creative(code: str) -> Answer:
             by=access.actor().user_id, now=now,
         )  # fmt: skip
 
-    return _kept(here, form, verb, _("It is changed. What was copied before stays as it was."),
-                 lambda: _form_page(here, shown.kind, form, shown))  # fmt: skip
+    return submit(
+        form, verb, done=_("It is changed. What was copied before stays as it was."),
+        back=_list_of(here), page=lambda: _form_page(here, shown.kind, form, shown),
+    )  # fmt: skip
 
 
 @manage.post("/promo/<code>/retired")
@@ -235,24 +239,6 @@ def offer_again(code: str) -> Answer:
         back=_list_of(here),
         page=promo,
     )
-
-
-def _kept(here: Place, form: CreativeForm, verb: Any, done: str, shown: Any) -> Answer:
-    """Run the verb; a refusal stands beside the fields that it is about."""
-    session = db.session()
-    if not form.validate_on_submit():
-        return shown(), 422
-    try:
-        verb(session, clock.now(session))
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return shown(), refusal.status
-    flash(done, "success")
-    return redirect(_list_of(here), 303)
 
 
 def _list_of(here: Place) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Final
 
-from flask import flash, redirect, request, url_for
+from flask import request, url_for
 from flask_babel import lazy_gettext as _l
 from flask_wtf.file import FileField
 from sqlalchemy.orm import Session
@@ -16,14 +16,14 @@ from wtforms.validators import Length, Optional
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
+from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.tables import Number
 from affiliate.people import access
 from affiliate.programs.models import Program
 from affiliate.rates.enter import Entered, enter_rate, import_rates
 from affiliate.rates.lookup import currencies_of, listed
 from affiliate.rates.rules import day_of
-from tracker.desks.acting import Answer
+from tracker.desks.acting import Answer, submit
 from tracker.desks.files import csv_answer
 from tracker.desks.manage import people
 from tracker.desks.manage.blueprint import actors, manage, page, place, readers, require_acting
@@ -145,21 +145,13 @@ def _entered(
     """Run the verb, say what came of it, and let orders that waited be converted."""
     program = place().required
     require_acting(program.id)
-    session = db.session()
-    if not form.validate_on_submit():
-        return shown(), 422
-    try:
-        done = verb(session, program, clock.now(session))
+
+    def entered(session: Session, now: datetime) -> Entered:
+        done = verb(session, program, now)
         convert_waiting_orders.after_commit(session)
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return shown(), refusal.status
-    flash(_told(done), "success")
-    return redirect(url_for("manage.rates"), 303)
+        return done
+
+    return submit(form, entered, done=_told, back=url_for("manage.rates"), page=shown)
 
 
 def _told(done: Entered) -> str:

@@ -25,7 +25,7 @@ from affiliate.programs import (
 from affiliate.programs.changes import changes
 from affiliate.programs.models import Program, RuleDraft
 from affiliate.programs.named_affiliates import refuse_strangers
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage import people, replay_lists
 from tracker.desks.manage.blueprint import (
     actors,
@@ -286,17 +286,10 @@ def _sent(
     form: Form, verb: Callable[[Session, datetime], RuleDraft], shown: Callable[[], str]
 ) -> Answer:
     """Save a draft and show it, or the form again with what is wrong beside its field."""
-    session = db.session()
-    if not form.validate_on_submit():
-        return shown(), 422
-    try:
-        draft = verb(session, clock.now(session))
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return shown(), refusal.status
-    flash(_("The draft is saved. Nobody is paid by it before it is announced."), "success")
-    return redirect(url_for("manage.rule_draft", draft_id=draft.id), 303)
+    return submit(
+        form,
+        verb,
+        done=_("The draft is saved. Nobody is paid by it before it is announced."),
+        back=lambda draft: url_for("manage.rule_draft", draft_id=draft.id),
+        page=shown,
+    )
