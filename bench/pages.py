@@ -1,24 +1,28 @@
 """`python -m bench.pages`: what a page of the account and of the desks costs the server.
 
 A year of demo data in two sizes, the second ten times the first. Every kind of page that links
-lead to is asked, as the affiliate who earned most, finance, a manager and an owner; pages of both
-sizes and a bare Flask page that renders a template take turns, in this process and without a
-socket, so that ratios compare like with like.
+lead to is asked, as the affiliate who earned most, finance, a manager and an owner. Both sizes
+and a bare Flask page that renders a template are served by granian, one worker each, and take
+turns; what is measured is how long a browser waits for the whole answer, compressed as browsers
+ask for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import platform
+import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import psycopg
@@ -27,7 +31,6 @@ from flask import Flask, render_template
 from flask.testing import FlaskClient
 from jinja2 import DictLoader
 from sqlalchemy.orm import Session
-from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
@@ -35,6 +38,7 @@ from affiliate.core.db import db
 from affiliate.core.embedded.servers import Servers, create_database, running
 from affiliate.core.migrate import upgrade
 from affiliate.people import users
+from bench.measuring import free_port, granian
 from bench.statistics_rows import add_up_all
 from bench.walk import BASE, Visit, signed_in, walk
 from tracker.clicks.database import libpq_url
@@ -61,6 +65,22 @@ BARE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{ t
 {% for row in rows %}<tr><td>{{ row.day }}</td><td>{{ row.clicks }}</td><td>{{ row.earned }}</td>
 </tr>{% endfor %}</table></body></html>"""
 ROWS = 30
+HEADERS = {
+    "Host": BASE.partition("://")[2],
+    "Accept": "text/html",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+}
+WAIT_S = 30
+
+bare = Flask("bare")
+bare.jinja_loader = DictLoader({"bare.html": BARE})
+
+
+@bare.get("/")
+def bare_page() -> str:
+    """A Flask page that renders a template and does nothing else."""
+    rows = [{"day": f"2026-01-{n + 1:02}", "clicks": n, "earned": n / 10} for n in range(ROWS)]
+    return render_template("bare.html", title="A page", rows=rows)
 
 
 @dataclass
@@ -88,6 +108,7 @@ class Book:
 
     app: Flask
     clients: dict[str, FlaskClient]
+    environment: dict[str, str]
 
 
 @click.command()
@@ -95,7 +116,8 @@ class Book:
 @click.option("--clicks", default=1_000_000, show_default=True)
 @click.option("--orders", default=30_000, show_default=True)
 @click.option("--rounds", default=7, show_default=True)
-def main(affiliates: int, clicks: int, orders: int, rounds: int) -> None:
+@click.option("--shown", default=20, show_default=True, help="how many pages are listed")
+def main(affiliates: int, clicks: int, orders: int, rounds: int, shown: int) -> None:
     """Load, walk, measure. The sizes are those of the larger year."""
     folder = Path(tempfile.mkdtemp(prefix="kpk-bench-pages-"))
     with running(folder, durable=False, keep=False) as servers:
@@ -108,16 +130,16 @@ def main(affiliates: int, clicks: int, orders: int, rounds: int) -> None:
         bare = _measure(pages, books, rounds)
         print(
             f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
-            f"{rounds} rounds; medians; in process, without a socket"
+            f"{rounds} rounds; medians; served by granian, one worker"
         )
-        report(pages, bare)
+        report(pages, bare, shown)
 
 
-def report(pages: list[Page], bare_ms: float) -> None:
+def report(pages: list[Page], bare_ms: float, shown: int) -> None:
     """The slowest pages, and the bars."""
     print(f"a bare Flask page with a table of {ROWS} rows: {bare_ms:.2f} ms\n")
     print("who         page                                     ms  /Flask  grows  queries  KB")
-    for page in sorted(pages, key=lambda page: -page.ms):
+    for page in sorted(pages, key=lambda page: -page.ms)[:shown]:
         print(
             f"{page.who:11} {page.large.kind:36} {page.ms:6.1f} {page.ms / bare_ms:7.1f} "
             f"{page.grown:6.2f} {len(page.large.statements):8} {len(page.large.html) / 1e3:4.0f}"
@@ -144,17 +166,16 @@ def book(servers: Servers, folder: Path, name: str, sizes: Sizes) -> Book:
     upgrade(url)
     data_dir = folder / f"data-{name}"
     data_dir.mkdir()
-    settings = Settings.from_environ(
-        {
-            "KOPECK_MODE": "test",
-            "DATABASE_URL": url,
-            "REDIS_URL": servers.redis_url,
-            "KOPECK_SECRET": "a-secret-for-the-benchmark-0123456789",
-            "KOPECK_PUBLIC_URL": BASE,
-            "KOPECK_DATA_DIR": str(data_dir),
-            "KOPECK_LOG_LEVEL": "ERROR",
-        }
-    )
+    environment = {
+        "KOPECK_MODE": "test",
+        "DATABASE_URL": url,
+        "REDIS_URL": servers.redis_url,
+        "KOPECK_SECRET": "a-secret-for-the-benchmark-0123456789",
+        "KOPECK_PUBLIC_URL": BASE,
+        "KOPECK_DATA_DIR": str(data_dir),
+        "KOPECK_LOG_LEVEL": "ERROR",
+    }
+    settings = Settings.from_environ(environment)
     app = create_app(settings)
     with app.app_context():
         session = db.session()
@@ -170,7 +191,8 @@ def book(servers: Servers, folder: Path, name: str, sizes: Sizes) -> Book:
         f"in {time.monotonic() - began:.0f} s",
         flush=True,
     )
-    return Book(app, {who: signed_in(app, user_id) for who, (user_id, _) in readers.items()})
+    clients = {who: signed_in(app, user_id) for who, (user_id, _) in readers.items()}
+    return Book(app, clients, environment)
 
 
 def readers_of(session: Session) -> dict[str, tuple[int, list[str]]]:
@@ -195,31 +217,65 @@ def _pages(small: Book, large: Book) -> Iterable[Page]:
 
 def _measure(pages: list[Page], books: list[Book], rounds: int) -> float:
     """Fill in each page's times; the median of the bare page, asked as often."""
-    small, large = books
-    bare = _call(_bare(), "/", "")
-    bare_ms = []
-    asked = [
-        (
-            page,
-            _call(small.app, page.small.path, _header(small.clients[page.who])),
-            _call(large.app, page.large.path, _header(large.clients[page.who])),
+    with ExitStack() as stack:
+        ask_bare = _served(stack, ("bench.pages:bare",), {})
+        small, large = (
+            _served(stack, ("wsgi:make_application", "--factory"), book.environment)
+            for book in books
         )
-        for page in pages
-    ]
-    for turn in range(rounds + 1):
-        for page, in_small, in_large in asked:
-            spent = [_spent(bare), _spent(in_small), _spent(in_large)]
-            if turn:
-                bare_ms.append(spent[0])
-                page.small_ms.append(spent[1])
-                page.large_ms.append(spent[2])
+        bare_ms = []
+        asked = [
+            (page, _header(books[0].clients[page.who]), _header(books[1].clients[page.who]))
+            for page in pages
+        ]
+        for turn in range(rounds + 1):
+            for page, small_cookies, large_cookies in asked:
+                spent = (
+                    ask_bare("/", ""),
+                    small(page.small.path, small_cookies),
+                    large(page.large.path, large_cookies),
+                )
+                if turn:
+                    bare_ms.append(spent[0])
+                    page.small_ms.append(spent[1])
+                    page.large_ms.append(spent[2])
     return statistics.median(bare_ms)
 
 
-def _spent(call: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    call()
-    return (time.perf_counter() - began) * 1e3
+Ask = Callable[[str, str], float]
+
+
+def _served(stack: ExitStack, target: tuple[str, ...], environment: dict[str, str]) -> Ask:
+    """Serve an application; how to ask it for a path with a cookie header, in milliseconds."""
+    port = free_port()
+    stack.enter_context(
+        granian(*target, port=port, workers=1, threads=1, environment={**os.environ, **environment})
+    )
+    _wait_for(port)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
+    stack.callback(connection.close)
+
+    def ask(path: str, cookies: str) -> float:
+        began = time.perf_counter()
+        connection.request("GET", path, headers=HEADERS | {"Cookie": cookies})
+        answer = connection.getresponse()
+        size = len(answer.read())
+        spent = time.perf_counter() - began
+        if answer.status != HTTPStatus.OK or not size:
+            sys.exit(f"{path} answered {answer.status}")
+        return spent * 1e3
+
+    return ask
+
+
+def _wait_for(port: int) -> None:
+    """Until somebody listens. SystemExit where nobody does in time."""
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    sys.exit("the server does not listen")
 
 
 def cookies_of(client: FlaskClient) -> dict[str, str]:
@@ -229,36 +285,6 @@ def cookies_of(client: FlaskClient) -> dict[str, str]:
 
 def _header(client: FlaskClient) -> str:
     return "; ".join(f"{name}={value}" for name, value in cookies_of(client).items())
-
-
-def _call(app: Flask, path: str, cookies: str) -> Callable[[], None]:
-    """A request to the application that reads the whole answer, and takes no other than 200."""
-    address = urlsplit(path)
-    builder = EnvironBuilder(
-        address.path, base_url=BASE, query_string=address.query, headers={"Cookie": cookies}
-    )
-    environ: dict[str, Any] = builder.get_environ()
-
-    def call() -> None:
-        body, status, _headers = run_wsgi_app(app, dict(environ), buffered=True)
-        size = sum(map(len, body))
-        if not status.startswith("200") or not size:
-            sys.exit(f"{path} answered {status}")
-
-    return call
-
-
-def _bare() -> Flask:
-    """A Flask page that renders a template and does nothing else."""
-    app = Flask("bare")
-    app.jinja_loader = DictLoader({"bare.html": BARE})
-    rows = [{"day": f"2026-01-{n + 1:02}", "clicks": n, "earned": n / 10} for n in range(ROWS)]
-
-    @app.get("/")
-    def bare() -> str:
-        return render_template("bare.html", title="A page", rows=rows)
-
-    return app
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from affiliate.core.http import wants_problem
 
 STATIC = "static"
 VENDORED = "vendor/"
+ICONS = "vendor/tabler-icons-3.51.0/sprite.svg"
+"""A page names it some thirty times, so that its address is not built anew for each."""
 VERSION = "v"
 FOR_GOOD = "public, max-age=31536000, immutable"
 PAGE_ALGORITHMS = ("zstd", "gzip")
@@ -52,6 +54,7 @@ def set_up(app: Flask) -> None:
 
     app.after_request(finish)
     app.url_defaults(_add_version)
+    app.jinja_env.globals["icon_sprite"] = f"{app.static_url_path}/{ICONS}"
 
 
 def version(filename: str) -> str | None:

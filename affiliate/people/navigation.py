@@ -151,6 +151,7 @@ def desk_of(path: str, roles: frozenset[Role]) -> Desk | None:
 
 
 COUNTS: Final = "kopeck.navigation_counts"
+_KNOWN: Final = "kopeck.navigation_pages"
 
 
 def count(app: Flask, path: str, asked: Callable[[], tuple[int, bool]]) -> None:
@@ -226,16 +227,23 @@ def _entries(desk: Desk, roles: frozenset[Role], exists: Callable[[str], bool]) 
 
 
 def _existing() -> Callable[[str], bool]:
-    """Whether a page is there, so that no menu leads nowhere."""
-    adapter = current_app.url_map.bind("")
+    """Whether a page is there, so that no menu leads nowhere; addresses do not change, so that
+    each is looked for once."""
+    known: dict[str, bool] = current_app.extensions.setdefault(_KNOWN, {})
 
     def exists(path: str) -> bool:
-        try:
-            adapter.match(path, method="GET")
-        except RequestRedirect:
-            return True
-        except HTTPException:
-            return False
-        return True
+        if path not in known:
+            known[path] = _is_there(path)
+        return known[path]
 
     return exists
+
+
+def _is_there(path: str) -> bool:
+    try:
+        current_app.url_map.bind("").match(path, method="GET")
+    except RequestRedirect:
+        return True
+    except HTTPException:
+        return False
+    return True
