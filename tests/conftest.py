@@ -37,6 +37,9 @@ from affiliate.core.embedded.servers import (  # noqa: E402
     running,
 )
 from affiliate.core.migrate import upgrade  # noqa: E402
+from tests import quick_apps  # noqa: E402
+
+quick_apps.share()
 
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
 
