@@ -156,11 +156,15 @@ def send(
     deliver_due.after_commit(session)
 
 
-def forget(session: Session, *, addresses: Sequence[str]) -> int:
-    """Delete every letter to these addresses (lower case), also those that wait; how many."""
-    gone = session.execute(
-        sa.delete(Mail).where(sa.func.lower(Mail.recipient).in_(addresses)).returning(Mail.id)
-    )
+def forget(session: Session, *, addresses: Sequence[str], template: str | None = None) -> int:
+    """Delete every letter to these addresses (lower case), also those that wait; how many.
+
+    With a `template`: those of this kind alone.
+    """
+    letters = sa.delete(Mail).where(sa.func.lower(Mail.recipient).in_(addresses))
+    if template is not None:
+        letters = letters.where(Mail.template == template)
+    gone = session.execute(letters.returning(Mail.id))
     return len(gone.all())
 
 

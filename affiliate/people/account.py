@@ -13,6 +13,9 @@ from affiliate.people import addresses, enrollments, mail_links, passwords, sess
 from affiliate.people.mail_links import LinkInvalid, Purpose
 from affiliate.people.models import User
 
+CHANGE_ADDRESS = "people/change_address"
+"""The letter to an address that somebody asked for and has not shown to be theirs yet."""
+
 
 class PasswordWrong(Refusal):
     code = "password_wrong"
@@ -97,7 +100,7 @@ def ask_change_email(session: Session, *, user_id: int, email: str, now: datetim
     outbox.send(
         session,
         to=user.pending_email,
-        template="people/change_address",
+        template=CHANGE_ADDRESS,
         locale=user.locale,
         one_time=True,
         name=user.name,

@@ -19,7 +19,7 @@ from affiliate.core.errors import NotFound
 from affiliate.imports.models import FormerMonth
 from affiliate.links import coupons, links
 from affiliate.links.models import Coupon, Link
-from affiliate.people import enrollments, recruiters, users
+from affiliate.people import account, enrollments, recruiters, users
 from affiliate.people.models import (
     Affiliate,
     ApiKey,
@@ -194,17 +194,26 @@ def _end_keys(session: Session, person: Person, *, now: datetime) -> None:
 
 
 def _forget_letters(session: Session, person: Person) -> None:
-    """What waits is not sent any more, and what was sent is not kept."""
-    addresses = sa.union_all(
+    """What waits is not sent any more, and what was sent is not kept.
+
+    Of an address that was asked for and never shown to be theirs only the letter that asked: it
+    may be anybody's. One that they gave up may be another person's by now.
+    """
+    others = sa.select(User.id).where(
+        User.id != person.user_id, sa.func.lower(User.email) == sa.func.lower(FormerAddress.email)
+    )
+    theirs = sa.union_all(
         sa.select(sa.func.lower(User.email)).where(User.id == person.user_id),
-        sa.select(sa.func.lower(User.pending_email)).where(User.id == person.user_id),
         sa.select(sa.func.lower(FormerAddress.email)).where(
-            FormerAddress.user_id == person.user_id
+            FormerAddress.user_id == person.user_id, ~others.exists()
         ),
     )
-    known = [address for address in session.scalars(addresses) if address]
+    known = session.scalars(theirs).all()
     outbox.forget(session, addresses=known)
     session.execute(sa.delete(Invitation).where(sa.func.lower(Invitation.email).in_(known)))
+    asked = session.scalar(sa.select(User.pending_email).where(User.id == person.user_id))
+    if asked is not None:
+        outbox.forget(session, addresses=[asked.lower()], template=account.CHANGE_ADDRESS)
 
 
 def _forget_sign_in(session: Session, person: Person, *, now: datetime) -> None:

@@ -1,4 +1,8 @@
-"""What a person takes away of this package's tables: never a secret, never anybody else's data."""
+"""What a person takes away of this package's tables: never a secret, never anybody else's data.
+
+Letters and invitations are found by address: by one that was shown to be theirs, for anybody can
+register with an address, or ask to change to one.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +56,7 @@ HELD: Final = (
         SELECT i.role, p.slug, i.accepted_at, NULL, i.created_at
           FROM invitations i LEFT JOIN programs p ON p.id = i.program_id
           JOIN users u ON u.id = :user_id AND lower(u.email) = lower(i.email)
+           AND u.confirmed_at IS NOT NULL
          ORDER BY granted_at
         """,
     ),
@@ -149,7 +154,8 @@ HELD: Final = (
         SELECT m.created_at, m.sent_at, m.recipient, m.subject,
                CASE WHEN m.one_time THEN '' ELSE m.text END AS text
           FROM outbox_mails m JOIN users u ON u.id = :user_id
-         WHERE lower(m.recipient) IN (lower(u.email), lower(u.pending_email)) ORDER BY m.id
+         WHERE lower(m.recipient) = lower(u.email) AND u.confirmed_at IS NOT NULL
+         ORDER BY m.id
         """,
     ),
     Held(

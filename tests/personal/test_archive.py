@@ -15,10 +15,12 @@ import time_machine
 from marked import EMAIL, MARK, NAME, marked
 from world import World
 
+from affiliate.core import outbox
 from affiliate.core.audit import AuditEntry
 from affiliate.core.clock import real_now
 from affiliate.core.personal import Fate
-from affiliate.people import limits
+from affiliate.people import account, limits
+from affiliate.people.models import User
 from tests.desks.staff import hire
 from tracker.personal import archive
 from tracker.personal.held import HELD
@@ -135,6 +137,27 @@ def test_it_holds_nothing_of_anybody_else(world: World) -> None:
     assert "quiet.manager@example.com" in staff
     for other in (MARK, NAME, "anna@example.com", "boss.above"):
         assert other not in staff, other
+
+
+@pytest.mark.abuse("A40")
+def test_an_address_that_was_only_asked_for_brings_nobodys_letters(world: World) -> None:
+    """Anybody may ask to change to any address: who asked has not shown that it is theirs."""
+    boris = world.affiliate("Boris")
+    anna = world.affiliate("Anna")
+    with world.app.app_context():
+        session = world.session
+        session.get_one(User, boris.user_id).email = "boris@example.com"
+        session.flush()
+        outbox.send(
+            session, to="boris@example.com", template="enrollment_reinstated", name="Secret of B",
+            program=world.program, now=world.now,
+        )  # fmt: skip
+        account.ask_change_email(
+            session, user_id=anna.user_id, email="boris@example.com", now=world.now
+        )
+        session.commit()
+    assert "Secret of B" not in "\n".join(taken(world.sign_in(anna.user_id)).values())
+    assert "Secret of B" in "\n".join(taken(world.sign_in(boris.user_id)).values())
 
 
 def test_staff_take_their_own_roles_and_what_they_did(world: World) -> None:

@@ -26,8 +26,15 @@ from affiliate.core.db import session_for
 from affiliate.core.outbox import NOBODY, Mail, send
 from affiliate.core.personal import Fate
 from affiliate.links.models import Link
-from affiliate.people import enrollments, ids, users
-from affiliate.people.models import Affiliate, Enrollment, Grant, User, UserSession
+from affiliate.people import account, addresses, enrollments, ids, invitations, users
+from affiliate.people.models import (
+    Affiliate,
+    Enrollment,
+    Grant,
+    Invitation,
+    User,
+    UserSession,
+)
 from affiliate.people.users import Erased, LastOwner
 from affiliate.personal.erase import leave
 from payouts.adjustments import adjust
@@ -241,6 +248,37 @@ def test_nobody_can_sign_in_and_no_letter_is_written_any_more(world: World, pers
         made = users.create_user(session, email=EMAIL, password=PASSWORD, now=world.now)
     assert made.id != person.user_id
     assert session.scalar(sa.select(sa.func.count(Mail.id))) == letters
+
+
+@pytest.mark.abuse("A40")
+def test_letters_and_invitations_of_others_stay(world: World) -> None:
+    """An address asked for need not be theirs, and one given up may be somebody else's by now."""
+    boris = world.affiliate("Boris")
+    anna = world.affiliate("Anna")
+    with world.app.app_context():
+        session, now = world.session, world.now
+        session.get_one(User, boris.user_id).email = "boris@example.com"
+        session.flush()
+        addresses.note_former(session, user_id=anna.user_id, email="boris@example.com", now=now)
+        send(session, to="boris@example.com", template="enrollment_reinstated", name="Boris",
+             program=world.program, now=now)  # fmt: skip
+        invitations.invite(session, email="carl@example.com", role="analyst",
+                           program_id=world.program.id, by=None, now=now)  # fmt: skip
+        account.ask_change_email(session, user_id=anna.user_id, email="carl@example.com", now=now)
+        session.commit()
+    do_erase(world, anna.user_id)
+    kept = world.session.execute(
+        sa.select(Mail.recipient, Mail.template).where(
+            Mail.recipient.in_(["boris@example.com", "carl@example.com"]),
+            Mail.template != "application_received",
+        )
+    ).all()
+    assert {tuple(row) for row in kept} == {
+        ("boris@example.com", "enrollment_reinstated"),
+        ("boris@example.com", "application_approved"),
+        ("carl@example.com", "people/invitation"),
+    }
+    assert world.session.scalar(sa.select(sa.func.count()).select_from(Invitation)) == 1
 
 
 def test_links_answer_as_ended_and_credit_nothing(world: World, person: Marked) -> None:
