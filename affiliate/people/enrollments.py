@@ -240,8 +240,16 @@ def reinstate(session: Session, *, enrollment_id: int, by: int | None, now: date
 
 
 def close(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
-    """End it for good: nothing more is credited. What was earned stays theirs, and is paid."""
+    """End it for good: nothing more is credited. What was earned stays theirs, and is paid.
+
+    Where it would have ended later by a declined version, that is over as well.
+    """
     enrollment = _lock(session, enrollment_id)
+    if enrollment.closes_at is not None and enrollment.status == Status.SUSPENDED:
+        # Orders of before that instant are credited to whoever is closed; here none are.
+        enrollment.closes_at = None
+    elif enrollment.closes_at is not None:
+        enrollment.closes_at = min(enrollment.closes_at, now)
     _step(session, enrollment, Step.CLOSE, by=by, now=now, reason=None)
     return enrollment
 
@@ -250,14 +258,12 @@ def close_due(session: Session, *, now: datetime) -> int:
     """Close the enrollments of those who declined new rules and whose notice period is over.
 
     An order's own instant decides already whether it is credited; this tells the affiliate
-    and stops their links. Returns how many.
+    and stops their links. Returns how many. Who is suspended stays so, for what is closed is
+    credited until its end, and paid: they are closed once they are reinstated.
     """
     due = (
         sa.select(Enrollment.id)
-        .where(
-            Enrollment.closes_at <= now,
-            Enrollment.status.in_((Status.ACTIVE, Status.SUSPENDED)),
-        )
+        .where(Enrollment.closes_at <= now, Enrollment.status == Status.ACTIVE)
         .order_by(Enrollment.id)
         .limit(CLOSE_ROWS_MAX)
         .with_for_update(skip_locked=True, key_share=True)

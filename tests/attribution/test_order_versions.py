@@ -195,6 +195,46 @@ def test_a_suspended_affiliate_who_declined_is_not_credited(shop: Shop) -> None:
     assert shop.live(shop.order(start + DAY)) == []
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_suspended_affiliate_who_declined_is_not_credited_by_being_closed(
+    shop: Shop, by_hand: bool
+) -> None:
+    """What is closed is credited until its last instant and paid; what is suspended is not."""
+    start = shop.world.now - 20 * DAY
+    shop.say(shop.anna, shop.announce(5, start), Said.DECLINED)
+    enrollments.suspend(
+        shop.session, enrollment_id=shop.anna.id, reason="Look.", by=None, now=start
+    )
+    assert enrollments.close_due(shop.session, now=start + 8 * DAY) == 0
+    if by_hand:
+        enrollments.close(shop.session, enrollment_id=shop.anna.id, by=None, now=start + 8 * DAY)
+    shop.session.commit()
+    assert shop.live(shop.order(start + DAY)) == []
+
+
+def test_whoever_declined_and_is_let_back_in_too_late_is_closed_then(shop: Shop) -> None:
+    start = shop.world.now - 20 * DAY
+    shop.say(shop.anna, shop.announce(5, start), Said.DECLINED)
+    enrollments.suspend(
+        shop.session, enrollment_id=shop.anna.id, reason="Look.", by=None, now=start
+    )
+    enrollments.reinstate(shop.session, enrollment_id=shop.anna.id, by=None, now=start + 9 * DAY)
+    assert enrollments.close_due(shop.session, now=start + 9 * DAY) == 1
+    shop.session.commit()
+    assert shop.live(shop.order(start + 9 * DAY)) == []
+    assert shop.live(shop.order(start + WEEK - TICK)) != []
+
+
+def test_whoever_declined_and_leaves_before_is_credited_no_longer(shop: Shop) -> None:
+    """Their notice would have gone on until the seventh day."""
+    start = shop.world.now - 20 * DAY
+    shop.say(shop.anna, shop.announce(5, start), Said.DECLINED)
+    enrollments.close(shop.session, enrollment_id=shop.anna.id, by=None, now=start + 2 * DAY)
+    shop.session.commit()
+    assert shop.live(shop.order(start + 2 * DAY)) == []
+    assert shop.live(shop.order(start + 2 * DAY - TICK)) != []
+
+
 def test_terms_that_are_kept_are_earned_by(shop: Shop, app: Flask) -> None:
     start = shop.world.now - 20 * DAY
     shop.announce(5, start, grandfather=Grandfather(start + 5 * DAY))

@@ -196,7 +196,7 @@ CHECKS = (
         """
         SELECT id AS enrollment_id, closes_at FROM enrollments
         WHERE closes_at < CAST(:real_now AS timestamptz) - interval '1 hour'
-          AND status IN ('active', 'suspended')
+          AND status = 'active'
         """,
     ),
     Check(
