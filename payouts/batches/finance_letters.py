@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -21,7 +20,7 @@ from affiliate.core.money import Money
 from affiliate.letters.choices import wants
 from affiliate.letters.models import Letter
 from affiliate.letters.rules import CHOSEN_BY, Choice, Kind
-from affiliate.letters.write import READER, Reader, note, send, unwritten, write
+from affiliate.letters.write import READER, Reader, about_row, note, send, unwritten, write
 from affiliate.people.models import Affiliate, Enrollment, Grant, User
 from affiliate.programs.models import Program
 from payouts.batches.approve import APPROVING_ROLES, sums_of
@@ -36,6 +35,8 @@ DUE_WITHIN: Final = timedelta(hours=4)
 UNDECIDED_FOR: Final = timedelta(minutes=10)
 """So long the program's rule for small withdrawals has the first word."""
 BATCHES_MAX: Final = 200
+WITHDRAWALS_MAX: Final = 200
+"""Of a program that one sweep looks at: of whom nobody was told first."""
 LISTED_MAX: Final = 20
 """Withdrawals that a letter names; the page has all of them."""
 BATCH: Final = "bat"
@@ -85,31 +86,56 @@ class Asked:
 
 def tell_of_withdrawals(session: Session, *, settings: Settings, now: datetime) -> int:
     """Write about withdrawals whose clock runs and that nobody has approved; how many letters."""
-    rows = session.execute(
-        sa.select(Withdrawal, PayoutBatch, Affiliate.name, Program)
+    programs = session.scalars(
+        sa.select(Program)
+        .where(
+            Program.id.in_(sa.select(PayoutBatch.program_id).where(PayoutBatch.status == "frozen"))
+        )
+        .order_by(Program.id)
+    ).all()
+    written = 0
+    for program in programs:
+        rows = session.execute(_waiting(program.id, now)).all()
+        rows = [row for row in rows if _is_for_people(session, row[0], row[1], now)]
+        rows.sort(key=lambda row: (row[0].deadline_at, row[0].id))
+        for kind in (Kind.WITHDRAWALS_DUE, Kind.WITHDRAWALS_WAITING):
+            urgent = kind is Kind.WITHDRAWALS_DUE
+            some = [row for row in rows if (row[0].deadline_at <= now + DUE_WITHIN) == urgent]
+            written += _tell(session, kind, some, program, settings, now)
+    return written
+
+
+def _waiting(program_id: int, now: datetime) -> sa.Select[Withdrawal, PayoutBatch, str]:
+    """Withdrawals of a program whose clock runs, in batches that nobody has approved.
+
+    What somebody was told of may be news to another approver, but it comes after what nobody was
+    told of: else the first ones would stand before all others as long as they wait.
+    """
+    urgent = Withdrawal.deadline_at <= now + DUE_WITHIN
+    told = sa.select(Letter.id).where(
+        Letter.kind
+        == sa.case(
+            (urgent, Kind.WITHDRAWALS_DUE.value), else_=sa.literal(Kind.WITHDRAWALS_WAITING.value)
+        ),
+        Letter.about == about_row("batch", PayoutBatch.id),
+    )
+    return (
+        sa.select(Withdrawal, PayoutBatch, Affiliate.name)
         .join(PayoutItem, PayoutItem.id == Withdrawal.item_id)
         .join(PayoutBatch, PayoutBatch.id == PayoutItem.batch_id)
-        .join(Program, Program.id == PayoutBatch.program_id)
         .join(Enrollment, Enrollment.id == Withdrawal.enrollment_id)
         .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
         .where(
+            PayoutBatch.program_id == program_id,
             Withdrawal.closed_at.is_(None),
             Withdrawal.paused_at.is_(None),
             Withdrawal.requested_at > now - OLD_AFTER,
             Withdrawal.deadline_at <= now + timedelta(hours=DEADLINE_H),
             PayoutBatch.status == "frozen",
         )
-        .order_by(Program.id, Withdrawal.deadline_at, Withdrawal.id)
-        .limit(BATCHES_MAX)
-    ).all()
-    written = 0
-    for _program_id, group in groupby(rows, key=lambda row: row[3].id):
-        of_program = [each for each in group if _is_for_people(session, each[0], each[1], now)]
-        for kind in (Kind.WITHDRAWALS_DUE, Kind.WITHDRAWALS_WAITING):
-            urgent = kind is Kind.WITHDRAWALS_DUE
-            some = [row for row in of_program if (row[0].deadline_at <= now + DUE_WITHIN) == urgent]
-            written += _tell(session, kind, some, settings, now)
-    return written
+        .order_by(told.exists(), Withdrawal.deadline_at, Withdrawal.id)
+        .limit(WITHDRAWALS_MAX)
+    )
 
 
 def _is_for_people(session: Session, row: Withdrawal, batch: PayoutBatch, now: datetime) -> bool:
@@ -120,10 +146,15 @@ def _is_for_people(session: Session, row: Withdrawal, batch: PayoutBatch, now: d
 
 
 def _tell(
-    session: Session, kind: Kind, rows: Sequence[Any], settings: Settings, now: datetime
+    session: Session,
+    kind: Kind,
+    rows: Sequence[Any],
+    program: Program,
+    settings: Settings,
+    now: datetime,
 ) -> int:
     news: dict[Reader, list[Asked]] = {}
-    for row, batch, name, program in rows:
+    for row, batch, name in rows:
         for reader in _approvers(session, kind, batch, now):
             if note(
                 session, kind=kind, about=f"batch:{batch.id}", user_id=reader.user_id,
@@ -133,10 +164,10 @@ def _tell(
                 news.setdefault(reader, []).append(asked)
     for reader, asked_for in news.items():
         send(
-            session, kind=kind, reader=reader, program=rows[0][3], settings=settings, now=now,
+            session, kind=kind, reader=reader, program=program, settings=settings, now=now,
             listed=asked_for[:LISTED_MAX], count=len(asked_for),
             first_due_at=asked_for[0].deadline_at,
-            url=f"{settings.public_url}/finance/withdrawals?program={rows[0][3].slug}",
+            url=f"{settings.public_url}/finance/withdrawals?program={program.slug}",
         )  # fmt: skip
     return len(news)
 

@@ -41,6 +41,8 @@ _OWED: Final = sa.text(
     WHERE why_not = ANY(CAST(:accountless AS text[]))
       AND NOT EXISTS (SELECT FROM letters l WHERE l.kind = '{Kind.ACCOUNT_NEEDED}'
                       AND l.about = 'enrollment:' || judged.enrollment_id || ':' || :month)
+      AND EXISTS (SELECT FROM enrollments e JOIN affiliates a ON a.id = e.affiliate_id
+                  JOIN users u ON u.id = a.user_id AND u.active WHERE e.id = judged.enrollment_id)
     ORDER BY judged.enrollment_id LIMIT :letters_max
     """  # noqa: S608 -- constants of ours
 )
@@ -177,10 +179,8 @@ def _tell_the_accountless(
             sa.select(*_AFFILIATE)
             .join(Affiliate, Affiliate.user_id == User.id)
             .join(Enrollment, Enrollment.affiliate_id == Affiliate.id)
-            .where(Enrollment.id == enrollment_id, User.active)
-        ).one_or_none()
-        if reader is None:
-            continue
+            .where(Enrollment.id == enrollment_id)
+        ).one()
         written += _write_account(
             session, f"enrollment:{enrollment_id}:{month}", Reader.of(reader), program, settings,
             now, amount=Money(int(available), program.currency),

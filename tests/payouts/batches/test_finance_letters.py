@@ -17,6 +17,7 @@ from affiliate.core.outbox import Mail
 from affiliate.letters.choices import ChosenBy, choose
 from affiliate.letters.rules import Choice, Kind
 from affiliate.people.models import Grant, User
+from payouts.batches import finance_letters
 from payouts.batches.cancel import cancel_batch
 from payouts.batches.finance_letters import (
     DUE_WITHIN,
@@ -171,6 +172,20 @@ def test_several_withdrawals_stand_in_one_letter(by_hand: Pay, tell: Tell) -> No
     (mail,) = letters(by_hand, Kind.WITHDRAWALS_WAITING)
     assert mail.subject.startswith("3 withdrawals of Lamps")
     assert all(name in mail.text for name in ("anna", "boris", "vera"))
+
+
+def test_withdrawals_that_were_told_of_do_not_stand_before_new_ones(
+    by_hand: Pay, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them may wait than one sweep looks at."""
+    monkeypatch.setattr(finance_letters, "WITHDRAWALS_MAX", 1)
+    for name in ("anna", "boris"):
+        by_hand.affiliate(name, "5.00")
+        by_hand.withdraw(name, "3.00")
+    assert [tell(tell_of_withdrawals) for _ in range(3)] == [1, 1, 0]
+    told = "\n".join(mail.text for mail in letters(by_hand, Kind.WITHDRAWALS_WAITING))
+    assert "anna: 3.00" in told
+    assert "boris: 3.00" in told
 
 
 def test_a_withdrawal_that_is_approved_is_not_told_of(by_hand: Pay, tell: Tell) -> None:

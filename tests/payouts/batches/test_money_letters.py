@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from affiliate.core.outbox import Mail
 from affiliate.letters.models import Letter
 from affiliate.letters.rules import CHOSEN_BY, Kind
-from affiliate.people.models import User
+from affiliate.people.models import Affiliate, User
+from payouts.batches import money_letters
 from payouts.batches.draft import open_periods, undrafted
 from payouts.batches.money_letters import (
     ACCOUNT_WITHIN,
@@ -197,6 +198,21 @@ def test_on_a_payout_day_whoever_lacks_an_account_is_told_once_a_month(
     assert "5.00 EUR" in mail.subject
     about = by_hand.session.scalars(sa.select(Letter.about)).one()
     assert about == f"enrollment:{by_hand.world.enrollments['anna']}:2026-11"
+
+
+def test_people_who_cannot_be_written_to_do_not_stand_before_others(
+    by_hand: Pay, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(money_letters, "LETTERS_MAX", 1)
+    for name in ("anna", "boris"):
+        by_hand.world.affiliate(name)
+        by_hand.world.available(name, "5.00")
+    anna = sa.select(Affiliate.user_id).where(Affiliate.id == by_hand.world.affiliate_id("anna"))
+    by_hand.session.get_one(User, by_hand.session.scalar(anna)).active = False
+    with pytest.raises(IndexError):
+        weekly(by_hand)
+    by_hand.session.commit()
+    assert tell(tell_of_accounts) == 1
 
 
 def test_whoever_has_named_an_account_meanwhile_is_not_asked_for_one(
