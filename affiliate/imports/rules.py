@@ -22,6 +22,8 @@ FILE_BYTES_MAX: Final = 2_000_000
 LINES_MAX: Final = 5_000
 """As many as one request does in some seconds; more come in further files."""
 ERRORS_SHOWN_MAX: Final = 20
+COLUMNS_MAX: Final = 50
+"""Of a first line: each name is looked for among the others."""
 COUNT_MAX: Final = 10**12
 _DELIMITERS: Final = ",;\t"
 _COUNT: Final = re.compile(r"(?a:[0-9]{1,13})")
@@ -191,6 +193,8 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
 
 
 def _check_head(head: Sequence[str], columns: Columns) -> None:
+    if len(head) > COLUMNS_MAX:
+        _refuse("too_many_columns", Phrase("The first line has too many names."))
     errors = []
     missing = [name for name in columns.needed if name not in head]
     unknown = [name for name in head if name not in columns.all]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -302,6 +303,16 @@ def test_an_unknown_program_and_a_closed_one_are_refused(
     program.status = "closed"
     session.commit()
     assert "line 2, line" in refused(session, program, Kind.AFFILIATES, TWO)[0]
+
+
+def test_a_first_line_of_very_many_names_is_refused_at_once() -> None:
+    """Looking for each name among all of them would take hours for two megabytes."""
+    head = ",".join(f"c{number}" for number in range(200_000))
+    begun = time.monotonic()
+    with pytest.raises(Invalid) as refused:
+        rules.read(f"{head}\n1\n".encode(), Kind.LINKS)
+    assert [error.code for error in refused.value.errors] == ["too_many_columns"]
+    assert time.monotonic() - begun < 5
 
 
 def test_many_errors_end_the_file_early(session: Session, program: Program) -> None:
