@@ -171,7 +171,7 @@ def _create(
     key = ApiKey(
         program_id=program_id,
         enrollment_id=enrollment_id,
-        name=name.strip()[:NAME_CHARS_MAX],
+        name=_tidy(name),
         prefix=secrets.token_hex(PREFIX_BYTES),
         secret_hash=_hash(secret),
         scopes=sorted(set(scopes)),
@@ -191,6 +191,12 @@ def _create(
         now=now,
     )
     return key, f"kpk_{key.prefix}_{secret}"
+
+
+def _tidy(name: str) -> str:
+    """One line without what cannot be seen; a name is for its reader alone, so nothing is said."""
+    seen = "".join(char if char.isprintable() else " " for char in name)
+    return " ".join(seen.split())[:NAME_CHARS_MAX]
 
 
 def revoke_key(

@@ -262,3 +262,18 @@ def test_managers_neither_see_nor_revoke_keys_of_affiliates(
     assert row.prefix not in manager.client.get("/manage/keys").text
     assert manager.client.post(f"/manage/keys/{row.id}/revocation").status_code == 404
     assert call(world, secret, f"/affiliates/{public(anna)}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("  my \n sheet ", "my sheet"), ("a\0b", "a b"), ("a\u202eb", "a b"), ("x" * 120, "x" * 100),
+     ("", "")],
+)  # fmt: skip
+def test_a_keys_name_is_one_line_that_can_be_read(
+    world: World, anna: Person, typed: str, kept: str
+) -> None:
+    row, _secret = api_keys.create_own_key(
+        world.session, enrollment_id=anna.enrollment.id, scopes=BOTH, name=typed,
+        by=anna.user_id, now=world.now,
+    )  # fmt: skip
+    assert row.name == kept
