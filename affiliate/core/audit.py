@@ -95,6 +95,16 @@ def empty(
     )
 
 
+def empty_reasons(session: Session, *, subjects: Sequence[str] | sa.Select[str]) -> None:
+    """Take out why something was done to these: people's own words. What was done stays."""
+    session.execute(
+        sa.update(AuditEntry)
+        .where(AuditEntry.subject.in_(subjects), AuditEntry.reason.is_not(None))
+        .values(reason=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def by_user(user_id: int | None) -> str:
     """`user:17`; `system` for what the command line or the demo does."""
     return "system" if user_id is None else f"user:{user_id}"

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from affiliate.core import audit
 from payouts.batches.models import PayeeAccount, PayoutHold, PayoutItem
 from payouts.batches.payee_models import PayeeOnboarding, PayeeStop
+from payouts.commissions.models import Commission
 from payouts.invoices.models import TaxProfile
 from payouts.provider.models import EventCursor, SeenAccount, SeenBankPayout
 
@@ -33,11 +34,20 @@ def erase_payee(
     held = PayoutHold.enrollment_id.in_(enrollment_ids)
     _update(session, PayoutHold, held, reason="")
     _update(session, PayoutHold, sa.and_(held, PayoutHold.lifted_at.is_not(None)), lift_reason="")
+    _forget_reasons(session, enrollment_ids)
+
+
+def _forget_reasons(session: Session, enrollment_ids: Sequence[int]) -> None:
+    """Why somebody decided on their payouts, orders and leads, as the audit log quotes it."""
     items = session.scalars(
         sa.select(PayoutItem.id).where(PayoutItem.enrollment_id.in_(enrollment_ids))
     )
     subjects = [f"item:{item_id}" for item_id in items]
     audit.empty(session, subjects=subjects, only=_SHOWING_ACCOUNTS)
+    audit.empty_reasons(session, subjects=subjects)
+    # A commission's reference is what the log calls the order, lead or clicks behind it.
+    earned = sa.select(Commission.reference).where(Commission.enrollment_id.in_(enrollment_ids))
+    audit.empty_reasons(session, subjects=earned)
 
 
 def _forget_mirrors(session: Session, affiliate_id: int) -> None:

@@ -20,7 +20,7 @@ from marked import EMAIL, MARK, NAME, PASSWORD, Marked, books, broken, holding, 
 from sqlalchemy.orm import Session
 from world import World
 
-from affiliate.core import clock
+from affiliate.core import audit, clock
 from affiliate.core.audit import AuditEntry
 from affiliate.core.db import session_for
 from affiliate.core.outbox import NOBODY, Mail, send
@@ -39,8 +39,9 @@ from affiliate.people.users import Erased, LastOwner
 from affiliate.personal.erase import leave
 from payouts.adjustments import adjust
 from payouts.adjustments.rules import AdjustmentKind, Reason
-from payouts.batches.models import PayeeAccount
+from payouts.batches.models import PayeeAccount, PayoutItem
 from payouts.batches.payee_stops import stop
+from payouts.commissions.models import Commission
 from payouts.invoices.models import TaxProfile
 from payouts.invoices.parties import TaxData
 from payouts.invoices.profiles import set_tax_data
@@ -203,6 +204,37 @@ def test_what_is_said_of_them_in_the_audit_log_is_empty_but_who_did_it_stays(
     assert left == []
     done = session.scalars(sa.select(AuditEntry).where(AuditEntry.action == erase.ACTION)).one()
     assert done.subject == f"user:{person.user_id}"
+
+
+def test_why_staff_decided_on_their_orders_and_payouts_is_empty_and_of_others_stays(
+    world: World, person: Marked
+) -> None:
+    session = world.session
+    world.affiliate("Anna")
+    world.sale("Anna", "100.00", days_ago=1)
+    earned = sa.select(Commission.enrollment_id, Commission.reference)
+    references = {row.enrollment_id: row.reference for row in session.execute(earned)}
+    mine = references.pop(person.enrollment_id)
+    (hers,) = references.values()
+    item = session.scalars(
+        sa.select(PayoutItem.id).where(PayoutItem.enrollment_id == person.enrollment_id)
+    ).first()
+    for subject in (mine, hers, f"item:{item}"):
+        audit.record(
+            session, actor="user:1", action="order.assign", subject=subject, now=world.now,
+            new={"credited": [1]}, reason=f"{MARK} wrote to us",
+        )  # fmt: skip
+    session.commit()
+    do_erase(world, person.user_id)
+    kept = session.execute(
+        sa.select(AuditEntry.subject, AuditEntry.reason, AuditEntry.new)
+        .where(AuditEntry.action == "order.assign")
+        .order_by(AuditEntry.id)
+    ).all()
+    facts = {"credited": [1]}
+    assert [tuple(row) for row in kept] == [
+        (mine, None, facts), (hers, f"{MARK} wrote to us", facts), (f"item:{item}", None, facts),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
