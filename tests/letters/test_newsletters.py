@@ -297,6 +297,26 @@ def test_best_results_name_those_who_agreed(world: World, manager: Staff, sweep:
     assert "Dina" not in mail.html.replace("Hello Dina", "")
 
 
+def test_best_results_name_nobody_who_has_left(world: World, manager: Staff, sweep: Sweep) -> None:
+    month = month_before(send_day(world))
+    at = datetime.combine(month.first, datetime.min.time(), tzinfo=world.local.tzinfo)
+    for number, name in enumerate(("Anna", "Boris", "Vera", "Gleb", "Dina"), start=1):
+        world.affiliate(name)
+        world.sale(name, f"{number}000.00", at=at + timedelta(days=3, hours=number))
+    gleb = world.people["Gleb"]
+    choose(
+        world.session, user_id=gleb.user_id, program_id=world.program.id,
+        wanted={Choice.NAMED: True}, by=ChosenBy.PAGE, now=world.now,
+    )  # fmt: skip
+    enrollments.close(world.session, enrollment_id=gleb.enrollment.id, by=None, now=world.now)
+    world.session.commit()
+    planned(world, manager, shows_best="y")
+    sweep(send_newsletters, now=due(world))
+    mail = letters(world.session, Kind.NEWSLETTER)[0]
+    assert "400.00" in mail.text
+    assert "Gleb" not in mail.text
+
+
 @pytest.mark.abuse("A3", "A32", "A47")
 def test_no_text_of_a_manager_scripts_a_page_or_a_letter(
     world: World, manager: Staff, sweep: Sweep

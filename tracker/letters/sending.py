@@ -66,7 +66,7 @@ def content_of(
 
 
 def best_of(session: Session, program: Program, month: Period) -> tuple[Best, ...]:
-    """The best results of a month, by name where that was agreed to."""
+    """The best results of a month, by name where that was agreed to, by whoever is still there."""
     found = by_affiliate(session, scope=Scope.of(program), period=month)
     earned = [(number, figures.earned) for number, figures in found.items()]
     agreed = (
@@ -74,6 +74,7 @@ def best_of(session: Session, program: Program, month: Period) -> tuple[Best, ..
         .join(Affiliate, Affiliate.id == Enrollment.affiliate_id)
         .where(
             Enrollment.program_id == program.id,
+            Enrollment.status == Status.ACTIVE.value,
             wants(Choice.NAMED, Affiliate.user_id, Enrollment.program_id),
         )
     )
