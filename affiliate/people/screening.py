@@ -115,7 +115,7 @@ def site_of(answers: Mapping[str, Any]) -> str:
     """
     try:
         parts = urlsplit(str(answers.get("site", "") or ""))
-        host = (parts.hostname or "").removeprefix("www.")
+        host = (parts.hostname or "").removeprefix("www.").rstrip(".")
     except ValueError:
         return ""
     return host + parts.path.rstrip("/").lower() if host else ""

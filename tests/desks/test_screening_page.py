@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+import pytest
 from staff import hire
 from world import World
 
@@ -33,3 +34,27 @@ def test_the_same_site_twice_is_said_also_of_whom_the_program_suspended(world: W
     world.session.commit()
     page = hire(world, "curator", name="second").client.get("/manage/applications").text
     assert "somebody else named the same site" not in page
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["https://x@lamps.example.org/blog", "https://WWW.lamps.example.org:443/blog/",
+     "https://lamps.example.org./blog?from=me", "http://lamps.example.org/blog#about"],
+)  # fmt: skip
+def test_the_same_site_written_another_way_is_the_same(world: World, written: str) -> None:
+    anna, vera = world.affiliate("Anna"), world.affiliate("Vera", approved=False)
+    for person, site in ((anna, "https://lamps.example.org/blog"), (vera, written)):
+        person.enrollment.answers = {**person.enrollment.answers, "site": site}
+    world.session.commit()
+    page = html.unescape(hire(world, "curator").client.get("/manage/applications").text)
+    assert "−30 somebody else named the same site" in page
+
+
+def test_the_same_site_without_a_path_and_with_a_question_is_the_same(world: World) -> None:
+    anna, vera = world.affiliate("Anna"), world.affiliate("Vera", approved=False)
+    sites = ("https://lamps.example.org", "https://lamps.example.org?from=me")
+    for person, site in zip((anna, vera), sites, strict=True):
+        person.enrollment.answers = {**person.enrollment.answers, "site": site}
+    world.session.commit()
+    page = html.unescape(hire(world, "curator").client.get("/manage/applications").text)
+    assert "−30 somebody else named the same site" in page

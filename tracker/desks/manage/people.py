@@ -137,7 +137,9 @@ def screenings(session: Session, *, program: Program, waiting: list[Row]) -> dic
             sa.select(Enrollment.answers).where(
                 Enrollment.program_id == program.id,
                 sa.func.lower(Enrollment.answers["site"].astext).regexp_match(
-                    "//(www\\.)?(" + "|".join(map(re.escape, sorted(hosts))) + ")(:|/|$)"
+                    "//([^/?#]*@)?(www\\.)?("
+                    + "|".join(map(re.escape, sorted(hosts)))
+                    + r")\.?([:/?#]|$)"
                 ),
             )
         )
