@@ -6,6 +6,7 @@ is marked as failed and counted. A mail with a one-time link loses its body once
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -209,7 +210,11 @@ def _fits_a_header(url: str) -> bool:
 
 @queue.job(queue.GENERAL)
 def deliver_due() -> None:
-    deliver(db.session(), settings=current_app.extensions["kopeck.settings"])
+    """Send what is due; a full turn rings again."""
+    session = db.session()
+    sent = deliver(session, settings=current_app.extensions["kopeck.settings"])
+    if sent == DELIVER_ROWS_MAX:
+        deliver_due.after_commit(session)
 
 
 def deliver(session: Session, *, settings: Settings) -> int:
@@ -253,12 +258,15 @@ class _Claimed:
 
 
 def _claim(session: Session) -> _Claimed | None:
-    """Lease the next mail, so that no lock is held while the SMTP server is talked to."""
+    """Lease the next mail, so that no lock is held while the SMTP server is talked to.
+
+    One-time links go first: they are good for an hour, and a newsletter may take as long.
+    """
     now = clock.real_now()
     due = (
         sa.select(Mail.id)
         .where(Mail.sent_at.is_(None), Mail.failed_at.is_(None), Mail.next_try_at <= now)
-        .order_by(Mail.next_try_at)
+        .order_by(Mail.one_time.desc(), Mail.next_try_at)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
@@ -317,9 +325,15 @@ def _transmit(settings: Settings, mail: _Claimed) -> None:
     message.add_alternative(mail.html, subtype="html")
     url = urlsplit(settings.smtp_url)
     kind = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
-    with kind(url.hostname or "127.0.0.1", url.port or 25, timeout=SMTP_TIMEOUT_S) as server:
+    server = kind(url.hostname or "127.0.0.1", url.port or 25, timeout=SMTP_TIMEOUT_S)
+    try:
         if url.scheme == "smtp+starttls":
             server.starttls()
         if url.username:
             server.login(unquote(url.username), unquote(url.password or ""))
         server.send_message(message)
+    finally:
+        # The letter was taken or refused before: what a server says to a goodbye changes neither.
+        with contextlib.suppress(smtplib.SMTPException, OSError):
+            server.quit()
+        server.close()

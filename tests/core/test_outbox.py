@@ -239,3 +239,56 @@ def test_a_mail_that_cannot_be_written_down_does_not_stop_the_others(
     assert (broken.attempts, broken.sent_at) == (1, None)
     assert broken.last_error
     assert broken.next_try_at > real_now()
+
+
+def test_a_letter_with_a_one_time_link_goes_before_thousands_of_others(
+    app: Flask, session: Session, mailing: Settings, mailbox: Mailbox, smtp: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It is good for an hour, and a newsletter to many takes longer than that."""
+    monkeypatch.setattr(outbox, "DELIVER_ROWS_MAX", 1)
+    with app.test_request_context(base_url="http://127.0.0.1:8000"):
+        write(session, one_time=False)
+        session.commit()
+        write(session, "boris@example.com")
+        session.commit()
+    assert [outbox.deliver(session, settings=mailing) for _ in range(3)] == [1, 1, 0]
+    assert [letter["To"] for letter in mailbox.letters] == ["boris@example.com", "ada@example.com"]
+
+
+def test_a_full_turn_rings_again(
+    app: Flask, session: Session, mailing: Settings, mailbox: Mailbox, smtp: None, redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(outbox, "DELIVER_ROWS_MAX", 1)
+    monkeypatch.setitem(app.extensions, "kopeck.settings", mailing)
+    with app.test_request_context(base_url="http://127.0.0.1:8000"):
+        write(session)
+        session.commit()
+    redis = Redis.from_url(redis_url)
+    jobs = queue.queue_on(redis, queue.GENERAL)
+    before = jobs.count
+    with app.app_context():
+        outbox.deliver_due()
+        assert jobs.count == before + 1
+        outbox.deliver_due()
+        assert jobs.count == before + 1
+    redis.close()
+    assert len(mailbox.letters) == 1
+
+
+def test_a_server_that_is_rude_at_the_end_has_the_letter_all_the_same(
+    app: Flask, session: Session, mailing: Settings, mailbox: Mailbox, smtp: None
+) -> None:
+    """Else it would be sent again, and again."""
+
+    async def rude(_server: Any, _session: Any, _envelope: Any) -> str:
+        return "421 no time"
+
+    mailbox.handle_QUIT = rude  # type: ignore[attr-defined]
+    with app.test_request_context(base_url="http://127.0.0.1:8000"):
+        write(session)
+    session.commit()
+    assert outbox.deliver(session, settings=mailing) == 1
+    assert only(session).sent_at is not None
+    assert len(mailbox.letters) == 1
