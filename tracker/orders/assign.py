@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit
-from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.people import enrollments, recruiters
 from affiliate.people.rules import Status
 from payouts.commissions.rules import VoidReason
@@ -131,6 +131,8 @@ def _reason(text: str) -> str:
     text = " ".join(text.split())
     if not 1 <= len(text) <= REASON_CHARS_MAX:
         raise Invalid.field(
-            "reason", "length", f"Say why, in at most {REASON_CHARS_MAX} characters; it is kept."
+            "reason",
+            "length",
+            Phrase("Say why, in at most %(most)s characters; it is kept.", most=REASON_CHARS_MAX),
         )
     return text

@@ -75,7 +75,7 @@ class CreativeForm(Form):
         description=_l("Read out to whoever does not see the picture."),
     )
     button = StringField(_l("Text of the button"), [Optional(), Length(max=BUTTON_CHARS_MAX)])
-    subject = StringField(_l("Subject"), [Optional(), Length(max=SUBJECT_CHARS_MAX)])
+    subject = StringField(_l("Subject line"), [Optional(), Length(max=SUBJECT_CHARS_MAX)])
     body = TextAreaField(
         _l("Text"), [Optional(), Length(max=BODY_CHARS_MAX)], render_kw={"rows": 10}
     )
