@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from letter_mails import letters
@@ -11,7 +12,10 @@ from world import World
 
 from affiliate.letters.choices import ChosenBy, choose
 from affiliate.letters.rules import Choice, Kind
+from affiliate.promo.banner_rules import Design, Look
+from affiliate.promo.banners import keep_banner
 from affiliate.promo.creatives import add_creative
+from affiliate.promo.pictures import Picture
 from affiliate.promo.rules import Kind as MaterialKind
 from affiliate.promo.rules import Wording
 from tracker.letters.digests import tell_weeks
@@ -135,6 +139,29 @@ def test_a_jump_of_the_demo_clock_tells_of_no_old_week(anna: World, sweep: Sweep
     year = monday(anna) + 52 * 7 * DAY
     assert year.astimezone(UTC) == year
     assert sweep(tell_weeks, now=year) == 0
+
+
+def test_what_is_over_and_what_somebody_made_for_themselves_is_no_news(
+    anna: World, sweep: Sweep
+) -> None:
+    traffic(anna, "Anna", weeks_ago=1, clicks=2, total=None)
+    at = in_week(anna, weeks_ago=1)
+    told_on = (monday(anna) - 7 * DAY).astimezone(ZoneInfo(anna.program.time_zone)).date()
+    for name, ends_on in (("Over", told_on - DAY), ("Last day", told_on)):
+        add_creative(
+            anna.session, program_id=anna.program.id, kind=MaterialKind.TEXT,
+            wording=Wording(name, body="Lamps", ends_on=ends_on), by=None, now=at,
+        )  # fmt: skip
+    boris = anna.affiliate("Boris")
+    keep_banner(
+        anna.session, program_id=anna.program.id, enrollment_id=boris.enrollment.id,
+        design=Design(300, 250, "Mine", "Look", Look.FULL), destination="",
+        picture=Picture(b"x", "png", 300, 250), by=boris.user_id, now=at,
+    )  # fmt: skip
+    anna.session.commit()
+    sweep(tell_weeks, now=monday(anna) - 7 * DAY)
+    (mail,) = letters(anna.session, Kind.DIGEST)
+    assert "1 new promo material" in mail.text
 
 
 def test_it_tells_what_changed_in_the_program(anna: World, sweep: Sweep) -> None:

@@ -84,7 +84,9 @@ def news_of(session: Session, program: Program, period: Period) -> News:
     since, until = period.instants(program.time_zone)
     materials = sa.select(sa.func.count()).where(
         Creative.program_id == program.id,
+        Creative.enrollment_id.is_(None),  # What somebody made for themselves is theirs alone.
         Creative.retired_at.is_(None),
+        sa.or_(Creative.ends_on.is_(None), Creative.ends_on > period.last),
         Creative.created_at >= since,
         Creative.created_at < until,
     )
