@@ -54,6 +54,15 @@ BARE_PAGE = (
     "<h1>{title}</h1><p>{detail}</p>"
 )
 
+STATUS_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_entity_too_large",
+    414: "request_uri_too_long",
+    415: "unsupported_media_type",
+}
+"""Codes of what the framework refuses. By number: Python 3.13 names some of them otherwise."""
+
 csrf = CSRFProtect()
 _BODY_BYTES_MAX = "kopeck_body_bytes_max"
 V = TypeVar("V", bound=Callable[..., Any])
@@ -72,8 +81,31 @@ class FormsOnly(Refusal):
     title = "This page takes forms; programs call the API under /api/."
 
 
+class FormExpired(Refusal):
+    code = "form_expired"
+    status = 400
+    title = "This form is no longer valid; go back, reload the page and send it again."
+
+
+class Unexpected(Refusal):
+    code = "internal_error"
+    status = 500
+    title = "Something went wrong on our side. It was recorded; nothing was half-written."
+
+
 class _OfFramework(Refusal):
     """What the framework refuses: it speaks of servers and URLs, where a page speaks of pages."""
+
+    @classmethod
+    def of(cls, http_status: int) -> type[_OfFramework]:
+        """The refusal of this status."""
+
+        class Http(cls):  # type: ignore[valid-type, misc]
+            status = http_status
+            code = STATUS_CODES.get(http_status, f"http_{http_status}")
+            title = HTTPStatus(http_status).phrase
+
+        return Http
 
 
 def set_up(app: Flask, settings: Settings) -> None:
@@ -290,11 +322,6 @@ def _refused(refusal: Refusal) -> Response:
 
 
 def _csrf(error: CSRFError) -> Response:
-    class FormExpired(Refusal):
-        code = "form_expired"
-        status = 400
-        title = "This form is no longer valid; go back, reload the page and send it again."
-
     log.info("request.csrf", reason=error.description, path=_path())
     return answer(FormExpired())
 
@@ -306,12 +333,7 @@ def _http_error(error: HTTPException) -> Response:
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
 
-    class Http(_OfFramework):
-        code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
-        title = HTTPStatus(status).phrase
-
-    Http.status = status
-    response = answer(Http(error.description))
+    response = answer(_OfFramework.of(status)(error.description))
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers.setdefault(name, value)
@@ -330,10 +352,5 @@ def _database_refused_text(error: Exception) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    class Unexpected(Refusal):
-        code = "internal_error"
-        status = 500
-        title = "Something went wrong on our side. It was recorded; nothing was half-written."
-
     log.error("request.failed", path=_path(), exc_info=error)
     return answer(Unexpected())
