@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test hunt lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-pages bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts faults-payouts-processes demo-data screenshots tour translations clean
+.PHONY: help run test hunt hunt-api lint bench bench-links bench-orders bench-loader bench-peers bench-batches bench-payouts bench-audit bench-pages bench-replay bench-seals bench-statistics performance faults-clicks faults-payouts faults-payouts-processes demo-data screenshots tour translations clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,9 @@ test: $(INSTALLED) ## every test, real servers included; ARGS="tests/core -x" fo
 
 hunt: $(INSTALLED) ## the tests of what always holds, with examples nobody has seen yet
 	@KOPECK_HUNT=1 $(BIN)/pytest $$(grep -rl --include='*.py' 'import.* given' tests) $(ARGS)
+
+hunt-api: $(INSTALLED) ## thousands of requests drawn from the API's own description; ARGS="-k walks"
+	@KOPECK_HUNT=1 KOPECK_HUNT_EXAMPLES=250 $(BIN)/pytest -n 0 --timeout=3600 tests/api/test_hunt.py $(ARGS)
 
 lint: $(INSTALLED) ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -87,6 +87,7 @@ def make_shop(servers: Servers, folder: Path) -> Shop:
         "KOPECK_TRUSTED_HOSTS": "127.0.0.1",
         "KOPECK_DATA_DIR": str(folder / "data"),
         "KOPECK_LOG_LEVEL": "ERROR",
+        "KOPECK_API_CALLS_PER_MINUTE": "0",
     }
     settings = Settings.from_environ(environment)
     now = datetime.now(UTC).replace(microsecond=0)

@@ -38,6 +38,7 @@ from affiliate.core.embedded.servers import (  # noqa: E402
 )
 from affiliate.core.migrate import upgrade  # noqa: E402
 from tests import quick_apps  # noqa: E402
+from tests.api.seen import Seen  # noqa: E402
 
 quick_apps.share()
 
@@ -161,11 +162,14 @@ def app(settings: Settings) -> Iterator[Flask]:
     from wsgi import create_app
 
     made = create_app(settings)
+    seen = Seen(made)
+    made.extensions["tests.seen"] = seen
     yield made
     with made.app_context():
         db.session.remove()
         for engine in db.engines.values():
             engine.dispose()
+    assert not seen.faults, "\n".join(seen.faults)
 
 
 @pytest.fixture

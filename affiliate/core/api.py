@@ -23,14 +23,14 @@ from typing import Any, NoReturn, TypeVar
 
 import marshmallow as ma
 from flask import Blueprint as PlainBlueprint
-from flask import Flask, Request, Response, current_app, render_template, request
+from flask import Flask, Request, Response, current_app, g, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api, Blueprint
 from flask_smorest.spec import prepare_response
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from affiliate.core import strict_json
+from affiliate.core import api_document, pace, repeats, strict_json
 from affiliate.core.config import Settings
 from affiliate.core.errors import Invalid, Malformed, Refusal
 from affiliate.core.fields import (
@@ -141,16 +141,20 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]
     ARGUMENTS_PARSER = StrictParser()
 
     def get(self, rule: str, **options: Any) -> Callable[[View], View]:
-        return self._typed(super().get(rule, **options))
+        routed = super().get(rule, **options)
+        return lambda view: self._typed(routed)(_if_changed(view))
 
     def post(self, rule: str, **options: Any) -> Callable[[View], View]:
-        return self._typed(super().post(rule, **options))
+        return self._writing(super().post(rule, **options))
 
     def put(self, rule: str, **options: Any) -> Callable[[View], View]:
-        return self._typed(super().put(rule, **options))
+        return self._writing(super().put(rule, **options))
+
+    def patch(self, rule: str, **options: Any) -> Callable[[View], View]:
+        return self._writing(super().patch(rule, **options))
 
     def delete(self, rule: str, **options: Any) -> Callable[[View], View]:
-        return self._typed(super().delete(rule, **options))
+        return self._writing(super().delete(rule, **options))
 
     def arguments(
         self, schema: type[ma.Schema], *, location: str = "json", **options: Any
@@ -193,10 +197,33 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]
         documented = super().alt_response(status, response, **options)
         return lambda view: _with_documentation(view, documented(view))
 
+    @classmethod
+    def _writing(cls, routed: Any) -> Callable[[View], View]:
+        return lambda view: cls._typed(routed)(repeats.once(view))
+
     @staticmethod
     def _typed(decorator: Any) -> Callable[[View], View]:
         typed: Callable[[View], View] = decorator
         return typed
+
+
+def _if_changed(view: View) -> View:
+    """304 for whoever has the answer already: a poller reads nothing new (RFC 9110, 13.1.2)."""
+
+    @wraps(view)
+    def reading(*values: Any, **named: Any) -> Any:
+        result = view(*values, **named)
+        whole = isinstance(result, Response) and not result.is_streamed
+        if not whole or result.status_code != HTTPStatus.OK:
+            return result
+        result.add_etag()
+        result.headers["Cache-Control"] = "private, no-cache"
+        following: str | None = g.get("next_link")
+        if following is not None:
+            result.headers["Link"] = following
+        return result.make_conditional(request)
+
+    return reading  # type: ignore[return-value]
 
 
 def _with_documentation(view: View, documented: Any) -> View:
@@ -252,6 +279,12 @@ def json_text(body: Mapping[str, Any]) -> bytes:
     return strict_json.dumps(body, DefaultJSONProvider.default).encode()
 
 
+def document() -> dict[str, Any]:
+    """The OpenAPI document of the application that is running."""
+    app = current_app
+    return api_document.described(app.extensions[EXTENSION].spec.to_dict(), app)
+
+
 def set_up(app: Flask, settings: Settings) -> None:
     """Make the application's API and the pages that describe it."""
     app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
@@ -271,13 +304,25 @@ def set_up(app: Flask, settings: Settings) -> None:
         "key", {"type": "http", "scheme": "bearer", "bearerFormat": "kpk_<prefix>_<secret>"}
     )
     app.extensions[EXTENSION] = api
+    pace.set_up(app, settings)
+    app.after_request(_say_pace)
     app.register_blueprint(pages)
+
+
+def _say_pace(response: Response) -> Response:
+    standing: pace.Standing | None = g.get("pace")
+    if standing is not None:
+        response.headers.extend(standing.headers)
+    return response
 
 
 @pages.get("/api/openapi.json")
 def openapi_document() -> Response:
     """The OpenAPI 3.1 description of every call."""
-    return answer(current_app.extensions[EXTENSION].spec.to_dict())
+    response = answer(document())
+    response.add_etag()
+    response.make_conditional(request)  # It becomes a 304 itself.
+    return response
 
 
 @pages.get("/api/")

@@ -85,6 +85,8 @@ class Settings:
     consent_mode: bool = False
     """True: Kopeck's own visitor cookie on /r/ is never set."""
     body_bytes_max: int = 1_000_000
+    api_calls_per_minute: int = 6_000
+    """Calls that one API key may make; 0: any number."""
     database_pool_size: int = 5
     session_idle_s: int = 7 * 86_400
     session_absolute_s: int = 30 * 86_400
@@ -164,6 +166,7 @@ class Settings:
             log_level=environ.get("KOPECK_LOG_LEVEL", "INFO").upper(),
             consent_mode=_choice(environ, "KOPECK_CONSENT_MODE", ("off", "on")) == "on",
             body_bytes_max=_whole(environ, "KOPECK_BODY_BYTES_MAX", 1_000_000),
+            api_calls_per_minute=_whole(environ, "KOPECK_API_CALLS_PER_MINUTE", 6_000),
             database_pool_size=_between(environ, "KOPECK_DATABASE_POOL_SIZE", 5, 1, 1_000),
             session_idle_s=_whole(environ, "KOPECK_SESSION_IDLE_S", 7 * 86_400),
             session_absolute_s=_whole(environ, "KOPECK_SESSION_ABSOLUTE_S", 30 * 86_400),

@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 import psycopg
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as FlaskSession
 from psycopg.pq import ExecStatus, TransactionStatus
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, sessionmaker
 
 from affiliate.core.config import Settings
+from affiliate.core.errors import Refusal
 
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
@@ -80,7 +82,26 @@ class Model(DeclarativeBase):
     }
 
 
-db = SQLAlchemy(metadata=Model.metadata)
+_HELD = "kopeck.held"
+
+
+class WebSession(FlaskSession):
+    """The web's session. Its commits can be held back, see `held`."""
+
+    def commit(self) -> None:
+        if _HELD in self.info:
+            self.flush()
+            self.info[_HELD] = True
+        else:
+            super().commit()
+
+    def rollback(self) -> None:
+        if _HELD in self.info:
+            self.info[_HELD] = False
+        super().rollback()
+
+
+db = SQLAlchemy(metadata=Model.metadata, session_options={"class_": WebSession})
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
@@ -269,6 +290,27 @@ def numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
     names: dict[str, int] = {}
     text = _VALUE.sub(lambda found: f"${names.setdefault(found[1], len(names) + 1)}", statement)
     return text.encode(), tuple(names)
+
+
+@contextmanager
+def held(session: Session) -> Iterator[None]:
+    """Hold back every commit of the web's session until the end, and then commit once.
+
+    For what has to be written in the transaction of a view that commits by itself. What the view
+    committed before it refused is committed all the same; after any other error nothing is.
+    """
+    session.info[_HELD] = False
+    try:
+        yield
+    except Refusal:
+        if session.info.pop(_HELD):
+            session.commit()
+        raise
+    else:
+        session.info.pop(_HELD)
+        session.commit()
+    finally:
+        session.info.pop(_HELD, None)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from affiliate.core.money import Money, MoneyError
 
 SHOP_ID_CHARS_MAX = 255
 TEXT_CHARS_MAX = 500
+OPTIONAL = {"x-optional": True}
+"""Metadata of a field that an answer may leave out; every other one is in every answer."""
 _SHOP_ID = re.compile(r"[A-Za-z0-9._:@#~-]{1,255}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 # RFC 3339, section 5.6; a leap second (:60) has no place in business time.

@@ -61,6 +61,11 @@ def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> str:
         return json.dumps(value, separators=(",", ":"), default=default)
 
 
+def canonical(value: Any) -> bytes:
+    """A spelling that two equal documents share: keys in order, no spaces."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:

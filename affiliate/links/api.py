@@ -13,6 +13,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.fields import Text, moment_json
 from affiliate.core.ids import public_id
+from affiliate.core.paging import PageOut, PageQuery, page, row_after
 from affiliate.links import links, rules
 from affiliate.links.destinations import DEEP_LINK_CHARS_MAX
 from affiliate.links.models import Link
@@ -57,8 +58,17 @@ class LinkOut(ma.Schema):
     disabled_at = ma.fields.String(allow_none=True, metadata={"format": "date-time"})
 
 
-class LinksOut(ma.Schema):
-    """All links of an affiliate (at most a thousand), newest first."""
+class LinksQuery(PageQuery):
+    """One page, newest first; without a limit all that an affiliate may have."""
+
+    limit = ma.fields.Integer(
+        load_default=links.LINKS_PER_ENROLLMENT_MAX,
+        validate=ma.validate.Range(1, links.LINKS_PER_ENROLLMENT_MAX),
+    )
+
+
+class LinksOut(PageOut):
+    """Links of an affiliate, newest first."""
 
     links = ma.fields.List(ma.fields.Nested(LinkOut))
 
@@ -70,13 +80,23 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
 @blueprint.get("/<affiliate>/links")
 @api_scope("affiliates:read", own="own:read")
+@blueprint.arguments(LinksQuery, location="query")
 @blueprint.response(200, LinksOut)
-def listing(affiliate: str) -> Response:
+def listing(query: dict[str, Any], affiliate: str) -> Response:
     """The affiliate's links."""
     session = db.session()
-    query = sa.select(Link).where(Link.enrollment_id == _enrollment_id(affiliate))
-    rows = session.scalars(query.order_by(Link.id.desc()))
-    return api.answer({"links": [_out(link) for link in rows]})
+    wanted = sa.select(Link).where(Link.enrollment_id == _enrollment_id(affiliate))
+    after, limit = row_after(LINK_PREFIX, query), query["limit"]
+    if after is not None:
+        wanted = wanted.where(Link.id < after)
+    rows = session.scalars(wanted.order_by(Link.id.desc()).limit(limit + 1)).all()
+    return page(
+        "links",
+        rows,
+        limit=limit,
+        cursor=lambda link: public_id(LINK_PREFIX, link.id),
+        write=_out,
+    )
 
 
 @blueprint.post("/<affiliate>/links")

@@ -19,7 +19,7 @@ from flask import Flask, Response, current_app, g, redirect, request
 from flask import session as cookie
 from sqlalchemy.orm import Session
 
-from affiliate.core import clock
+from affiliate.core import clock, pace
 from affiliate.core.config import Settings
 from affiliate.core.db import begin_planned_once, db
 from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
@@ -423,6 +423,7 @@ def _authorise_key(mark: Mark) -> None:
     identity = api_keys.authenticate(
         session, authorization=request.headers.get("Authorization", ""), now=now
     )
+    g.pace = pace.of_app().count(identity.id)
     if identity.enrollment_id is not None and not api_keys.owner_may(
         session, enrollment_id=identity.enrollment_id
     ):

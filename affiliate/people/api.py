@@ -14,14 +14,12 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.fields import ShopId, Text, moment_json
+from affiliate.core.paging import PageOut, PageQuery, page, row_after
 from affiliate.people import access, enrollments, ids, recruiters, users
 from affiliate.people.access import api_scope
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Affiliate, AffiliateGroup, Enrollment
 from affiliate.people.rules import Status
-
-PAGE_ROWS_DEFAULT = 50
-PAGE_ROWS_MAX = 200
 
 blueprint = api.api_blueprint("affiliates", "/api/v1/affiliates", "Affiliates of the key's program")
 
@@ -29,7 +27,7 @@ blueprint = api.api_blueprint("affiliates", "/api/v1/affiliates", "Affiliates of
 class AffiliateIn(ma.Schema):
     """Somebody whom the shop proposes; they verify their address and set a password."""
 
-    email = Text(required=True, chars_max=users.EMAIL_CHARS_MAX)
+    email = Text(required=True, chars_max=users.EMAIL_CHARS_MAX, metadata={"format": "email"})
     name = Text(required=True, empty=False, chars_max=80)
     website = Text(load_default="", chars_max=300)
     how = Text(load_default="Enrolled by the shop itself.", chars_max=2_000)
@@ -43,13 +41,9 @@ class ShopCustomerIn(ma.Schema):
     customer_id = ShopId(required=True, allow_none=True)
 
 
-class ListQuery(ma.Schema):
-    """One page of the list: `after` is the id of the last one seen."""
+class ListQuery(PageQuery):
+    """One page, in the order of enrollment."""
 
-    limit = ma.fields.Integer(
-        load_default=PAGE_ROWS_DEFAULT, validate=ma.validate.Range(1, PAGE_ROWS_MAX)
-    )
-    after = Text(load_default=None, chars_max=40)
     status = ma.fields.Enum(Status, by_value=True, load_default=None)
 
 
@@ -67,11 +61,10 @@ class AffiliateOut(ma.Schema):
     decided_at = ma.fields.String(allow_none=True, metadata={"format": "date-time"})
 
 
-class AffiliatesOut(ma.Schema):
-    """A page, in the order of enrollment; `next` goes into `after`."""
+class AffiliatesOut(PageOut):
+    """A page, in the order of enrollment."""
 
     affiliates = ma.fields.List(ma.fields.Nested(AffiliateOut))
-    next = ma.fields.String(allow_none=True)
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
@@ -89,12 +82,17 @@ def listing(query: dict[str, Any]) -> Response:
     wanted = _query().where(Enrollment.program_id == access.api_key().program_id)
     if query["status"] is not None:
         wanted = wanted.where(Enrollment.status == query["status"])
-    if query["after"] is not None:
-        wanted = wanted.where(Enrollment.id > _id_in("after", query["after"]))
-    limit = query["limit"]
+    after, limit = row_after(ids.PREFIX, query), query["limit"]
+    if after is not None:
+        wanted = wanted.where(Enrollment.id > after)
     rows = session.execute(wanted.order_by(Enrollment.id).limit(limit + 1)).all()
-    following = ids.public(rows[limit - 1][0].id) if len(rows) > limit else None
-    return api.answer({"affiliates": [_out(*row) for row in rows[:limit]], "next": following})
+    return page(
+        "affiliates",
+        rows,
+        limit=limit,
+        cursor=lambda row: ids.public(row[0].id),
+        write=lambda row: _out(*row),
+    )
 
 
 @blueprint.post("")

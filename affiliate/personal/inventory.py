@@ -23,6 +23,8 @@ INVENTORY: Final[Inventory] = {
     ),
     "grants": Table(plain="role"),
     "api_keys": Table(replaced="name", plain="prefix secret_hash scopes"),
+    # Two days old at most.
+    "api_answers": Table(kept={Why.AGES: "body"}, plain="idempotency_key request_hash headers"),
     "affiliates": Table(replaced="name website"),
     "affiliate_groups": Table(plain="name"),
     "enrollments": Table(erased="answers decision_reason shop_customer_id", plain="status"),

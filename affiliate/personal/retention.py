@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from affiliate.core import outbox
+from affiliate.core import outbox, repeats
 from affiliate.core.config import Settings
 from affiliate.people.models import Enrollment, Invitation, UserSession
 from affiliate.people.rules import Status
@@ -30,6 +30,7 @@ def forget_old(session: Session, *, settings: Settings, now: datetime, real_now:
     """Delete what its time is over of. True: a batch was full, and there may be more."""
     gone = (
         outbox.forget_old(session, real_now=real_now, rows_max=FORGET_ROWS_MAX),
+        repeats.forget_old(session, real_now=real_now, rows_max=FORGET_ROWS_MAX),
         _forget_sign_ins(session, settings=settings, real_now=real_now),
         _forget_invitations(session, now=now),
         _forget_rejected(session, now=now),

@@ -14,9 +14,18 @@ from flask import Flask, Response, current_app
 from affiliate.core import api, clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.errors import NotFound
 from affiliate.core.fields import MomentField, MoneyField, Text, moment_json, money_json
 from affiliate.core.ids import public_id, row_id
+from affiliate.core.paging import (
+    CURSOR_CHARS_MAX,
+    ROWS_MAX,
+    PageOut,
+    PageQuery,
+    link_to,
+    page,
+    row_after,
+)
 from affiliate.people import access, ids
 from affiliate.people.access import api_scope
 from affiliate.people.models import Enrollment
@@ -34,8 +43,6 @@ from payouts.rails.registry import rails
 
 BATCH, ITEM, WITHDRAWAL = "bat", "pay", "wd"
 """Prefixes of public ids."""
-PAGE_ROWS_DEFAULT = 50
-PAGE_ROWS_MAX = 200
 
 affiliates = api.api_blueprint(
     "affiliate_money", "/api/v1/affiliates", "What an affiliate has and asks to be paid"
@@ -77,13 +84,14 @@ class WithdrawalOut(OpenWithdrawalOut):
     batch = ma.fields.String()
 
 
-class BatchesQuery(ma.Schema):
-    """One page, newest first: `before` is the id of the last one seen."""
+class BatchesQuery(PageQuery):
+    """One page, newest first."""
 
-    limit = ma.fields.Integer(
-        load_default=PAGE_ROWS_DEFAULT, validate=ma.validate.Range(1, PAGE_ROWS_MAX)
+    before = Text(
+        load_default=None,
+        chars_max=CURSOR_CHARS_MAX,
+        metadata={"deprecated": True, "description": "The older name of `after`"},
     )
-    before = Text(load_default=None, chars_max=40)
 
 
 class BatchOut(ma.Schema):
@@ -121,18 +129,16 @@ class BatchWithItemsOut(BatchOut):
     next_item = ma.fields.String(allow_none=True)
 
 
-class BatchesOut(ma.Schema):
+class BatchesOut(PageOut):
+    """A page, newest first."""
+
     batches = ma.fields.List(ma.fields.Nested(BatchOut))
-    next = ma.fields.String(allow_none=True)
 
 
-class ItemsQuery(ma.Schema):
-    """One page of a batch's payouts: `after` is the id of the last one seen."""
+class ItemsQuery(PageQuery):
+    """One page of a batch's payouts."""
 
-    limit = ma.fields.Integer(
-        load_default=PAGE_ROWS_MAX, validate=ma.validate.Range(1, PAGE_ROWS_MAX)
-    )
-    after = Text(load_default=None, chars_max=40)
+    limit = ma.fields.Integer(load_default=ROWS_MAX, validate=ma.validate.Range(1, ROWS_MAX))
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
@@ -209,16 +215,17 @@ def request_withdrawal(values: dict[str, Any], affiliate: str) -> Response:
 @batches.response(200, BatchesOut)
 def listing(query: dict[str, Any]) -> Response:
     """The program's batches, newest first."""
-    before = query["before"]
     limit = query["limit"]
+    after = row_after(BATCH, query)
     found = batches_of(
         db.session(),
         program_ids=[access.api_key().program_id],
         rows_max=limit + 1,
-        before_id=None if before is None else _id(BATCH, "before", before),
+        before_id=row_after(BATCH, query, "before") if after is None else after,
     )
-    following = public_id(BATCH, found[limit - 1].id) if len(found) > limit else None
-    return api.answer({"batches": [_batch(each) for each in found[:limit]], "next": following})
+    return page(
+        "batches", found, limit=limit, cursor=lambda one: public_id(BATCH, one.id), write=_batch
+    )
 
 
 @batches.get("/<batch>")
@@ -231,16 +238,14 @@ def show(query: dict[str, Any], batch: str) -> Response:
     found = batch_view(session, batch_id=row_id(BATCH, batch))
     if found.program_id != access.api_key().program_id:
         raise NotFound
-    after, limit = query["after"], query["limit"]
+    limit = query["limit"]
     items = items_of(
-        session,
-        batch_id=found.id,
-        rows_max=limit + 1,
-        after_id=0 if after is None else _id(ITEM, "after", after),
+        session, batch_id=found.id, rows_max=limit + 1, after_id=row_after(ITEM, query) or 0
     )
     following = public_id(ITEM, items[limit - 1].id) if len(items) > limit else None
     listed = [_item(each) for each in items[:limit]]
-    return api.answer({**_batch(found), "items": listed, "next_item": following})
+    body = {**_batch(found), "items": listed, "next_item": following}
+    return api.answer(body, 200, link_to(following))
 
 
 def _enrollment(affiliate: str) -> tuple[int, str]:
@@ -256,13 +261,6 @@ def _enrollment(affiliate: str) -> tuple[int, str]:
     if row is None:
         raise NotFound
     return row[0], row[1]
-
-
-def _id(prefix: str, field: str, text: str) -> int:
-    try:
-        return row_id(prefix, text)
-    except NotFound:
-        raise Invalid.field(field, "not_an_id", f"This is no id of {prefix}_….") from None
 
 
 def _batch(view: BatchView) -> dict[str, Any]:

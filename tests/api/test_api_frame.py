@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import marshmallow as ma
+import openapi_spec_validator
 import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
-from affiliate.core import api
+from affiliate.core import api, api_document
 from affiliate.core.fields import (
     Flag,
     MomentField,
@@ -18,6 +19,7 @@ from affiliate.core.fields import (
     money_json,
 )
 from affiliate.core.money import Money
+from tests.api import codes
 
 CALLS = {
     "/api/v1/orders": {"post"},
@@ -75,6 +77,7 @@ def test_every_reference_of_the_description_leads_somewhere(document: dict[str, 
 
 def test_money_is_described_as_strings(document: dict[str, Any]) -> None:
     total = document["components"]["schemas"]["OrderIn"]["properties"]["total"]
+    total = api_document.resolved(document, total)
     assert total["properties"]["amount"]["type"] == "string"
     assert total["required"] == ["amount", "currency"]
 
@@ -190,3 +193,84 @@ def test_nested_messages_become_dotted_paths() -> None:
 
 def test_output_may_be_negative_and_finer_than_the_currency() -> None:
     assert money_json(Money(-1, "RUB")) == {"amount": "-0.000001", "currency": "RUB"}
+
+
+def test_the_description_is_valid_openapi(document: dict[str, Any]) -> None:
+    openapi_spec_validator.validate(document)  # type: ignore[arg-type]
+
+
+def test_every_route_stands_in_the_description_and_the_other_way(
+    app: Flask, document: dict[str, Any]
+) -> None:
+    routes = {
+        (api_document.path_of(rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/api/v1/")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    described = {(path, method) for path, method, _ in api_document.operations(document)}
+    assert routes == described
+
+
+def test_every_call_has_a_name_of_its_own_and_says_its_scope(document: dict[str, Any]) -> None:
+    calls = list(api_document.operations(document))
+    assert len({operation["operationId"] for _, _, operation in calls}) == len(calls)
+    for path, method, operation in calls:
+        assert operation["x-scopes"], (method, path)
+        assert operation["summary"], (method, path)
+
+
+def test_every_list_is_paged_in_one_form(document: dict[str, Any]) -> None:
+    for path, method, operation in api_document.operations(document):
+        answer = operation["responses"].get("200", {})
+        if "next" in api_document.properties(document, answer):
+            names = {each.get("name") for each in operation["parameters"]}
+            assert {"limit", "after"} <= names, (method, path)
+            assert "Link" in answer["headers"], (method, path)
+            assert answer["links"]["next"]["parameters"]["after"] == "$response.body#/next"
+
+
+def test_every_write_takes_a_key_and_every_read_an_etag(document: dict[str, Any]) -> None:
+    for path, method, operation in api_document.operations(document):
+        references = {each.get("$ref", "").rpartition("/")[2] for each in operation["parameters"]}
+        reads_a_file = path.endswith(".csv")
+        wanted = "IfNoneMatch" if method == "get" else "IdempotencyKey"
+        assert wanted in references or reads_a_file, (method, path)
+
+
+def test_links_lead_from_an_order_to_its_refunds_and_from_an_affiliate_to_its_links(
+    document: dict[str, Any],
+) -> None:
+    paths = document["paths"]
+    of_order = paths["/api/v1/orders"]["post"]["responses"]["201"]["links"]
+    assert of_order["orders_refund"]["parameters"] == {"order_id": "$response.body#/order_id"}
+    of_affiliate = paths["/api/v1/affiliates"]["post"]["responses"]["201"]["links"]
+    assert of_affiliate["links_create"]["parameters"] == {"affiliate": "$response.body#/id"}
+
+
+def test_the_description_is_the_same_each_time(client: FlaskClient) -> None:
+    first, again = client.get("/api/openapi.json"), client.get("/api/openapi.json")
+    assert first.data == again.data
+    etag = first.headers["ETag"]
+    assert client.get("/api/openapi.json", headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_the_list_of_codes_is_that_of_the_source() -> None:
+    assert codes.PAGE.read_text(encoding="utf-8") == codes.page(), "python -m tests.api.codes"
+
+
+def test_a_code_has_one_status() -> None:
+    statuses: dict[str, set[int]] = {}
+    for each in codes.refusals():
+        statuses.setdefault(each.code, set()).add(each.status)
+    assert {code for code, found in statuses.items() if len(found) > 1} == set()
+
+
+def test_what_has_not_changed_is_not_sent_again(probe: FlaskClient) -> None:
+    first = probe.get("/api/v1/probe?a=1")
+    headers = {"If-None-Match": first.headers["ETag"]}
+    assert first.headers["Cache-Control"] == "private, no-cache"
+    same, other = (probe.get(f"/api/v1/probe?a={a}", headers=headers) for a in (1, 2))
+    assert (same.status_code, same.data) == (304, b"")
+    assert same.headers["X-Request-Id"] != first.headers["X-Request-Id"]
+    assert (other.status_code, other.get_json()) == (200, {"a": 2})

@@ -109,7 +109,7 @@ def test_it_answers_what_the_view_answers_headers_included(
     assert plainly.get_json() | {"order_id": "A-2"} == viewed.get_json()
 
     def headers(answer: Any) -> dict[str, str]:
-        differ = ("X-Request-Id", "Content-Length")
+        differ = ("X-Request-Id", "Content-Length", "RateLimit")
         assert all(answer.headers[name] for name in differ)
         # Flask says "Vary: Cookie" wherever a session was opened, even where none is read.
         differ += ("Vary",)

@@ -172,7 +172,7 @@ def test_links_are_made_and_listed(
     assert made.json["url"] == "http://127.0.0.1:8000/r/anna-lamps"
     assert made.json["sub_ids"] == {"s1": "letter", "s2": None, "s3": None, "s4": None, "s5": None}
     listed = client.get(f"{path}/links", headers=headers).json
-    assert listed == {"links": [made.json]}
+    assert listed == {"links": [made.json], "next": None}
     taken = client.post(f"{path}/links", json={"code": "ANNA-LAMPS"}, headers=headers)
     assert (taken.status_code, taken.json and taken.json["code"]) == (409, "code_taken")
     odd = client.post(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from marshmallow import Schema, fields, validate
 
-from affiliate.core.fields import MomentField, ShopId, Text
+from affiliate.core.fields import OPTIONAL, MomentField, ShopId, Text
 from affiliate.core.quick_schema import QuickSchema
 from tracker.attribution.asking import TOKENS_MAX
 from tracker.clicks.tokens import TOKEN_CHARS_MAX as CLICK_TOKEN_CHARS_MAX
@@ -51,7 +51,9 @@ class LeadOut(Schema):
     status = fields.String(validate=validate.OneOf([status.value for status in Status]))
     program = fields.String()
     placed_at = MomentField()
-    cancel_reason = fields.String(metadata={"description": "Where it was cancelled with one"})
+    cancel_reason = fields.String(
+        metadata={**OPTIONAL, "description": "Where it was cancelled with one"}
+    )
     metadata = fields.Dict()
     attribution = fields.Nested(AttributionOut)
     commissions = fields.List(fields.Nested(CommissionOut))

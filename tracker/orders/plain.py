@@ -23,7 +23,7 @@ from flask import Flask
 from marshmallow import RAISE, ValidationError
 from werkzeug.sansio.utils import host_is_trusted
 
-from affiliate.core import clock, strict_json
+from affiliate.core import clock, pace, strict_json
 from affiliate.core.api import json_text
 from affiliate.core.config import Settings
 from affiliate.core.db import db
@@ -75,27 +75,29 @@ class PlainOrders:
         self._inner: Callable[..., Any] = app.wsgi_app
         self._settings = settings
         self._keys = order_keys(settings)
-        self._programs: dict[bytes, int] = {}
+        self._programs: dict[bytes, tuple[int, int]] = {}
         self._hosts: set[str] = set()
+        self._pace: pace.Pace = app.extensions[pace.EXTENSION]
         self._headers = headers_for_machines(https=settings.https)
         self._engine: sa.Engine | None = None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == PATH and environ["REQUEST_METHOD"] == "POST":
-            text = self._taken(environ)
+            text, pace_headers = self._taken(environ)
             if text is not None:
                 headers = [
                     ("Content-Type", "application/json"),
                     ("Content-Length", str(len(text))),
                     *self._headers,
                     ("X-Request-Id", secrets.token_hex(8)),
+                    *pace_headers,
                 ]
                 start_response(_CREATED, headers)
                 return (text,)
         return self._inner(environ, start_response)  # type: ignore[no-any-return]
 
     def remember(self, authorization: str, key: ApiKeyIdentity) -> None:
-        """The program of a key that the view has let in.
+        """The program and number of a key that the view has let in.
 
         By the hash of the whole secret: the time of an answer tells nothing to whoever does
         not have it. That the key still holds is read with each order.
@@ -104,14 +106,22 @@ class PlainOrders:
         if sent is not None:
             if len(self._programs) >= KEYS_REMEMBERED_MAX:
                 self._programs.clear()
-            self._programs[sent.secret_hash] = key.program_id
+            self._programs[sent.secret_hash] = key.program_id, key.id
 
-    def _taken(self, environ: Environ) -> bytes | None:
-        """The answer to a plain order that is written by now; None: it is the view's."""
+    def _taken(self, environ: Environ) -> tuple[bytes | None, list[tuple[str, str]]]:
+        """The answer to a plain order that is written by now, and what it says of the key's pace;
+        None: it is the view's, which counts the call itself."""
         sent = api_keys.sent_key(environ.get("HTTP_AUTHORIZATION", ""))
-        program_id = None if sent is None else self._programs.get(sent.secret_hash)
-        if program_id is None or sent is None or not self._is_plain(environ):
-            return None
+        known = None if sent is None else self._programs.get(sent.secret_hash)
+        if known is None or sent is None or not self._is_plain(environ):
+            return None, []
+        program_id, key_id = known
+        if not self._pace.may(key_id):
+            return None, []
+        text = self._read_and_written(environ, sent, program_id)
+        return text, [] if text is None else self._pace.noted(key_id)
+
+    def _read_and_written(self, environ: Environ, sent: SentKey, program_id: int) -> bytes | None:
         length = int(environ["CONTENT_LENGTH"])
         raw = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = BytesIO(raw)  # The view reads it again, where it has to.
@@ -138,6 +148,7 @@ class PlainOrders:
             and length.isdecimal()
             and 0 < int(length) <= self._settings.body_bytes_max
             and "HTTP_TRANSFER_ENCODING" not in environ
+            and "HTTP_IDEMPOTENCY_KEY" not in environ
             and self._knows_host(environ)
         )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from affiliate.core.fields import (
+    OPTIONAL,
     Flag,
     IpAddress,
     MomentField,
@@ -191,25 +192,29 @@ class ShareOut(Schema):
     affiliate = fields.String()
     weight = fields.String(metadata={"description": 'An exact fraction: "1", "1/3"'})
     evidence = fields.String()
-    click_id = fields.String()
+    click_id = fields.String(metadata=OPTIONAL)
 
 
 class TraceOut(Schema):
     candidate = fields.String()
-    affiliate = fields.String()
-    click_id = fields.String()
-    age_seconds = fields.Integer()
+    affiliate = fields.String(metadata=OPTIONAL)
+    click_id = fields.String(metadata=OPTIONAL)
+    age_seconds = fields.Integer(metadata=OPTIONAL)
     check = fields.String()
     outcome = fields.String()
-    reason = fields.String()
-    weight = fields.String(metadata={"description": "Its part of the credit, where it won"})
-    buyer_by = fields.String(metadata={"description": "By what an own purchase was known"})
-    text = fields.String(metadata={"description": "The same as a sentence"})
+    reason = fields.String(metadata=OPTIONAL)
+    weight = fields.String(
+        metadata={**OPTIONAL, "description": "Its part of the credit, where it won"}
+    )
+    buyer_by = fields.String(
+        metadata={**OPTIONAL, "description": "By what an own purchase was known"}
+    )
+    text = fields.String(metadata={**OPTIONAL, "description": "The same as a sentence"})
 
 
 class AttributionOut(Schema):
     outcome = fields.String()
-    reason = fields.String()
+    reason = fields.String(metadata=OPTIONAL)
     model = fields.String()
     rule_version = fields.Integer()
     shares = fields.List(fields.Nested(ShareOut))
@@ -219,14 +224,14 @@ class AttributionOut(Schema):
 class CommissionOut(Schema):
     affiliate = fields.String()
     level = fields.Integer()
-    via = fields.String()
-    of = fields.String()
+    via = fields.String(metadata=OPTIONAL)
+    of = fields.String(allow_none=True, metadata=OPTIONAL)
     base = MoneyField()
     rate = fields.String(allow_none=True)
     amount = MoneyField()
-    reversed = MoneyField()
+    reversed = MoneyField(metadata=OPTIONAL)
     status = fields.String()
-    reason = fields.String()
+    reason = fields.String(metadata=OPTIONAL)
     available_at = MomentField()
     waits_for = fields.String(allow_none=True)
     rule = fields.String()
@@ -246,11 +251,13 @@ class ConvertedOut(Schema):
     """Of an order in another currency than the program's; its own amounts stay its own."""
 
     currency = fields.String(metadata={"description": "The program's"})
-    net = MoneyField(metadata={"description": "The base of its commissions"})
-    rate = fields.String(metadata={"description": 'For one unit: "98.1234"; kept for life'})
-    rate_from = fields.Date(metadata={"description": "The day of the rate"})
+    net = MoneyField(metadata={**OPTIONAL, "description": "The base of its commissions"})
+    rate = fields.String(
+        metadata={**OPTIONAL, "description": 'For one unit: "98.1234"; kept for life'}
+    )
+    rate_from = fields.Date(metadata={**OPTIONAL, "description": "The day of the rate"})
     waits_for = fields.String(
-        metadata={"description": "`exchange_rate`: none of its day is entered yet"}
+        metadata={**OPTIONAL, "description": "`exchange_rate`: none of its day is entered yet"}
     )
 
 
@@ -264,7 +271,7 @@ class OrderOut(Schema):
     placed_at = MomentField()
     total = MoneyField()
     net = MoneyField()
-    converted = fields.Nested(ConvertedOut)
+    converted = fields.Nested(ConvertedOut, metadata=OPTIONAL)
     refunded = MoneyField()
     discount = MoneyField()
     tax = MoneyField()

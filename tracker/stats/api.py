@@ -17,6 +17,7 @@ from affiliate.core.db import db, session_for
 from affiliate.core.errors import Invalid, NotFound, Phrase
 from affiliate.core.fields import Coded, MoneyField, Text, money_json
 from affiliate.core.money import Money
+from affiliate.core.paging import link_to
 from affiliate.links.models import Link
 from affiliate.people.access import api_key, api_scope, enrollment_named
 from affiliate.people.limits import count_download
@@ -157,6 +158,7 @@ _declare()
 @api_scope("statistics:read", own="own:read")
 @blueprint.arguments(Question, location="query")
 @blueprint.response(200, StatisticsOut)
+@blueprint.alt_response(404, "NOT_FOUND")
 def statistics(question: dict[str, Any]) -> Response:
     """Figures of the key's program, of one of its affiliates, links or values.
 
@@ -188,7 +190,9 @@ def statistics(question: dict[str, Any]) -> Response:
             "next": next_,
             "total": _figures(whole),
             "compared": _compared(asked, whole, COMPARED[question["compare"]]),
-        }
+        },
+        200,
+        link_to(next_),
     )
 
 
@@ -196,6 +200,7 @@ def statistics(question: dict[str, Any]) -> Response:
 @api_scope("statistics:read", own="own:read")
 @files.arguments(Question, location="query")
 @files.response(200, content_type=CSV)
+@files.alt_response(404, "NOT_FOUND")
 def statistics_file(question: dict[str, Any]) -> Response:
     """All rows of a question as CSV, of any number, made while it is sent."""
     return _file(question)

@@ -10,8 +10,9 @@ from flask import Response
 
 from affiliate.core import api
 from affiliate.core.db import db
-from affiliate.core.fields import MoneyField, Text, moment_json, money_json
-from affiliate.core.ids import public_id, row_id
+from affiliate.core.fields import MoneyField, moment_json, money_json
+from affiliate.core.ids import public_id
+from affiliate.core.paging import PageOut, PageQuery, page, row_after
 from affiliate.people import access, enrollments
 from affiliate.people.access import api_scope
 from payouts.commissions.models import Commission
@@ -19,17 +20,8 @@ from payouts.commissions.rows import CommissionRow, Status, as_row
 from tracker.desks.sources import Source, SourceKind, sources
 
 PREFIX = "com"
-ROWS = 50
-ROWS_MAX = 200
 
 blueprint = api.api_blueprint("commissions", "/api/v1/affiliates", "What an affiliate earned")
-
-
-class CommissionsQuery(ma.Schema):
-    """One page; `after` is the `next` of the page before."""
-
-    limit = ma.fields.Integer(load_default=ROWS, validate=ma.validate.Range(1, ROWS_MAX))
-    after = Text(load_default=None, chars_max=40)
 
 
 class EarnedCommissionOut(ma.Schema):
@@ -47,16 +39,15 @@ class EarnedCommissionOut(ma.Schema):
     waits_for = ma.fields.String(allow_none=True)
 
 
-class EarnedCommissionsOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class EarnedCommissionsOut(PageOut):
+    """A page, newest first."""
 
     commissions = ma.fields.List(ma.fields.Nested(EarnedCommissionOut))
-    next = ma.fields.String(allow_none=True)
 
 
 @blueprint.get("/<affiliate>/commissions")
 @api_scope("affiliates:read", own="own:read")
-@blueprint.arguments(CommissionsQuery, location="query")
+@blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, EarnedCommissionsOut)
 def commissions(query: dict[str, Any], affiliate: str) -> Response:
     """The affiliate's commissions of both levels."""
@@ -67,16 +58,17 @@ def commissions(query: dict[str, Any], affiliate: str) -> Response:
         enrollment_id=access.enrollment_named(affiliate),
     )
     wanted = sa.select(Commission).where(Commission.enrollment_id == enrollment.id)
-    if query["after"] is not None:
-        wanted = wanted.where(Commission.id < row_id(PREFIX, query["after"]))
-    limit = query["limit"]
+    after, limit = row_after(PREFIX, query), query["limit"]
+    if after is not None:
+        wanted = wanted.where(Commission.id < after)
     found = session.scalars(wanted.order_by(Commission.id.desc()).limit(limit + 1)).all()
     named = sources(session, [row.reference for row in found[:limit]])
-    return api.answer(
-        {
-            "commissions": [_out(as_row(row), named[row.reference]) for row in found[:limit]],
-            "next": public_id(PREFIX, found[limit - 1].id) if len(found) > limit else None,
-        }
+    return page(
+        "commissions",
+        found,
+        limit=limit,
+        cursor=lambda row: public_id(PREFIX, row.id),
+        write=lambda row: _out(as_row(row), named[row.reference]),
     )
 
 
