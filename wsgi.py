@@ -51,6 +51,7 @@ SET_UPS = (
     "tracker.claims.checks",
     "tracker.pixel.web",
     "tracker.orders.api",
+    "tracker.order_imports.api",
     "tracker.orders.web",
     "tracker.leads.api",
     "tracker.leads.checks",
@@ -81,6 +82,7 @@ COMMANDS = (
     "payouts.ledger.seals.cli",
     "tracker.stats.cli",
     "tracker.replay.cli",
+    "tracker.order_imports.cli",
     "tracker.personal.cli",
     "tracker.cli",
 )
@@ -120,6 +122,7 @@ PERIODIC = (
     ("tracker.stats.jobs", "count_best_sellers", 3_600),
     ("tracker.orders.jobs", "expire_parked_calls", 3_600),
     ("tracker.orders.jobs", "convert_waiting_orders", 60),
+    ("tracker.order_imports.jobs", "forget_order_imports", 3_600),
     ("tracker.claims.jobs", "answer_claims", 60),
     ("tracker.claims.jobs", "remind_of_claims", 900),
     ("tracker.personal.jobs", "forget", 3_600),

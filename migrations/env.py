@@ -38,6 +38,7 @@ MODELS = (
     "tracker.leads.models",
     "tracker.letters.models",
     "tracker.orders.models",
+    "tracker.order_imports.models",
     "tracker.paid_clicks.models",
     "tracker.replay.models",
     "tracker.stats.models",

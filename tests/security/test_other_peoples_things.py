@@ -54,6 +54,7 @@ from tracker.leads.rules import LeadReportIn
 from tracker.letters.models import Newsletter
 from tracker.letters.newsletters import Content, newsletter_code, write_newsletter
 from tracker.letters.rules import NewsText
+from tracker.order_imports.models import OrderImport
 from tracker.orders.models import Order
 from tracker.paid_clicks.models import PaidClickDay
 from tracker.replay.models import RuleReplay
@@ -102,6 +103,7 @@ class Things:
             "lead_id": lambda: session.scalars(sa.select(Lead.lead_id)).first(),
             "adjustment": lambda: ids.public_id("adj", first(LedgerAdjustment)),
             "import_id": lambda: first(ProductImport),
+            "order_import": lambda: ids.public_id("imp", first(OrderImport)),
             "creative": lambda: creatives.creative_code(first(Creative)),
             "code": lambda: newsletter_code(first(Newsletter)) if "/newsletters/" in rule else (
                 creatives.creative_code(session.scalars(
@@ -161,6 +163,12 @@ def things(installation: Installation) -> Things:
     importing.bring_file(
         world.session, program_id=world.program.id, raw=lamps(1), by=None, now=world.now
     )
+    world.session.add(
+        OrderImport(
+            program_id=world.program.id, format="csv", brought_by="cli", state="complete",
+            started_at=world.now, ended_at=world.now,
+        )
+    )  # fmt: skip
     while seal_next(world.session, real_now=clock.real_now(), transactions_max=4_096):
         world.session.commit()
     world.session.add(

@@ -40,6 +40,9 @@ OWN: Final[Inventory] = {
     "parked_calls": Table(
         kept={Why.BUYER: "body"}, plain="order_id kind call_id content_hash refused_reason"
     ),
+    # Rows of both go as a whole, after some weeks.
+    "order_imports": Table(plain="format brought_by state"),
+    "order_import_rows": Table(plain="outcome order_id code detail errors"),
     "customers": Table(kept={Why.BUYER: "shop_id email_hash"}),
     "leads": Table(
         kept={Why.BUYER: "details evidence cancel_reason"},
