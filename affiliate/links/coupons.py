@@ -29,6 +29,7 @@ def create_coupon(
     valid_until: datetime | None = None,
     by: int | None,
     now: datetime,
+    actor: str | None = None,
 ) -> Coupon:
     """Give a coupon to an active affiliate; only a manager's edge calls this.
 
@@ -61,7 +62,7 @@ def create_coupon(
         raise CouponTaken
     audit.record(
         session,
-        actor=audit.by_user(by),
+        actor=actor or audit.by_user(by),
         action="coupon.create",
         subject=f"coupon:{coupon.id}",
         scope=coupon.program_id,
@@ -71,7 +72,9 @@ def create_coupon(
     return coupon
 
 
-def disable_coupon(session: Session, *, coupon_id: int, by: int | None, now: datetime) -> Coupon:
+def disable_coupon(
+    session: Session, *, coupon_id: int, by: int | None, now: datetime, actor: str | None = None
+) -> Coupon:
     """From `now` on the coupon credits nothing. Disabling twice changes nothing."""
     coupon = session.get(Coupon, coupon_id, with_for_update=True, populate_existing=True)
     if coupon is None:
@@ -81,7 +84,7 @@ def disable_coupon(session: Session, *, coupon_id: int, by: int | None, now: dat
         session.flush()
         audit.record(
             session,
-            actor=audit.by_user(by),
+            actor=actor or audit.by_user(by),
             action="coupon.disable",
             subject=f"coupon:{coupon.id}",
             scope=coupon.program_id,

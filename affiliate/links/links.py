@@ -85,7 +85,14 @@ def create_link(
     return _insert_vanity(session, rules.vanity_code(code), values)
 
 
-def disable_link(session: Session, *, link_id: int, now: datetime, by: int | None = None) -> Link:
+def disable_link(
+    session: Session,
+    *,
+    link_id: int,
+    now: datetime,
+    by: int | None = None,
+    actor: str | None = None,
+) -> Link:
     """From `now` on the link credits no click; clicks before it keep their credit.
 
     Disabling twice changes nothing. There is no way back: a second beginning would make it
@@ -99,7 +106,7 @@ def disable_link(session: Session, *, link_id: int, now: datetime, by: int | Non
         session.flush()
         audit.record(
             session,
-            actor=audit.by_user(by),
+            actor=actor or audit.by_user(by),
             action="link.disable",
             subject=f"link:{link.id}",
             scope=link.program_id,

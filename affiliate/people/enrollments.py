@@ -190,13 +190,24 @@ def address_verified(session: Session, *, user_id: int, now: datetime) -> int:
     return len(ids)
 
 
-def approve(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
-    """Let an applicant in; also one rejected before. Refuses an unverified address."""
+def approve(
+    session: Session,
+    *,
+    enrollment_id: int,
+    by: int | None,
+    now: datetime,
+    actor: str | None = None,
+) -> Enrollment:
+    """Let an applicant in; also one rejected before. Refuses an unverified address.
+
+    `actor` is, here and below, the audit log's word for who did it, the person unless given: a
+    key is no user.
+    """
     enrollment = _lock(session, enrollment_id)
     user = _user_of(session, enrollment)
     if user.confirmed_at is None:
         raise AddressNotVerified
-    _step(session, enrollment, Step.APPROVE, by=by, now=now, reason=None)
+    _step(session, enrollment, Step.APPROVE, by=by, now=now, reason=None, actor=actor)
     enrollment.approved_at = now
     session.flush()
     program = session.get_one(Program, enrollment.program_id)
@@ -205,12 +216,18 @@ def approve(session: Session, *, enrollment_id: int, by: int | None, now: dateti
 
 
 def reject(
-    session: Session, *, enrollment_id: int, reason: str, by: int | None, now: datetime
+    session: Session,
+    *,
+    enrollment_id: int,
+    reason: str,
+    by: int | None,
+    now: datetime,
+    actor: str | None = None,
 ) -> Enrollment:
     """Turn an application down; the reason is mailed and shown to the applicant."""
     reason = _reason(reason)
     enrollment = _lock(session, enrollment_id)
-    _step(session, enrollment, Step.REJECT, by=by, now=now, reason=reason)
+    _step(session, enrollment, Step.REJECT, by=by, now=now, reason=reason, actor=actor)
     program = session.get_one(Program, enrollment.program_id)
     user = _user_of(session, enrollment)
     _mail(session, user, program, "application_rejected", now=now, reason=reason)
@@ -218,28 +235,48 @@ def reject(
 
 
 def suspend(
-    session: Session, *, enrollment_id: int, reason: str, by: int | None, now: datetime
+    session: Session,
+    *,
+    enrollment_id: int,
+    reason: str,
+    by: int | None,
+    now: datetime,
+    actor: str | None = None,
 ) -> Enrollment:
     """Stop crediting an affiliate from now on. What was earned before stays theirs."""
     reason = _reason(reason)
     enrollment = _lock(session, enrollment_id)
-    _step(session, enrollment, Step.SUSPEND, by=by, now=now, reason=reason)
+    _step(session, enrollment, Step.SUSPEND, by=by, now=now, reason=reason, actor=actor)
     program = session.get_one(Program, enrollment.program_id)
     user = _user_of(session, enrollment)
     _mail(session, user, program, "enrollment_suspended", now=now, reason=reason)
     return enrollment
 
 
-def reinstate(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
+def reinstate(
+    session: Session,
+    *,
+    enrollment_id: int,
+    by: int | None,
+    now: datetime,
+    actor: str | None = None,
+) -> Enrollment:
     """Credit a suspended affiliate again, from now on."""
     enrollment = _lock(session, enrollment_id)
-    _step(session, enrollment, Step.REINSTATE, by=by, now=now, reason=None)
+    _step(session, enrollment, Step.REINSTATE, by=by, now=now, reason=None, actor=actor)
     program = session.get_one(Program, enrollment.program_id)
     _mail(session, _user_of(session, enrollment), program, "enrollment_reinstated", now=now)
     return enrollment
 
 
-def close(session: Session, *, enrollment_id: int, by: int | None, now: datetime) -> Enrollment:
+def close(
+    session: Session,
+    *,
+    enrollment_id: int,
+    by: int | None,
+    now: datetime,
+    actor: str | None = None,
+) -> Enrollment:
     """End it for good: nothing more is credited. What was earned stays theirs, and is paid.
 
     Where it would have ended later by a declined version, that is over as well.
@@ -250,7 +287,7 @@ def close(session: Session, *, enrollment_id: int, by: int | None, now: datetime
         enrollment.closes_at = None
     elif enrollment.closes_at is not None:
         enrollment.closes_at = min(enrollment.closes_at, now)
-    _step(session, enrollment, Step.CLOSE, by=by, now=now, reason=None)
+    _step(session, enrollment, Step.CLOSE, by=by, now=now, reason=None, actor=actor)
     return enrollment
 
 
@@ -285,6 +322,7 @@ def set_recruiter(
     by: int | None,
     now: datetime,
     reason: str,
+    actor: str | None = None,
 ) -> Enrollment:
     """See recruiters.set_recruiter."""
     return recruiters.set_recruiter(
@@ -294,6 +332,7 @@ def set_recruiter(
         by=by,
         now=now,
         reason=_reason(reason),
+        actor=actor,
     )
 
 
@@ -453,6 +492,7 @@ def _step(
     by: int | None,
     now: datetime,
     reason: str | None,
+    actor: str | None = None,
 ) -> None:
     before = Status(enrollment.status)
     after = next_status(before, step)
@@ -465,7 +505,7 @@ def _step(
         session,
         enrollment,
         f"enrollment.{step.value}",
-        actor=audit.by_user(by),
+        actor=actor or audit.by_user(by),
         now=now,
         old={"status": before.value},
         new={"status": after.value},

@@ -50,7 +50,13 @@ class NoteView:
 
 
 def create_group(
-    session: Session, *, program_id: int, name: str, by: int | None, now: datetime
+    session: Session,
+    *,
+    program_id: int,
+    name: str,
+    by: int | None,
+    now: datetime,
+    actor: str | None = None,
 ) -> AffiliateGroup:
     """A new, empty group. Refuses with NotFound, Invalid (`name`), GroupTaken, TooManyGroups.
 
@@ -73,7 +79,7 @@ def create_group(
     session.flush()
     audit.record(
         session,
-        actor=audit.by_user(by),
+        actor=actor or audit.by_user(by),
         action="group.create",
         subject=f"group:{group.id}",
         scope=program_id,
@@ -90,6 +96,7 @@ def put_in_group(
     group_id: int | None,
     by: int | None,
     now: datetime,
+    actor: str | None = None,
 ) -> Enrollment:
     """Put an affiliate into a group of their program, or into none.
 
@@ -111,7 +118,7 @@ def put_in_group(
     session.flush()
     audit.record(
         session,
-        actor=audit.by_user(by),
+        actor=actor or audit.by_user(by),
         action="enrollment.set_group",
         subject=f"enrollment:{enrollment_id}",
         scope=enrollment.program_id,

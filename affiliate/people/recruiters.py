@@ -39,6 +39,7 @@ def set_recruiter(
     by: int | None,
     now: datetime,
     reason: str,
+    actor: str | None = None,
 ) -> Enrollment:
     """Give an enrollment another recruiter, or none.
 
@@ -69,7 +70,7 @@ def set_recruiter(
     session.flush()
     audit.record(
         session,
-        actor=audit.by_user(by),
+        actor=actor or audit.by_user(by),
         action=CHANGED,
         subject=f"enrollment:{enrollment_id}",
         scope=program_id,
