@@ -95,7 +95,7 @@ def listing(query: dict[str, Any], affiliate: str) -> Response:
         rows,
         limit=limit,
         cursor=lambda link: public_id(LINK_PREFIX, link.id),
-        write=_out,
+        write=link_json,
     )
 
 
@@ -110,7 +110,7 @@ def create(values: dict[str, Any], affiliate: str) -> Response:
         session, enrollment_id=_enrollment_id(affiliate), now=clock.now(session), **values
     )
     session.commit()
-    return api.answer(_out(made), 201)
+    return api.answer(link_json(made), 201)
 
 
 def _enrollment_id(affiliate: str) -> int:
@@ -122,7 +122,8 @@ def _enrollment_id(affiliate: str) -> int:
     ).id
 
 
-def _out(link: Link) -> dict[str, Any]:
+def link_json(link: Link) -> dict[str, Any]:
+    """A link as the API answers it."""
     settings: Settings = current_app.extensions["kopeck.settings"]
     return {
         "id": public_id(LINK_PREFIX, link.id),

@@ -79,7 +79,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 def listing(query: dict[str, Any]) -> Response:
     """A page of the program's affiliates."""
     session = db.session()
-    wanted = _query().where(Enrollment.program_id == access.api_key().program_id)
+    wanted = affiliates_query().where(Enrollment.program_id == access.api_key().program_id)
     if query["status"] is not None:
         wanted = wanted.where(Enrollment.status == query["status"])
     after, limit = row_after(ids.PREFIX, query), query["limit"]
@@ -91,7 +91,7 @@ def listing(query: dict[str, Any]) -> Response:
         rows,
         limit=limit,
         cursor=lambda row: ids.public(row[0].id),
-        write=lambda row: _out(*row),
+        write=lambda row: affiliate_json(*row),
     )
 
 
@@ -138,7 +138,7 @@ def enroll(values: dict[str, Any]) -> Response:
             now=now,
         )
     session.commit()
-    return _answer(session, key.program_id, enrollment.id, 201)
+    return affiliate_answer(session, key.program_id, enrollment.id, 201)
 
 
 @blueprint.get("/<affiliate>")
@@ -147,7 +147,7 @@ def enroll(values: dict[str, Any]) -> Response:
 def one(affiliate: str) -> Response:
     """An affiliate of the key's program; another program's is not found."""
     number = access.enrollment_named(affiliate)
-    return _answer(db.session(), access.api_key().program_id, number, 200)
+    return affiliate_answer(db.session(), access.api_key().program_id, number, 200)
 
 
 @blueprint.put("/<affiliate>/customer")
@@ -168,18 +168,24 @@ def customer(values: dict[str, Any], affiliate: str) -> Response:
         now=clock.now(session),
     )
     session.commit()
-    return _answer(session, key.program_id, enrollment.id, 200)
+    return affiliate_answer(session, key.program_id, enrollment.id, 200)
 
 
-def _answer(session: Session, program_id: int, enrollment_id: int, status: int) -> Response:
-    wanted = _query().where(Enrollment.program_id == program_id, Enrollment.id == enrollment_id)
+def affiliate_answer(
+    session: Session, program_id: int, enrollment_id: int, status: int
+) -> Response:
+    """An affiliate of the program as the API answers them; NotFound for another program's."""
+    wanted = affiliates_query().where(
+        Enrollment.program_id == program_id, Enrollment.id == enrollment_id
+    )
     row = session.execute(wanted).one_or_none()
     if row is None:
         raise NotFound("There is no such affiliate in this program.")
-    return api.answer(_out(*row), status)
+    return api.answer(affiliate_json(*row), status)
 
 
-def _query() -> sa.Select[Enrollment, str, str | None]:
+def affiliates_query() -> sa.Select[Enrollment, str, str | None]:
+    """The columns that `affiliate_json` reads."""
     group = aliased(AffiliateGroup)
     return (
         sa.select(Enrollment, Affiliate.name, group.name)
@@ -189,7 +195,8 @@ def _query() -> sa.Select[Enrollment, str, str | None]:
     )
 
 
-def _out(enrollment: Enrollment, name: str, group: str | None) -> dict[str, Any]:
+def affiliate_json(enrollment: Enrollment, name: str, group: str | None) -> dict[str, Any]:
+    """An affiliate of a program."""
     recruiter = enrollment.recruiter_id
     decided = enrollment.decided_at
     return {

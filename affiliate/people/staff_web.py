@@ -16,6 +16,7 @@ from affiliate.people import access, api_keys, invitations, users
 from affiliate.people.access import Role, allow
 from affiliate.people.forms import InviteForm, KeyForm
 from affiliate.people.models import Grant, User
+from affiliate.people.scope_words import words_of
 from affiliate.programs.models import Program
 
 Answer = str | Response | tuple[str, int]
@@ -185,7 +186,7 @@ def _invite_form() -> InviteForm:
 def _key_form(*, empty: bool = False) -> KeyForm:
     form = KeyForm(formdata=None) if empty else KeyForm()
     form.program.choices = [(p.slug, p.name) for p in _programs()]
-    form.scopes.choices = [(scope, scope) for scope in api_keys.SCOPES]
+    form.scopes.choices = [(scope, words_of(scope)) for scope in api_keys.SCOPES]
     return form
 
 
@@ -272,6 +273,7 @@ def _keys_page(form: KeyForm, *, made: str | None = None) -> str:
         made=made,
         programs=programs,
         keys=api_keys.keys_of(db.session(), program_ids=list(programs)),
+        words_of=words_of,
         now=clock.real_now(),
     )
 

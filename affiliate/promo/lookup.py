@@ -50,6 +50,28 @@ def listed(session: Session, *, program_id: int, today: date) -> list[Material]:
     return [_material(row, picture, today) for row, picture in session.execute(query)]
 
 
+def page_of(
+    session: Session,
+    *,
+    program_id: int,
+    today: date,
+    conditions: Iterable[sa.ColumnElement[bool]] = (),
+    before_id: int | None = None,
+    rows_max: int,
+) -> list[Material]:
+    """A page of what a program offers or offered to everybody, the newest first."""
+    query = (
+        sa.select(Creative, CreativePicture)
+        .outerjoin(CreativePicture, CreativePicture.creative_id == Creative.id)
+        .where(Creative.program_id == program_id, Creative.enrollment_id.is_(None), *conditions)
+        .order_by(Creative.id.desc())
+        .limit(rows_max)
+    )
+    if before_id is not None:
+        query = query.where(Creative.id < before_id)
+    return [_material(row, picture, today) for row, picture in session.execute(query)]
+
+
 def offered(session: Session, *, program_id: int, today: date) -> list[Material]:
     """What affiliates may take: neither retired nor over; by kind, the newest first."""
     order = list(Kind)

@@ -37,8 +37,9 @@ from affiliate.promo.rules import Kind as CreativeKind
 from affiliate.promo.rules import Wording
 from payouts.adjustments.models import LedgerAdjustment
 from payouts.batches.bank_models import BankStatement, PayoutFile
-from payouts.batches.models import PayoutBatch, PayoutItem
+from payouts.batches.models import PayoutBatch, PayoutItem, Withdrawal
 from payouts.batches.own_accounts import set_own_account
+from payouts.commissions.models import Commission
 from payouts.invoices.models import Invoice
 from payouts.invoices.rules import Document, InvoiceLine, InvoiceParty, fingerprint, stored
 from payouts.ledger.seals.sealing import seal_next
@@ -55,7 +56,7 @@ from tracker.letters.models import Newsletter
 from tracker.letters.newsletters import Content, newsletter_code, write_newsletter
 from tracker.letters.rules import NewsText
 from tracker.order_imports.models import OrderImport
-from tracker.orders.models import Order
+from tracker.orders.models import Customer, Order, Refund
 from tracker.paid_clicks.models import PaidClickDay
 from tracker.replay.models import RuleReplay
 
@@ -105,6 +106,14 @@ class Things:
             "import_id": lambda: first(ProductImport),
             "order_import": lambda: ids.public_id("imp", first(OrderImport)),
             "creative": lambda: creatives.creative_code(first(Creative)),
+            "link": lambda: ids.public_id("lnk", anna.link.id) if anna.link else "",
+            "coupon": lambda: ids.public_id("cpn", first(Coupon)),
+            "withdrawal": lambda: ids.public_id("wd", first(Withdrawal)),
+            "commission": lambda: ids.public_id("com", first(Commission)),
+            "refund_id": lambda: session.scalars(sa.select(Refund.refund_id)).first(),
+            "customer_id": lambda: session.scalars(
+                sa.select(Customer.shop_id).where(Customer.shop_id.is_not(None))
+            ).first(),
             "code": lambda: newsletter_code(first(Newsletter)) if "/newsletters/" in rule else (
                 creatives.creative_code(session.scalars(
                     sa.select(Creative.id).where(Creative.enrollment_id.is_(None))
@@ -162,6 +171,15 @@ def things(installation: Installation) -> Things:
     )
     importing.bring_file(
         world.session, program_id=world.program.id, raw=lamps(1), by=None, now=world.now
+    )
+    world.session.add(
+        Withdrawal(
+            enrollment_id=world.people["Anna"].enrollment.id, currency="RUB", amount_micros=1,
+            requested_at=world.now, deadline_at=world.now, closed_at=world.now, outcome="returned",
+        )
+    )  # fmt: skip
+    world.session.add(
+        Customer(program_id=world.program.id, shop_id="c-881", first_ordered_at=world.now)
     )
     world.session.add(
         OrderImport(

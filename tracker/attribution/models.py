@@ -110,6 +110,9 @@ class Decision(Decided, Model):
             "ix_decisions_review", "order_id",
             postgresql_where=sa.text("review_reason IS NOT NULL AND voided_at IS NULL"),
         ),
+        sa.Index(
+            "ix_decisions_again", "decided_at", postgresql_where=sa.text("number > 1")
+        ),
         sa.CheckConstraint("outcome IN ('attributed', 'unattributed')", name="outcome_known"),
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ class ReceiptOut(ma.Schema):
 
 
 @blueprint.get("/<uuid:click_id>")
-@api_scope("statistics:read")
+@api_scope("statistics:read", own="own:read")
 @blueprint.response(200, ReceiptOut)
 def show(click_id: UUID) -> dict[str, Any]:
     """The receipt of one click of the key's program."""
@@ -84,7 +84,10 @@ def show(click_id: UUID) -> dict[str, Any]:
     found = receipt(session, click_id=click_id)
     if found is None and is_click_id(click_id) and may_be_on_its_way(click_id, clock.now(session)):
         raise NotLoadedYet
-    if found is None or found.program_id != api_key().program_id:
+    key = api_key()
+    if found is None or found.program_id != key.program_id:
+        raise NoReceipt
+    if key.enrollment_id not in (None, found.enrollment_id):
         raise NoReceipt
     orders = credited_orders(session, enrollment_id=found.enrollment_id, click_ids=[click_id])
     code = db.session.scalar(sa.select(Link.code).where(Link.id == found.link_id))

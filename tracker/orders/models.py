@@ -46,6 +46,21 @@ class Order(Model):
         ),
         sa.Index("ix_orders_program_placed", "program_id", "placed_at"),
         sa.Index("ix_orders_customer", "customer_id"),
+        # What changed since: the first costs an order next to nothing, the others are of orders
+        # to which something happened later.
+        sa.Index("ix_orders_received", "received_at", postgresql_using="brin"),
+        sa.Index(
+            "ix_orders_confirmed_later", "confirmed_at",
+            postgresql_where=sa.text("confirmed_at > received_at"),
+        ),
+        sa.Index(
+            "ix_orders_cancelled", "cancelled_at",
+            postgresql_where=sa.text("cancelled_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_orders_reviewed", "reviewed_at",
+            postgresql_where=sa.text("reviewed_at IS NOT NULL"),
+        ),
         sa.Index(
             "ix_orders_subscription", "program_id", sa.text("(subscription ->> 'id')"),
             postgresql_where=sa.text("subscription IS NOT NULL"),
@@ -134,6 +149,7 @@ class Refund(Model):
     __tablename__ = "refunds"
     __table_args__ = (
         sa.UniqueConstraint("order_id", "refund_id"),
+        sa.Index("ix_refunds_received_at", "received_at"),
         sa.CheckConstraint("amount_micros > 0", name="amount_positive"),
         sa.CheckConstraint("net_micros >= 0", name="net_not_negative"),
     )

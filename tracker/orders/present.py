@@ -224,10 +224,15 @@ def attribution_json(
         "reason": decision["reason"],
         "model": model,
         "rule_version": rule_version,
-        "shares": [_share(share) for share in decision["shares"]],
+        "shares": shares_json(decision["shares"]),
         "trace": _trace(decision["trace"], in_words=in_words),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def shares_json(shares: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """To whom a decision gives the credit, by what, and which part of it."""
+    return [_share(share) for share in shares]
 
 
 def _share(share: Mapping[str, Any]) -> dict[str, Any]:

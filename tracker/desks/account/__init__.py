@@ -27,6 +27,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         leads,
         letters,
         links,
+        lists_api,
         money,
         orders,
         own_browser,
@@ -52,4 +53,7 @@ def set_up(app: Flask, settings: Settings) -> None:
     filters.set_up(app)
     own_browser.set_up(app, settings)
     app.register_blueprint(account)
-    api.register(app, commissions_api.blueprint)
+    for blueprint in (
+        commissions_api.blueprint, lists_api.all_commissions, lists_api.affiliates,
+    ):  # fmt: skip
+        api.register(app, blueprint)

@@ -68,11 +68,12 @@ def commissions(query: dict[str, Any], affiliate: str) -> Response:
         found,
         limit=limit,
         cursor=lambda row: public_id(PREFIX, row.id),
-        write=lambda row: _out(as_row(row), named[row.reference]),
+        write=lambda row: earned_json(as_row(row), named[row.reference]),
     )
 
 
-def _out(row: CommissionRow, source: Source) -> dict[str, Any]:
+def earned_json(row: CommissionRow, source: Source) -> dict[str, Any]:
+    """A commission and what it comes from."""
     return {
         "id": public_id(PREFIX, row.id),
         "level": row.level,

@@ -70,7 +70,9 @@ def _page(
 ) -> str:
     settings: Settings = current_app.extensions["kopeck.settings"]
     may = {
-        "own:read": _("Read my figures, links, balance and commissions"),
+        "own:read": _(
+            "Read what is mine: figures, clicks, orders, links, balance, withdrawals, statements"
+        ),
         "own:links": _("Make links for me"),
     }
     return page(
