@@ -21,13 +21,23 @@ import structlog
 from werkzeug.sansio.utils import host_is_trusted
 
 from affiliate.core.config import Settings
-from tracker.clicks import counts
+from tracker.clicks import counts, testing
 from tracker.clicks.database import DatabaseAway, QuickDatabase
 from tracker.clicks.freshness import LinkRefresher, UnknownCodes
 from tracker.clicks.journal import Journal
-from tracker.clicks.links import SNAPSHOT, LinkTable, MemoryLink
+from tracker.clicks.links import SNAPSHOT, LinkProgram, LinkTable, MemoryLink
 from tracker.clicks.pages import chosen_language, error_page, language_of
-from tracker.clicks.redirecting import Environ, Headers, Recorder, StartResponse, redirector
+from tracker.clicks.redirecting import (
+    DROPPED_HEADERS,
+    EMPTY,
+    Environ,
+    Headers,
+    Recorder,
+    StartResponse,
+    redirect_headers,
+    redirector,
+)
+from tracker.clicks.tokens import SigningKey
 
 PREFIX: Final = "/r/"
 CODE_CHARS_MAX: Final = 64
@@ -73,6 +83,9 @@ class ClickFront:
             return self._error(405, environ, start_response)
         link = self.table.links.get(path[3:]) or self._find(path[3:])
         if link is None:
+            tested = testing.program_of(path[3:], list(self.table.programs.values()))
+            if tested is not None:
+                return self._test_click(tested, start_response)
             counts.count("unknown")
             sure = self._unknown.is_sure(path[3:].rstrip("/"))
             return self._error(404 if sure else 503, environ, start_response)
@@ -131,6 +144,15 @@ class ClickFront:
         if now - self._complained >= COMPLAINT_INTERVAL_S:
             self._complained = now
             log.error(event, error=str(cause), unrecorded=self._unrecorded)
+
+    def _test_click(self, program: LinkProgram, start_response: StartResponse) -> Iterable[bytes]:
+        """Lead to the shop with a token that credits nobody; nothing is written down."""
+        settings = self._settings
+        key = SigningKey.of(settings.key("click-token"))
+        to = testing.destination_of(program, key, offset_ms=self.table.offset_ms)
+        headers = [*redirect_headers(https=settings.https), ("Location", to), *DROPPED_HEADERS]
+        start_response("302 Found", headers)
+        return EMPTY
 
     def _find(self, code: str) -> MemoryLink | None:
         """A code that memory does not have as it is spelled."""
