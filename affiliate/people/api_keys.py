@@ -115,16 +115,18 @@ def create_key(
     by: int | None,
     now: datetime,
     expires_at: datetime | None = None,
+    secret: str | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; the second value is the whole key, which nobody can read again.
 
-    `by` is the user who made it, none for the command line. Raises Invalid for no scope or
-    an unknown one.
+    `by` is the user who made it, none for the command line. `secret` is for who can derive as
+    good a one again and stores it nowhere. Raises Invalid for no scope or an unknown one.
     """
     _check_scopes(scopes, SCOPES)
     return _create(
-        session, program_id, None, scopes, name=name, by=by, now=now, expires_at=expires_at
-    )
+        session, program_id, None, scopes, name=name, by=by, now=now, expires_at=expires_at,
+        secret=secret,
+    )  # fmt: skip
 
 
 def create_own_key(
@@ -177,8 +179,9 @@ def _create(
     by: int | None,
     now: datetime,
     expires_at: datetime | None = None,
+    secret: str | None = None,
 ) -> tuple[ApiKey, str]:
-    secret = secrets.token_urlsafe(SECRET_BYTES)
+    secret = secret or secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(
         program_id=program_id,
         enrollment_id=enrollment_id,

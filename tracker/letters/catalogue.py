@@ -23,6 +23,7 @@ from affiliate.letters.rules import CHOSEN_BY, ONE_CLICK, Kind
 from affiliate.letters.write import choices_url
 from affiliate.programs.models import Program
 from payouts.batches.periods import month_at
+from tracker.integration.words import where_it_broke
 from tracker.letters.rules import Best, Told, Week, as_html
 
 Sample = Callable[["Frame"], dict[str, Any]]
@@ -236,6 +237,14 @@ def _withdrawals(frame: Frame) -> dict[str, Any]:
     return {"count": 1, "listed": (asked,), "url": frame.url("/finance/withdrawals")}
 
 
+def _canary(frame: Frame) -> dict[str, Any]:
+    return {
+        "since": frame.now - timedelta(minutes=10), "step": "api", "problem": "wrong_answer",
+        "detail": "401 key_refused", "broke": where_it_broke,
+        "url": frame.url(f"/manage/integration?program={frame.program.slug}"),
+    }  # fmt: skip
+
+
 def _of_kind(kind: Kind, audience: Audience, title: Any, when: Any, sample: Sample) -> Entry:
     return Entry(kind.template, audience, title, when, sample, kind)
 
@@ -299,6 +308,10 @@ ENTRIES: Final = (
           _l("At once, also to the address of before; its link stops payouts."), _payee),
     Entry("claims/due_soon", Audience.MANAGERS, _l("Claims are due"),
           _l("A day before a claim has to be answered."), _claim()),
+    Entry("integration/canary_broken", Audience.MANAGERS, _l("The way of orders is broken"),
+          _l("When the canary has failed twice in a row."), _canary),
+    Entry("integration/canary_well", Audience.MANAGERS, _l("The way of orders works again"),
+          _l("When the canary comes through after that."), _canary),
     _of_kind(Kind.BATCH_WAITING, Audience.FINANCE, _l("Batch waits"),
              _l("When a weekly batch is drafted."), _batch),
     _of_kind(Kind.BATCH_STILL_WAITING, Audience.FINANCE, _l("Batch still waits"),

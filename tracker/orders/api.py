@@ -14,6 +14,8 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.fields import shop_id
 from affiliate.people.access import api_key, api_scope
+from affiliate.people.api_keys import ApiKeyIdentity
+from tracker.integration.trying import try_order
 from tracker.orders import plain
 from tracker.orders.cancellation import cancel_order
 from tracker.orders.confirmation import confirm_order
@@ -26,11 +28,11 @@ from tracker.orders.present import (
 )
 from tracker.orders.refunds import refund_order
 from tracker.orders.refusals import OrderConflict
-from tracker.orders.rules import OrderReportIn, Outcome, RefundIn, Source
+from tracker.orders.rules import OrderReportIn, Outcome, RefundIn, Source, TestReport
 from tracker.orders.schemas import (
     CancellationIn,
     ConfirmationIn,
-    OrderIn,
+    OrderOrTestIn,
     OrderOut,
     ParkedOut,
     RefundInSchema,
@@ -45,17 +47,20 @@ blueprint = api_blueprint("orders", "/api/v1/orders", "Orders, whose they are an
 
 @blueprint.post("")
 @api_scope("orders:write")
-@blueprint.arguments(OrderIn)
+@blueprint.arguments(OrderOrTestIn)
 @blueprint.response(201, OrderOut)
-@blueprint.alt_response(200, schema=OrderOut, description="The same report again")
+@blueprint.alt_response(200, schema=OrderOut, description="The same report again, or a test")
 @blueprint.alt_response(409, "CONFLICT")
-def report(order: OrderReportIn) -> Response:
+def report(order: OrderReportIn | TestReport) -> Response:
     """Report an order.
 
     201: created, or put in the place of a browser's unconfirmed report. 200: the same id and
-    content again. 409 `order_conflict`: the id with other content.
+    content again. 409 `order_conflict`: the id with other content. With `"test": true` the order
+    is tried and not taken: 200 with what it would have earned.
     """
     key = api_key()
+    if isinstance(order, TestReport):
+        return _tried(order.report, key)
 
     def work(session: Session) -> tuple[Outcome, dict[str, Any]]:
         now = clock.now(session)
@@ -175,6 +180,23 @@ def refund(body: RefundIn, order_id: str) -> Response:
         return answer(shown, 200, REPLAYED) if refunded.replayed else answer(shown, 201)
 
     return in_one_unit(work)
+
+
+def _tried(order: OrderReportIn, key: ApiKeyIdentity) -> Response:
+    """What a test order would be answered."""
+
+    def work(session: Session) -> dict[str, Any]:
+        return try_order(
+            session,
+            program_id=key.program_id,
+            report=order,
+            source=Source.API,
+            reported_by=key.label,
+            now=clock.now(session),
+            may_import="orders:import" in key.scopes,
+        )
+
+    return answer({"test": True, **in_one_unit(work)}, 200)
 
 
 def set_up(app: Flask, settings: Settings) -> None:

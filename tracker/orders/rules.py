@@ -138,6 +138,15 @@ class OrderReportIn:
 
 
 @dataclass(frozen=True, slots=True)
+class TestReport:
+    """An order that is to be tried, and not taken (tracker.integration.trying)."""
+
+    __test__ = False  # It is none of pytest's.
+
+    report: OrderReportIn
+
+
+@dataclass(frozen=True, slots=True)
 class RefundItem:
     """A line that was given back."""
 

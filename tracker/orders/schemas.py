@@ -30,6 +30,7 @@ from tracker.orders.rules import (
     RefundIn,
     RefundItem,
     SubscriptionIn,
+    TestReport,
 )
 
 ITEMS_MAX: Final = 500
@@ -135,6 +136,17 @@ class OrderIn(QuickSchema):
         return OrderReportIn(**values)
 
 
+class OrderOrTestIn(OrderIn):
+    """The same, or an order that is only tried: `test` says so, and nothing else of it does."""
+
+    test = Flag(load_default=False)
+
+    def make(self, values: dict[str, Any]) -> Any:
+        tested = values.pop("test")
+        report = super().make(values)
+        return TestReport(report) if tested and isinstance(report, OrderReportIn) else report
+
+
 class BrowserOrder(OrderIn):
     """An order as a page reports it: a claim, so what we do not know is passed over."""
 
@@ -142,6 +154,7 @@ class BrowserOrder(OrderIn):
         unknown = EXCLUDE
 
     placed_at = MomentField()
+    test = Flag(load_default=False)
     token = Text(chars_max=TOKEN_CHARS_MAX)
 
     def make(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -264,6 +277,7 @@ class ConvertedOut(Schema):
 class OrderOut(Schema):
     """The order as it stands."""
 
+    test = Flag(metadata={"description": "Only of a test order, which was tried and not taken"})
     order_id = fields.String()
     status = fields.String(validate=validate.OneOf(["unconfirmed", "confirmed", "cancelled"]))
     program = fields.String()

@@ -21,7 +21,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from affiliate.core import clock, metrics, queue, strict_json
 from affiliate.core.config import Settings
-from affiliate.core.errors import Refusal
+from affiliate.core.errors import Invalid, Refusal
 from affiliate.core.fields import load
 from affiliate.core.http import csrf
 from affiliate.links.models import Coupon
@@ -29,6 +29,8 @@ from affiliate.people.access import public
 from affiliate.programs.models import Program
 from tracker.attribution.asking import TOKENS_MAX, fold_coupon
 from tracker.clicks.tokens import TOKEN_CHARS_MAX
+from tracker.integration import noticing
+from tracker.integration.trying import try_browser_order
 from tracker.orders.browser import report_from_browser
 from tracker.orders.pace import GUESSES_PER_HOUR_MAX, HOUR_S, Pace
 from tracker.orders.refusals import UnknownProgram
@@ -110,6 +112,7 @@ def _take(raw: bytes) -> None:
     except Refusal as refusal:
         fields = [error.field for error in refusal.errors]
         log.info("browser_report.refused", code=refusal.code, fields=fields)
+        noticing.report_refused(raw, refusal)
         outcome = refusal.code
     except (sa.exc.DataError, UnicodeEncodeError):
         log.info("browser_report.unstorable")
@@ -121,7 +124,7 @@ def _record(raw: bytes) -> str:
     document = strict_json.loads(raw)
     if not isinstance(document, dict) or document.get("type") != "order":
         return "ignored"
-    slug = document.get("program")
+    slug, tested = document.get("program"), _is_test(document)
 
     def work(session: Session) -> str:
         now = clock.now(session)
@@ -129,12 +132,30 @@ def _record(raw: bytes) -> str:
         if program_id is None:
             raise UnknownProgram
         report, token = _read(document, now)
+        if tested:
+            try_browser_order(session, program_id=program_id, report=report, token=token, now=now)
+            return "test"
         report = _without_guesses(session, program_id, report)
         return report_from_browser(
             session, program_id=program_id, report=report, token=token, now=now
         ).value
 
-    return in_one_unit(work)
+    outcome = in_one_unit(work)
+    noticing.page_reported(document)
+    return outcome
+
+
+def _is_test(document: dict[str, Any]) -> bool:
+    """Whether the order is only to be tried: `test` stands in it or beside it.
+
+    Anything but true and false is refused: who writes it means no order to be paid for.
+    """
+    order = document.get("order")
+    places = [document, order] if isinstance(order, dict) else [document]
+    said = [place.get("test", False) for place in places]
+    if any(not isinstance(each, bool) for each in said):
+        raise Invalid.field("test", "not_a_boolean", "Write true or false.")
+    return True in said
 
 
 def _without_guesses(session: Session, program_id: int, report: OrderReportIn) -> OrderReportIn:
@@ -162,6 +183,7 @@ def _read(document: dict[str, Any], now: datetime) -> tuple[OrderReportIn, str |
     """The envelope's order with its tokens; what the pixel collected is cut, not refused."""
     fields = load(_schema, document.get("order"))
     token = fields.pop("token", None)
+    fields.pop("test")
     fields.setdefault("placed_at", now)
     for name in ("items", "clicks"):
         fields[name] = tuple(fields.get(name, ()))

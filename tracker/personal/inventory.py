@@ -60,6 +60,11 @@ OWN: Final[Inventory] = {
     ),
     "claim_notes": Table(replaced="text"),
     "newsletters": Table(plain="texts"),
+    # Hosts, codes and the shop's ids of orders: bodies and values of fields are not kept.
+    "integration_facts": Table(plain="host fact detail"),
+    "refused_calls": Table(plain="route caller code fields request_id order_id"),
+    "test_orders": Table(plain="order_id source reported_by answer"),
+    "canary_runs": Table(plain="millis step problem detail"),
     "paid_click_days": Table(plain="review_outcome reviewed_by"),
     "rule_replays": Table(plain="name document status result"),
 }

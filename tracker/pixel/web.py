@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response, abort, request
 
 from affiliate.core.config import ROOT, Settings
 from affiliate.people.access import public
+from tracker.integration import noticing
 from tracker.pixel.rules import Script, script_from
 
 SOURCE = ROOT / "static" / "pixel" / "pixel.js"
@@ -27,7 +28,9 @@ def set_up(app: Flask, _settings: Settings) -> None:
 @public
 def moving_pixel() -> Response:
     """The current pixel: shops embed this address and get corrections within an hour."""
-    return _answer(current_script(), f"public, max-age={MOVING_MAX_AGE_S}")
+    script = current_script()
+    noticing.pixel_fetched(script.version, installed=True)
+    return _answer(script, f"public, max-age={MOVING_MAX_AGE_S}")
 
 
 @blueprint.get("/pixel-<version>.js")
@@ -35,6 +38,7 @@ def moving_pixel() -> Response:
 def versioned_pixel(version: str) -> Response:
     """This very version, for ever: an address whose content cannot change."""
     script = current_script()
+    noticing.pixel_fetched(version, installed=version == script.version)
     if version != script.version:
         abort(404)
     return _answer(script, f"public, max-age={IMMUTABLE_MAX_AGE_S}, immutable")
