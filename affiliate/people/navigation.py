@@ -80,6 +80,7 @@ DESKS = (
                 group=_SETTINGS,
                 also=("/manage/newsletters",),
             ),
+            Entry(_l("Integration"), "/manage/integration", "plug", group=_SETTINGS),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS, _SETTINGS),
             Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS, _SETTINGS),
             Entry(_l("Moving in"), "/manage/moving-in", "upload", _KEEPERS, _SETTINGS),

@@ -16,6 +16,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         claims,
         erasure,
         health,
+        integration,
         leads,
         letters,
         moving_in,
@@ -40,8 +41,9 @@ def set_up(app: Flask, _settings: Settings) -> None:
         *(health, network, affiliates, erasure, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
         *(programs, paying, promo, products, banners, rates, statistics, audit_log),
-        *(moving_in, letters, newsletters),
+        *(integration, moving_in, letters, newsletters),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)
     claims.set_up(app)
+    integration.set_up(app)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
 from affiliate.core import clock, ids
 from affiliate.core.db import db
 from affiliate.core.money import Money
 from affiliate.people import ids as people_ids
 from tracker.desks.manage import numbers, sentences
 from tracker.desks.manage.blueprint import ORDER, manage, page, place, readers
+from tracker.integration.reading import canary_state
 from tracker.orders.rates import waiting_for_rates
 
 
@@ -38,6 +43,7 @@ def overview_page() -> str:
         "overview",
         here,
         found=found,
+        canary_broken_since=_canary_broken_since(session, program.id),
         to_review=numbers.to_review(session, program=program),
         awaiting_rate=sum(one.orders for one in waiting_for_rates(session, program_id=program.id)),
         leads_to_review=numbers.leads_to_review(session, program=program),
@@ -47,3 +53,8 @@ def overview_page() -> str:
         words=sentences,
         active_days=numbers.ACTIVE_DAYS,
     )
+
+
+def _canary_broken_since(session: Session, program_id: int) -> datetime | None:
+    state = canary_state(session, program_id)
+    return None if state is None else state.broken_since
