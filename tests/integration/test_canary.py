@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -23,9 +24,10 @@ from tests.integration.test_trying_orders import everything
 from tests.served import replying, serving
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.tokens import signing_keys
-from tracker.integration import canary
+from tracker.integration import canary, trying
 from tracker.integration.canary import NotOn
 from tracker.integration.jobs import walk_canaries
+from tracker.integration.marks import PREFIX, canary_order_id, is_canarys
 from tracker.integration.models import Canary, CanaryRun, TestOrder
 from tracker.integration.way import Problem, Step, Walk, Ways, walk
 
@@ -212,7 +214,7 @@ def ways_to(cage: Cage, **changes: Any) -> Ways:
     values: dict[str, Any] = {
         "public_url": settings.public_url, "slug": "lamps", "currency": "RUB", "key": None,
         "token_keys": signing_keys(settings.keys("click-token")), "now": cage.now,
-        "came_through": lambda _id: False, **changes,
+        "order_id": lambda: "T-1", "came_through": lambda _id: False, **changes,
     }  # fmt: skip
     return Ways(**values)
 
@@ -223,6 +225,28 @@ def test_a_report_that_comes_to_nothing_is_a_break(cage: Cage) -> None:
     assert (done.step, done.problem) == (Step.REPORT, Problem.NOT_TAKEN)
     done = walk(ways_to(cage, came_through=lambda _id: True))
     assert (done.step, done.problem) == (Step.API, Problem.NO_KEY)
+
+
+def test_strangers_who_flood_the_tests_of_pages_do_not_make_it_alarm(
+    cage: Cage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "TESTS_PER_HOUR_MAX", 1)
+    cage.switch(on=True)
+    cage.door.open()
+    total = {"amount": "1.00", "currency": "RUB"}
+    for number in range(3):
+        order = {"order_id": f"{PREFIX}{number:016}-{'0' * 32}", "total": total, "test": True}
+        body = json.dumps({"program": "lamps", "type": "order", "order": order})
+        cage.door.app.test_client().post("/v1/events", data=body, headers={"Host": "127.0.0.1"})
+    assert cage.session.scalar(sa.select(sa.func.count(TestOrder.id))) == 1
+    assert cage.let_out().problem is None
+
+
+def test_only_the_installation_makes_ids_of_a_canary() -> None:
+    made = canary_order_id(b"key", "0123456789abcdef")
+    assert is_canarys(made, (b"other", b"key"))
+    for wrong in (made[:-1] + "x", made.replace("0123", "1123"), PREFIX, "A-1", f"{PREFIX}1-"):
+        assert not is_canarys(wrong, (b"key",)), wrong
 
 
 def test_two_people_switch_it_on_at_once(cage: Cage) -> None:

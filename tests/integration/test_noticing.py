@@ -60,6 +60,12 @@ class TestSites:
         assert asked.status_code == 404
         assert facts(world)["shop.example", Fact.OLD_PIXEL].detail == "0123456789abcdef"
 
+    def test_what_is_no_version_is_not_kept(self, world: World) -> None:
+        for version in ("%00", "\N{SNOWMAN}", "a" * 100):
+            world.client.get(f"/pixel-{version}.js", headers={"Referer": SHOP["Origin"]})
+            notebook(world.app)._noticed.clear()
+        assert facts(world)["shop.example", Fact.OLD_PIXEL].detail in ("?", "a" * 32)
+
     @pytest.mark.parametrize("referrer", ["https://elsewhere.example/", "", "javascript:x", "//["])
     def test_pages_of_nobodys_site_are_not(self, world: World, referrer: str) -> None:
         assert world.client.get("/pixel.js", headers={"Referer": referrer}).status_code == 200

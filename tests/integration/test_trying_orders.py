@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tracker.integration.models import TestOrder
 from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order
 from tracker.orders.order_tokens import mint
+from tracker.orders.records import lock_order_id
 
 OWN = ("test_orders", "integration_facts", "refused_calls", "alembic_version")
 
@@ -137,6 +139,29 @@ class TestByApi:
         assert real.status_code == 201
         assert real.json["attribution"]["outcome"] == "unattributed"
         assert real.json["commissions"] == []
+
+    def test_it_waits_for_what_is_real_and_not_for_long(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trying, "LOCK_MS", 200)
+        lock_order_id(world.session, program_id=world.program.id, order_id="A-10042")
+        order = {**world.order(), "test": True}
+        assert world.post(order).status_code == 503
+        assert world.event({**order, "placed_at": None}).status_code == 204
+        world.session.rollback()
+        assert world.post(order).status_code == 200
+
+    def test_two_tests_and_a_real_order_of_one_id_at_once(self, world: World) -> None:
+        token = world.click(world.link(world.affiliate("anna")))
+        bodies = [
+            {**world.order(clicks=[token]), "test": True},
+            {**world.order(clicks=[token]), "test": True},
+            world.order(clicks=[token]),
+        ]
+        with ThreadPoolExecutor(3) as pool:
+            codes = sorted(pool.map(lambda body: world.post(body).status_code, bodies * 3))
+        assert codes == [200] * 8 + [201]
+        assert world.session.scalar(sa.select(sa.func.count(Order.id))) == 1
 
     def test_more_than_any_shop_tries_in_an_hour_are_refused(
         self, world: World, monkeypatch: pytest.MonkeyPatch

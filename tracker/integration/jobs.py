@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from functools import partial
+
 from flask import current_app
 
 from affiliate.core import clock, queue
@@ -9,6 +12,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from tracker.clicks.tokens import signing_keys
 from tracker.integration import canary, tidying
+from tracker.integration.marks import RANDOM_CHARS, canary_order_id
 from tracker.integration.way import Ways, walk
 
 
@@ -31,7 +35,7 @@ def walk_canaries() -> None:
         ways = Ways(
             public_url=settings.public_url, slug=due.slug, currency=due.currency, key=due.key,
             token_keys=signing_keys(settings.keys("click-token")), now=now,
-            came_through=came_through,
+            order_id=partial(_order_id, settings.key("canary-order")), came_through=came_through,
         )  # fmt: skip
         done = walk(ways)
         canary.note_walk(
@@ -39,6 +43,10 @@ def walk_canaries() -> None:
             real=clock.real_now(),
         )  # fmt: skip
         session.commit()
+
+
+def _order_id(key: bytes) -> str:
+    return canary_order_id(key, secrets.token_hex(RANDOM_CHARS // 2))
 
 
 @queue.job(queue.GENERAL)

@@ -45,7 +45,8 @@ def pixel_fetched(version: str, *, installed: bool) -> None:
     host = _host(request.referrer)
     if host:
         fact = Fact.PIXEL if installed else Fact.OLD_PIXEL
-        notebook().notice(Noticed(None, host, fact, version[:VERSION_CHARS_MAX]))
+        told = version[:VERSION_CHARS_MAX] if version.isascii() and version.isalnum() else "?"
+        notebook().notice(Noticed(None, host, fact, told))
 
 
 def page_reported(document: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +26,6 @@ STEP_S: Final = 8.0
 """For one connection, and for each packet of its answer."""
 BODY_BYTES_MAX: Final = 256 * 1024
 ORDER_UNITS: Final = 100
-ORDER_PREFIX: Final = "kopeck-canary-"
 AGENT: Final = "Kopeck (canary)"
 DETAIL_CHARS_MAX: Final = 200
 
@@ -88,6 +86,8 @@ class Ways:
     token_keys: tuple[SigningKey, ...]
     now: datetime
     """Business time."""
+    order_id: Callable[[], str]
+    """A new id, by which the installation knows the canary's orders."""
     came_through: Callable[[str], bool]
     """Whether a page's test order of this id is there."""
 
@@ -168,7 +168,7 @@ def _check_token(token: str, ways: Ways) -> None:
 
 
 def _report(ways: Ways, token: str) -> None:
-    order_id = f"{ORDER_PREFIX}{secrets.token_hex(8)}"
+    order_id = ways.order_id()
     body = {
         "program": ways.slug, "type": "order", "test": True, "clicks": [token],
         "order": {"order_id": order_id, "total": _total(ways)},
@@ -183,7 +183,7 @@ def _report(ways: Ways, token: str) -> None:
 def _order(ways: Ways, token: str) -> None:
     if ways.key is None:
         raise _Broken(Problem.NO_KEY)
-    order_id = f"{ORDER_PREFIX}{secrets.token_hex(8)}"
+    order_id = ways.order_id()
     body = {
         "test": True, "order_id": order_id, "placed_at": ways.now.isoformat(),
         "total": _total(ways), "clicks": [token],

@@ -266,6 +266,8 @@ def action(code: str) -> str:
         "coupon.disable": _("switched a coupon off"),
         "link.disable": _("switched a link off"),
         "rules.publish": _("published rules"),
+        "canary.on": _("switched the canary on"),
+        "canary.off": _("switched the canary off"),
         "rates.enter": _("entered exchange rates"),
         "program.create": _("created the program"),
         "program.update": _("changed settings"),
