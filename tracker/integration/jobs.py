@@ -39,7 +39,7 @@ def walk_canaries() -> None:
         )  # fmt: skip
         done = walk(ways)
         canary.note_walk(
-            session, due=due, walk=done, settings=settings, now=clock.now(session),
+            session, due=due, walk=done, settings=settings, now=now,
             real=clock.real_now(),
         )  # fmt: skip
         session.commit()
