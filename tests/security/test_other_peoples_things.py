@@ -59,6 +59,9 @@ from tracker.order_imports.models import OrderImport
 from tracker.orders.models import Customer, Order, Refund
 from tracker.paid_clicks.models import PaidClickDay
 from tracker.replay.models import RuleReplay
+from tracker.sources import connect
+from tracker.sources.models import Source, SourceDelivery
+from tracker.sources.rules import Kind as Kinds
 
 HIDDEN = (403, 404)
 PARKED = re.compile(r"/api/v1/orders/<order_id>/(refunds|confirmation|cancellation)")
@@ -119,6 +122,8 @@ class Things:
                     sa.select(Creative.id).where(Creative.enrollment_id.is_(None))
                 ).first() or 0)),
             "language": lambda: "en",
+            "source": lambda: connect.public(first(Source)),
+            "source_delivery": lambda: ids.public_id("dlv", first(SourceDelivery)),
             "invoice": lambda: ids.public_id("inv", first(Invoice)),
             "paid_day": lambda: ids.public_id("pcd", first(PaidClickDay)),
             "claim": lambda: ids.public_id("clm", first(Claim)),
@@ -157,6 +162,7 @@ def things(installation: Installation) -> Things:
         **called,
     )
     _lead_and_clicks(world)
+    _shop_system(world)
     _documents(world)
     _bank_file(world)
     design = Design(320, 50, "Lamp", "Go", Look.FULL)
@@ -197,6 +203,20 @@ def things(installation: Installation) -> Things:
     )  # fmt: skip
     world.session.commit()
     return Things(world)
+
+
+def _shop_system(world: World) -> None:
+    """Any shop's webhooks, and one that it sent."""
+    source, _ = connect.add_source(
+        world.session, program_id=world.program.id, kind=Kinds.GENERIC, name="Shop", secret="",
+        by="system", settings=world.settings, now=world.now, header="X-Signature",
+    )  # fmt: skip
+    world.session.add(
+        SourceDelivery(
+            source_id=source.id, delivery_id="1", topic="", body={}, body_hash=b"1",
+            received_at=world.now, next_try_at=world.now, state="held", processed_at=world.now,
+        )
+    )  # fmt: skip
 
 
 def _bank_file(world: World) -> None:

@@ -174,11 +174,12 @@ def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: da
             Decision.review_reason,
             Order.review_outcome,
             sa.and_(Order.converted_to.is_not(None), Order.rate_scaled.is_(None)),
+            Order.open_disputes != [],
         )
         .join(Order, Order.id == Decision.order_id)
         .where(Decision.order_id == order_row_id, Decision.voided_at.is_(None))
     ).one_or_none()
-    due_at, review_reason, outcome, unconverted = live or (None, None, None, False)
+    due_at, review_reason, outcome, unconverted, disputed = live or (None, None, None, False, False)
     wait_for(
         session,
         reference=reference_of(order_row_id),
@@ -187,6 +188,7 @@ def update_wait(session: Session, *, order_row_id: int, confirmed: bool, now: da
             click_check_due_at=due_at,
             to_review=review_reason is not None and outcome is None,
             unconverted=unconverted,
+            disputed=disputed,
         ),
         now=now,
     )

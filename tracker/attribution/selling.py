@@ -96,6 +96,7 @@ def earning_by(*, order: Subject, number: int, judged: Judged, now: datetime) ->
             click_check_due_at=judged.click_check_due_at,
             to_review=judged.review_reason is not None and order.review_outcome is None,
             unconverted=order.unconverted is not None,
+            disputed=order.disputed,
         ),
         now=now,
     )

@@ -22,6 +22,7 @@ class WaitsFor(StrEnum):
     CLICK_CHECK = "click_check"
     REVIEW = "review"
     EXCHANGE_RATE = "exchange_rate"
+    DISPUTE = "dispute"
 
 
 class ReviewOutcome(StrEnum):
@@ -57,6 +58,8 @@ class Subject:
     """How `net`, which is in the program's currency, came out of another."""
     unconverted: Money | None = None
     """The net in its own currency as long as its rate is not known; `net` is zero then."""
+    disputed: bool = False
+    """Whether the buyer's bank asks the money back and nobody has answered yet."""
 
     @property
     def reference(self) -> str:
@@ -74,13 +77,16 @@ def waits_for(
     click_check_due_at: datetime | None,
     to_review: bool,
     unconverted: bool,
+    disputed: bool = False,
 ) -> str | None:
     """The one thing to name; the rate first, as there is no amount before it, then the
-    confirmation, as it may never come."""
+    confirmation, as it may never come, then the dispute, which takes weeks."""
     if unconverted:
         return WaitsFor.EXCHANGE_RATE.value
     if not confirmed:
         return WaitsFor.CONFIRMATION.value
+    if disputed:
+        return WaitsFor.DISPUTE.value
     if click_check_due_at is not None:
         return WaitsFor.CLICK_CHECK.value
     return WaitsFor.REVIEW.value if to_review else None

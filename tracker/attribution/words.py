@@ -149,4 +149,5 @@ _WAITS: Final = {
     WaitsFor.CLICK_CHECK: lazy_gettext("the click behind the order is still being checked"),
     WaitsFor.REVIEW: lazy_gettext("a person looks at the order"),
     WaitsFor.EXCHANGE_RATE: lazy_gettext("the exchange rate of its day is not known yet"),
+    WaitsFor.DISPUTE: lazy_gettext("the buyer's bank has disputed the payment"),
 }

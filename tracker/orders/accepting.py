@@ -45,16 +45,20 @@ def check_report(
     *,
     now: datetime,
     may_import: bool,
+    may_mismatch: bool = False,
     exchange: Exchange | None = None,
 ) -> None:
-    """Refuse what the program cannot take: currency, time, a total that is not its parts."""
+    """Refuse what the program cannot take: currency, time, a total that is not its parts.
+
+    `may_mismatch`: a person has looked at the total and takes it as it is.
+    """
     errors = _wrong_currencies(report, program, exchange)
     wrong_time = placed_at_fits(report.placed_at, now, may_import=may_import)
     if wrong_time is not None:
         errors.append(FieldError("placed_at", wrong_time, _TIMES[wrong_time]))
     if errors:
         raise Invalid(errors=errors)
-    if not total_matches(report):
+    if not may_mismatch and not total_matches(report):
         expected = expected_total(report)
         raise TotalMismatch(
             f"The parts sum to {expected}, the total says {report.total}.",

@@ -106,10 +106,12 @@ def report_order(
     reported_by: str,
     now: datetime,
     may_import: bool = False,
+    may_mismatch: bool = False,
 ) -> Reported:
     """Take a server's report of an order.
 
-    `may_import` allows a placed_at more than 30 days back. Raises NotFound (no such program),
+    `may_import` allows a placed_at more than 30 days back, `may_mismatch` a total that is not the
+    sum of its parts, which a person has looked at. Raises NotFound (no such program),
     Invalid (currency_mismatch, in_the_future, too_old) and TotalMismatch. The first report of
     a server stands; a browser's report gives way to it. Rule: docs/api.md, "Orders".
     """
@@ -134,7 +136,10 @@ def report_order(
     if late and _server_said(session, program_id, report.order_id):
         may_import = True  # Of an order that is known only the content is compared.
     exchange = exchange_of(session, report, program, now=now)
-    check_report(report, program, now=now, may_import=may_import, exchange=exchange)
+    check_report(
+        report, program, now=now, may_import=may_import, may_mismatch=may_mismatch,
+        exchange=exchange,
+    )  # fmt: skip
     hashed = content_hash(report_document(report))
     made = add_new(
         session,

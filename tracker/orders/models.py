@@ -113,6 +113,8 @@ class Order(Model):
     refunded_micros: Mapped[int] = mapped_column(server_default="0")
     """Of the total, by all refunds so far; held at most total by the locked row."""
     refunded_net_micros: Mapped[int] = mapped_column(server_default="0")
+    open_disputes: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """Ids of the provider's disputes that have no end yet; nothing is released meanwhile."""
     items: Mapped[list[Any]]
     coupon: Mapped[str | None]
     customer_id: Mapped[int | None] = mapped_column(sa.ForeignKey("customers.id"))

@@ -488,4 +488,5 @@ def subject_of(order: Order, program: ProgramFacts) -> Subject:
         zone=program.time_zone,
         converted=sale.converted,
         unconverted=sale.unconverted,
+        disputed=bool(order.open_disputes),
     )

@@ -20,6 +20,7 @@ from affiliate.core.errors import NotFound
 from tracker.leads.models import Lead
 from tracker.orders.keys import Keys
 from tracker.orders.models import Customer, Order, OrderReport, ParkedCall, Refund
+from tracker.sources.again import forget_bodies_of
 
 ACTION: Final = "customer.erase"
 STATEMENT_S: Final = 600
@@ -90,6 +91,12 @@ def erase_customer(
         lead.cancel_reason = None
     session.flush()
     _forget_reports(session, program_id, orders)
+    forget_bodies_of(
+        session,
+        program_id=program_id,
+        order_ids=[order.order_id for order in orders],
+        email=buyer.email,
+    )
     session.execute(
         sa.update(Customer).where(Customer.id.in_(rows)).values(shop_id=None, email_hash=None)
     )

@@ -31,7 +31,7 @@ OWN: Final[Inventory] = {
     "orders": Table(
         kept={Why.BUYER: "evidence details"},
         plain="order_id source status confirmed_by review_outcome reviewed_by currency "
-        "converted_to items coupon subscription content_hash",
+        "converted_to items coupon subscription content_hash open_disputes",
     ),
     "order_reports": Table(
         kept={Why.BUYER: "body"}, plain="source reported_by content_hash outcome"
@@ -43,6 +43,16 @@ OWN: Final[Inventory] = {
     # Rows of both go as a whole, after some weeks.
     "order_imports": Table(plain="format brought_by state"),
     "order_import_rows": Table(plain="outcome order_id code detail errors"),
+    "sources": Table(
+        plain="kind name secret previous_secret scheme header mapping options created_by"
+    ),
+    "source_deliveries": Table(
+        kept={Why.BUYER: "body"},
+        plain="delivery_id topic body_hash state error waits_for because errors results order_id "
+        "accepted_by",
+    ),
+    "source_subjects": Table(plain="subject"),
+    "source_references": Table(plain="reference order_id"),
     "customers": Table(kept={Why.BUYER: "shop_id email_hash"}),
     "leads": Table(
         kept={Why.BUYER: "details evidence cancel_reason"},

@@ -320,6 +320,11 @@ WAITS = {
     WaitsFor.EXCHANGE_RATE.value: lambda at: _(
         "Waits for the exchange rate of its day; available from %(day)s at the earliest.", day=at
     ),
+    WaitsFor.DISPUTE.value: lambda at: _(
+        "Waits for the end of a dispute about the buyer's payment; available from %(day)s at the "
+        "earliest.",
+        day=at,
+    ),
 }
 
 FILTERED = {

@@ -182,6 +182,7 @@ def waits_for(code: str | None) -> str:
         "click_check": _("the check of the click"),
         "review": _("a person's review"),
         "exchange_rate": _("the exchange rate of its day"),
+        "dispute": _("the end of a dispute about the buyer's payment"),
         "hold_period": _("the end of the hold period"),
         "budget": _("the program's budget"),
     }.get(code, code or "")

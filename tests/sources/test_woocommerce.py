@@ -1,0 +1,110 @@
+"""Orders of a WooCommerce shop: statuses, refunds, the ping, whatever the prices include."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sources.shop_systems import Shop
+from tracker.sources.rules import Because, Done, State
+
+
+def test_an_order_that_is_processed_is_credited_by_its_meta_data(woocommerce: Shop) -> None:
+    [delivery] = woocommerce.tells("order_processing")
+    assert (delivery.state, delivery.results) == (State.DONE, [Done.REPORTED])
+    order = woocommerce.order
+    assert (order.order_id, order.source, order.currency) == ("727", "webhook", "EUR")
+    # 105.60 - (5.00 + 1.00) - (2.00 + 0.40) - 16.20 = 81.00, the lines without tax.
+    assert order.net_micros == 81_000_000
+    assert (order.shipping_micros, order.fees_micros) == (6_000_000, 2_400_000)
+    assert (order.tax_micros, order.discount_micros) == (16_200_000, 9_000_000)
+    assert woocommerce.earned() == [(810, 0, None)]
+    assert order.coupon == "anna10"
+    # Ten euros in three pieces have no price of a piece: the line is told as one.
+    assert [(item["sku"], item["quantity"]) for item in order.items] == [
+        ("LAMP-1", 2), ("FERN-2", 1),
+    ]  # fmt: skip
+
+
+def test_the_buyers_address_and_other_plugins_data_are_not_stored(woocommerce: Shop) -> None:
+    [delivery] = woocommerce.tells("order_processing")
+    told = str(delivery.body).lower()
+    for each in ("buyer.example", "berg", "lindenweg", "555", "203.0.113.7", "de123456789"):
+        assert each not in told, each
+    assert woocommerce.order.evidence["server"]["customer"]["id"] == "26"
+
+
+def test_a_guest_has_no_id(woocommerce: Shop) -> None:
+    woocommerce.tells(woocommerce.payload("order_processing", customer_id=0))
+    assert woocommerce.order.evidence["server"]["customer"]["id"] is None
+
+
+@pytest.mark.parametrize("status", ["pending", "on-hold", "checkout-draft"])
+def test_an_order_that_is_not_paid_waits_for_its_payment(woocommerce: Shop, status: str) -> None:
+    told = woocommerce.tells(woocommerce.payload("order_pending", status=status))
+    assert (told[0].state, told[0].because) == (State.IGNORED, Because.NOT_PAID)
+    assert woocommerce.tells("order_processing")[-1].results == [Done.REPORTED]
+
+
+def test_parts_of_a_refund_come_with_the_order_and_count_once(woocommerce: Shop) -> None:
+    told = woocommerce.tells("order_processing", "order_partly_refunded")
+    assert told[-1].results == [Done.KNOWN, Done.REFUNDED]
+    # A fifth of the total: 16.20 of the net, 1.62 of the commission.
+    assert woocommerce.earned() == [(810, 162, None)]
+    told = woocommerce.tells("order_refunded")
+    assert told[-1].results == [Done.KNOWN, Done.REFUNDED, Done.KNOWN]
+    assert woocommerce.earned() == [(810, 810, None)]
+
+
+def test_a_status_that_was_set_by_hand_gives_all_back(woocommerce: Shop) -> None:
+    woocommerce.tells("order_processing", woocommerce.payload("order_refunded", refunds=[]))
+    assert woocommerce.earned() == [(810, 810, None)]
+
+
+def test_a_refunded_order_that_was_never_told_of_is_reported_and_given_back(
+    woocommerce: Shop,
+) -> None:
+    told = woocommerce.tells("order_refunded")
+    assert told[0].results == [Done.REPORTED, Done.REFUNDED, Done.REFUNDED]
+    assert woocommerce.earned() == [(810, 810, None)]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed", "trash"])
+def test_an_order_that_is_over_is_cancelled(woocommerce: Shop, status: str) -> None:
+    told = woocommerce.tells(
+        "order_processing", woocommerce.payload("order_cancelled", status=status)
+    )
+    assert told[-1].results == [Done.CANCELLED]
+    assert woocommerce.earned() == []
+
+
+def test_a_deleted_order_is_cancelled(woocommerce: Shop) -> None:
+    assert woocommerce.tells("order_processing", "order_deleted")[-1].results == [Done.CANCELLED]
+    assert woocommerce.earned() == []
+
+
+def test_states_in_the_wrong_order_leave_the_newest(woocommerce: Shop) -> None:
+    told = woocommerce.tells("order_cancelled", "order_processing", "order_pending")
+    assert told[0].results == [Done.CANCELLATION_PARKED]
+    assert [each.because for each in told[1:]] == [Because.OLDER_STATE] * 2
+    assert woocommerce.orders() == []
+    # The shop's own page, or an import, names the order later: it is born cancelled.
+    body = woocommerce.world.order("727", total={"amount": "105.60", "currency": "EUR"},
+                                   discount=None, tax=None, shipping=None, items=None)  # fmt: skip
+    assert woocommerce.world.post(body).status_code == 201
+    assert woocommerce.order.status == "cancelled"
+
+
+def test_the_ping_of_a_new_webhook_is_answered_and_not_stored(woocommerce: Shop) -> None:
+    world = woocommerce.world
+    answer = world.client.post(woocommerce.address, data={"webhook_id": "3"})
+    assert answer.status_code == 200
+    assert woocommerce.deliveries() == []
+    forged = world.client.post(woocommerce.address, data={"webhook_id": "3", "id": "727"})
+    assert forged.status_code == 400
+
+
+def test_a_fee_below_zero_is_a_discount(woocommerce: Shop) -> None:
+    fees = [{"id": 1, "total": "-2.00", "total_tax": "-0.40"}]
+    woocommerce.tells(woocommerce.payload("order_processing", fee_lines=fees, total="100.80"))
+    order = woocommerce.order
+    assert (order.fees_micros, order.discount_micros) == (0, 11_400_000)

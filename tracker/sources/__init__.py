@@ -1,0 +1,1 @@
+"""Shop systems that report orders by webhooks of their own."""
