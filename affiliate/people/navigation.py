@@ -83,6 +83,7 @@ DESKS = (
             Entry(_l("Integration"), "/manage/integration", "plug", group=_SETTINGS),
             Entry(_l("Staff"), "/manage/staff", "id-badge", _KEEPERS, _SETTINGS),
             Entry(_l("API keys"), "/manage/keys", "key", _KEEPERS, _SETTINGS),
+            Entry(_l("Shop systems"), "/manage/sources", "webhook", group=_SETTINGS),
             Entry(_l("Moving in"), "/manage/moving-in", "upload", _KEEPERS, _SETTINGS),
         ),
     ),

@@ -33,6 +33,9 @@ def set_up(app: Flask, _settings: Settings) -> None:
         rule_drafts,
         rule_people,
         rules,
+        source_deliveries,
+        source_mapping,
+        sources,
         statistics,
     )
     from tracker.desks.manage.blueprint import manage
@@ -41,7 +44,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
         *(health, network, affiliates, erasure, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
         *(programs, paying, promo, products, banners, rates, statistics, audit_log),
-        *(integration, moving_in, letters, newsletters),
+        *(integration, moving_in, letters, newsletters, sources),
+        *(source_mapping, source_deliveries),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)
