@@ -62,6 +62,7 @@ SET_UPS = (
     "tracker.order_imports.api",
     "tracker.orders.web",
     "tracker.sources.web",
+    "tracker.sources.checks",
     "tracker.leads.api",
     "tracker.leads.lists_api",
     "tracker.personal.api",

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from affiliate.core import clock
 from affiliate.core.db import db, session_for
@@ -19,8 +20,9 @@ from tests.sources.shop_systems import STANDARD_SECRET, Shop, connect_shop, sign
 from tracker.orders.keys import order_keys
 from tracker.personal.customers import Buyer, erase_customer
 from tracker.sources import again, connect, follow, secrets
+from tracker.sources.checks import CHECKS
 from tracker.sources.follow import Following, follow_due
-from tracker.sources.models import Source
+from tracker.sources.models import Source, SourceDelivery
 from tracker.sources.rules import Done, Kind, State
 from tracker.sources.signatures import TOLERANCE_S, Scheme, is_signed
 
@@ -284,3 +286,24 @@ def test_an_erased_buyer_takes_their_bodies_along(shopify: Shop, buyer: Buyer) -
         )  # fmt: skip
         world.session.commit()
     assert [each.body is None for each in shopify.deliveries()] == [True, True, False]
+
+
+def test_what_nobody_acts_on_alarms_after_an_hour(shopify: Shop) -> None:
+    shopify.sends("orders_paid")
+    world = shopify.world
+    [check] = CHECKS
+
+    def found() -> int:
+        world.tick()
+        real_now = {"real_now": clock.real_now()}
+        return len(world.session.execute(sa.text(check.query), real_now).all())
+
+    assert found() == 0
+    world.session.execute(
+        sa.update(SourceDelivery).values(received_at=clock.real_now() - timedelta(minutes=61))
+    )
+    world.session.commit()
+    assert found() == 1
+    assert "kopeck_source_deliveries_waiting 1.0" in world.client.get("/metrics").text
+    shopify.follow()
+    assert found() == 0

@@ -100,6 +100,18 @@ def reading_of(source: Source, body: bodies.Body) -> Reading:
             return generic.read(body, generic.mapping_of(source.mapping))
 
 
+def named_order(source: Source, body: bodies.Body) -> str | None:
+    """Which order a body is about, as far as it says so itself; readable or not."""
+    match Kind(source.kind):
+        case Kind.SHOPIFY | Kind.WOOCOMMERCE:
+            found = bodies.text(body, "order_id") or bodies.text(body, "id")
+        case Kind.STRIPE:
+            found = bodies.text(body, "data.object.metadata.order_id")
+        case Kind.GENERIC:
+            found = generic.order_id(body, source.mapping)
+    return found[:255] or None
+
+
 def options_of(source: Source) -> Options:
     """What a manager chose for it."""
     said = source.options
@@ -133,6 +145,8 @@ def _follow(run: Following, delivery_id: int) -> str:
         if row is None or row.processed_at is not None:
             return "known"
         source = session.get_one(Source, row.source_id)
+        row.order_id = row.order_id or named_order(source, row.body or {})
+        session.flush()
         try:
             # What a refusal leaves half done is undone; that it was refused stays.
             with session.begin_nested():
@@ -151,8 +165,6 @@ def _act(run: Following, session: Session, source: Source, row: SourceDelivery) 
     if row.body is None:
         return _end(run, row, State.REFUSED, because="body_forgotten")
     reading = reading_of(source, row.body)
-    kind, _, named = reading.subject.partition(":")
-    row.order_id = named if kind == "order" else None
     if not _is_newest(session, source.id, reading):
         return _end(run, row, State.IGNORED, because=Because.OLDER_STATE)
     if isinstance(reading, Ignored):
@@ -219,8 +231,6 @@ def _refuse(run: Following, row: SourceDelivery, refusal: Refusal) -> None:
     held = isinstance(refusal, TotalMismatch) or codes == {"too_old"}
     _end(run, row, State.HELD if held else State.REFUSED, because=refusal.code)
     row.errors = [_told(error.field, error.code, error.message) for error in refusal.errors]
-    about = [bodies.text(row.body or {}, name) for name in ("order_id", "id")]
-    row.order_id = row.order_id or next(filter(None, about), "")[:255] or None
     log.warning("source.delivery_refused", delivery=row.id, code=refusal.code, held=held)
 
 

@@ -132,6 +132,14 @@ def delivery_id(body: Body, mapping: Mapping) -> str:
     return _text(body, mapping, "delivery_id")[:DELIVERY_ID_CHARS_MAX]
 
 
+def order_id(body: Body, document: MappingABC[str, Any]) -> str:
+    """The order's number, also where the rest of the mapping does not fit; empty for none."""
+    try:
+        return _text(body, mapping_of(document), "order_id")
+    except Invalid:
+        return ""
+
+
 def _report(body: Body, mapping: Mapping, order_id: str) -> Report:
     errors: list[FieldError] = []
     placed_at, currency = None, ""

@@ -70,6 +70,9 @@ class SourceDelivery(Model):
         sa.Index("ix_source_deliveries_newest", "source_id", "id"),
         sa.Index("ix_source_deliveries_order", "source_id", "order_id"),
         sa.Index(
+            "ix_source_deliveries_held", "source_id", postgresql_where=sa.text("state = 'held'")
+        ),
+        sa.Index(
             "ix_source_deliveries_bodies", "received_at",
             postgresql_where=sa.text("body IS NOT NULL"),
         ),

@@ -9,7 +9,7 @@ from flask import flash, redirect, request
 from flask_babel import lazy_gettext as _l
 from wtforms import RadioField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import Length, Optional
+from wtforms.validators import Length
 
 from affiliate.core import clock
 from affiliate.core.db import db
@@ -33,12 +33,12 @@ _PLAIN: Final = {"autocomplete": "off", "spellcheck": "false", "class": "mono"}
 
 
 def _expression(label: Any) -> StringField:
-    checks = [Optional(), Length(max=generic.EXPRESSION_CHARS_MAX)]
+    checks = [Length(max=generic.EXPRESSION_CHARS_MAX)]
     return StringField(label, checks, render_kw=dict(_PLAIN))
 
 
 def _words(label: Any) -> StringField:
-    checks = [Optional(), Length(max=generic.WORDS_CHARS_MAX)]
+    checks = [Length(max=generic.WORDS_CHARS_MAX)]
     return StringField(label, checks, render_kw={"autocomplete": "off"})
 
 
@@ -89,7 +89,7 @@ class MappingForm(Form):
     against = SelectField(_l("Try it against"), validate_choice=False)
     body = TextAreaField(
         _l("or a body that you paste"),
-        [Optional(), Length(max=BODY_CHARS_MAX)],
+        [Length(max=BODY_CHARS_MAX)],
         render_kw={"rows": "4", "spellcheck": "false"},
     )
 
@@ -204,11 +204,18 @@ def _page(
         form=form,
         groups=GROUPS,
         tried=tried,
+        errors=[(_label(form, each.field), say(each.message)) for each in tried.errors]
+        if tried
+        else [],
         order=order,
         net=net_of(order) if order else None,
         body=None if body is None else json.dumps(body, indent=2, ensure_ascii=False),
         words=words,
     )
+
+
+def _label(form: MappingForm, name: str) -> str:
+    return str(form[name].label.text) if name in form else name
 
 
 def _choice(each: Any) -> str:

@@ -52,7 +52,7 @@ def header_field() -> StringField:
     """In which header a generic source puts the signature."""
     return StringField(
         _l("Header of the signature"),
-        [Optional(), Length(max=connect.HEADER_CHARS_MAX)],
+        [Length(max=connect.HEADER_CHARS_MAX)],
         default="X-Signature",
         description=_l("Standard Webhooks has headers of its own."),
         render_kw={"autocomplete": "off", "spellcheck": "false"},
@@ -80,7 +80,7 @@ class SecretForm(Form):
 
     secret = StringField(
         _l("New secret"),
-        [Optional(), Length(max=connect.SECRET_CHARS_MAX)],
+        [Length(max=connect.SECRET_CHARS_MAX)],
         render_kw={"autocomplete": "off", "spellcheck": "false"},
     )
 
@@ -91,7 +91,7 @@ class OptionsForm(Form):
     takes_tests = BooleanField(_l("Test orders count too"))
     coupons = TextAreaField(
         _l("Promotion codes"),
-        [Optional(), Length(max=COUPONS_CHARS_MAX)],
+        [Length(max=COUPONS_CHARS_MAX)],
         description=_l("One a line: promo_1MtAnna = ANNA10. Stripe sends the id, not the code."),
         render_kw={"rows": "4", "spellcheck": "false"},
     )

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0032"
-down_revision = "0031"
+revision = "0036"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
@@ -94,6 +94,10 @@ def _deliveries() -> None:
     )  # fmt: skip
     op.create_index("ix_source_deliveries_newest", "source_deliveries", ["source_id", "id"])
     op.create_index("ix_source_deliveries_order", "source_deliveries", ["source_id", "order_id"])
+    op.create_index(
+        "ix_source_deliveries_held", "source_deliveries", ["source_id"],
+        postgresql_where=sa.text("state = 'held'"),
+    )  # fmt: skip
     op.create_index(
         "ix_source_deliveries_bodies", "source_deliveries", ["received_at"],
         postgresql_where=sa.text("body IS NOT NULL"),
