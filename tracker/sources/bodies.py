@@ -224,5 +224,6 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits.lstrip("-")) <= INTEGER_DIGITS_MAX else digits
 
 
-def _constant(found: str) -> Any:
-    raise Malformed(f"{found} is not a JSON value.")
+def _constant(_found: str) -> Any:
+    """NaN and Infinity, which are no JSON."""
+    raise Malformed("The body is signed, but it is no JSON.")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from flask import flash, redirect, request
+from flask import request
 from flask_babel import lazy_gettext as _l
 from wtforms import RadioField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length
 
-from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.core.pages import moment, say
-from tracker.desks.acting import Answer
+from tracker.desks.acting import Answer, submit
 from tracker.desks.manage import source_words as words
 from tracker.desks.manage.blueprint import Place, actors, manage, page, require_acting
 from tracker.desks.manage.rules_form import Form
@@ -138,26 +137,24 @@ def set_source_mapping(source: str) -> Answer:
     """Try the mapping against a body, or keep it."""
     here, row = _generic(source)
     require_acting(row.program_id)
-    form, session = MappingForm(), db.session()
-    if not form.validate_on_submit():
-        return _page(here, row, form), 422
+    form = MappingForm()
     if request.form.get("what") == "try":
         return _try(here, row, form)
-    try:
-        connect.set_mapping(
+    return submit(
+        form,
+        lambda session, now: connect.set_mapping(
             session, source_id=row.id, document=form.document(), scheme=Scheme(form.scheme.data),
-            header=form.header.data or "", by=me(), now=clock.now(session),
-        )  # fmt: skip
-        session.commit()
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return _page(here, row, form), refusal.status
-    flash(_("The mapping is kept; what comes from now on is read by it."), "success")
-    return redirect(address_of(row), 303)
+            header=form.header.data or "", by=me(), now=now,
+        ),
+        done=_("The mapping is kept; what comes from now on is read by it."),
+        back=address_of(row),
+        page=lambda: _page(here, row, form),
+    )  # fmt: skip
 
 
 def _try(here: Place, row: Source, form: MappingForm) -> Answer:
+    if not form.validate_on_submit():
+        return _page(here, row, form), 422
     try:
         body = _body(row, form)
     except Refusal as refusal:

@@ -15,7 +15,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.people import access
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage import source_words as words
 from tracker.desks.manage.blueprint import (
     Place,
@@ -239,21 +239,17 @@ def set_source_options(source: str) -> Answer:
     """Say whether test orders count, and which code is which."""
     here, row = found(source)
     require_acting(row.program_id)
-    session, form = db.session(), OptionsForm()
-    if not form.validate_on_submit():
-        return _page(here, row, options=form), 422
-    try:
-        connect.set_options(
+    form = OptionsForm()
+    return submit(
+        form,
+        lambda session, now: connect.set_options(
             session, source_id=row.id, takes_tests=bool(form.takes_tests.data),
-            coupons=form.pairs(), by=me(), now=clock.now(session),
-        )  # fmt: skip
-        session.commit()
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return _page(here, row, options=form), refusal.status
-    flash(_("It is kept."), "success")
-    return redirect(address_of(row), 303)
+            coupons=form.pairs(), by=me(), now=now,
+        ),
+        done=_("It is kept."),
+        back=address_of(row),
+        page=lambda: _page(here, row, options=form),
+    )  # fmt: skip
 
 
 def found(text: str) -> tuple[Place, Source]:
