@@ -25,7 +25,9 @@ from tracker.attribution.models import AffiliateSighting
 from tracker.attribution.subject import reference_of
 from tracker.orders import order_tokens
 from tracker.orders.accepting import check_report, exchange_of
+from tracker.orders.browser_evidence import confirmed_of, words_of
 from tracker.orders.converting import Exchange
+from tracker.orders.hearing import Word, heard
 from tracker.orders.intake import add_new, apply_parked, supersede
 from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order, OrderReport
@@ -134,6 +136,7 @@ def _known(
         return Outcome.SUPERSEDED_BROWSER
     if not _may_add(session, order, hashed, now):
         return Outcome.REPLAY
+    outcome = _outcome(session, order, report, now)
     add_report(
         session,
         order_row_id=order.id,
@@ -141,11 +144,23 @@ def _known(
         source=Source.BROWSER,
         reported_by=REPORTER,
         content_hash=hashed,
-        outcome=Outcome.EVIDENCE_ADDED,
+        outcome=outcome,
         now=now,
     )
-    _add_evidence(session, order, program, evidence_of(report), now)
-    return Outcome.EVIDENCE_ADDED
+    if outcome is Outcome.EVIDENCE_ADDED:
+        _add_evidence(session, order, program, evidence_of(report), now)
+    return outcome
+
+
+def _outcome(session: Session, order: Order, report: OrderReportIn, now: datetime) -> Outcome:
+    """Whether a further browser is heard: of a claim every one is, of a confirmed order the
+    buyer's alone."""
+    if order.status == "unconfirmed":
+        return Outcome.EVIDENCE_ADDED
+    word = Word(report.total, now, report.visitor, report.clicks)
+    words = [*words_of(session, order), word]
+    is_heard = any(one is word for one in heard(words, confirmed_of(order)))
+    return Outcome.EVIDENCE_ADDED if is_heard else Outcome.NOT_HEARD
 
 
 def _may_add(session: Session, order: Order, hashed: bytes, now: datetime) -> bool:

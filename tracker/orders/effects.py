@@ -15,11 +15,13 @@ from payouts.commissions.rules import VoidReason
 from payouts.commissions.void import take_back
 from tracker.attribution.asking import effective
 from tracker.attribution.bindings import bind_customer
-from tracker.attribution.decide import update_wait, void_decision
+from tracker.attribution.decide import decide_again, update_wait, void_decision
 from tracker.attribution.subject import reference_of
 from tracker.orders import converting
+from tracker.orders.browser_evidence import browser_evidence
 from tracker.orders.customers import remember_customer
 from tracker.orders.models import Order, Refund
+from tracker.orders.records import program_facts, subject_of
 from tracker.orders.refusals import (
     OrderCancelled,
     RefundedMore,
@@ -85,7 +87,18 @@ def apply_confirmation(
     if order.status == "confirmed":
         return False
     order.status, order.confirmed_at, order.confirmed_by = "confirmed", now, by
+    brought = browser_evidence(session, order)
     session.flush()
+    if brought != order.evidence.get("browser"):
+        # Others than the buyer had claimed the order too; they are heard no longer.
+        order.evidence = {**order.evidence, "browser": brought}
+        session.flush()
+        decide_again(
+            session,
+            order=subject_of(order, program_facts(session, order.program_id)),
+            reason=VoidReason.DECISION_REPLACED,
+            now=now,
+        )
     update_wait(session, order_row_id=order.id, confirmed=True, now=now)
     remember_customer(
         session,

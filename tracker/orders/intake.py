@@ -24,6 +24,7 @@ from tracker.attribution.judging import decision_values, judge
 from tracker.attribution.selling import earning_by, with_standings
 from tracker.attribution.subject import Subject
 from tracker.orders.accepting import check_report, exchange_of
+from tracker.orders.browser_evidence import browser_evidence
 from tracker.orders.converting import (
     NOT_CONVERTED,
     Exchange,
@@ -296,6 +297,9 @@ def supersede(
     order.content_hash = hashed
     role = "server" if source is not Source.BROWSER else "browser"
     order.evidence = {**order.evidence, role: evidence_of(report)}
+    if source is not Source.BROWSER:
+        # Of all who claimed the order, the one is heard whose word fits the server's.
+        order.evidence = {**order.evidence, "browser": browser_evidence(session, order)}
     if order.confirmed_at is None:
         order.confirmed_at, order.confirmed_by = now, confirmed_by
     if order.status == "unconfirmed":

@@ -36,6 +36,8 @@ class Outcome(StrEnum):
     CREATED = "created"
     SUPERSEDED_BROWSER = "superseded_browser"
     EVIDENCE_ADDED = "evidence_added"
+    NOT_HEARD = "not_heard"
+    """Another browser's word of an order that is confirmed: kept, and it changes nothing."""
     REPLAY = "replay"
     CONFLICT = "conflict"
 

@@ -244,6 +244,7 @@ def outcome(code: str) -> str:
         "created": _("made the order"),
         "superseded_browser": _("took the place of the browser's report"),
         "evidence_added": _("added evidence, no amounts"),
+        "not_heard": _("another browser's word; it changes nothing"),
         "replay": _("said the same again"),
         "conflict": _("contradicted the first report and was refused"),
     }.get(code, code)
@@ -313,6 +314,7 @@ def action(code: str) -> str:
         "payouts.choose": _("chose how to be paid"),
         "payouts.unlock": _("unlocked payouts"),
         "order.cancel": _("cancelled an order"),
+        "order.confirm_file": _("confirmed orders by a file"),
         "order.confirm": _("confirmed an order"),
         "order.review_released": _("released an order after a review"),
         "order.review_declined": _("declined an order's click after a review"),
@@ -354,6 +356,7 @@ def action(code: str) -> str:
         "second_factor.guessed": _("typed wrong codes until none was looked at"),
         "second_factor.reset": _("took the second factors off a user"),
         "api_key.create": _("made an API key"),
+        "api_key.rotate": _("rotated an API key"),
         "api_key.revoke": _("revoked an API key"),
         "clock.advance": _("moved the demo clock"),
     }.get(code, code)
