@@ -56,6 +56,9 @@ OWN_KEYS_MAX = 10
 SECRET_BYTES = 32
 PREFIX_BYTES = 4
 LAST_USED_GRAIN_S = 60
+OVERLAP_DAYS = 7
+"""How long the key before goes on working after a rotation, unless told otherwise."""
+OVERLAP_DAYS_MAX = 90
 NAME_CHARS_MAX = 100
 _SHAPE = re.compile(r"kpk_([A-Za-z0-9]{4,16})_([A-Za-z0-9_-]{20,80})")
 _NOBODYS_HASH = hashlib.sha256(b"no key has this secret").digest()
@@ -96,6 +99,11 @@ class KeysOfActiveOnly(Conflict):
 class TooManyKeys(Conflict):
     code = "too_many_keys"
     title = Phrase("You have %(most)s keys; revoke one that is not used.", most=OWN_KEYS_MAX)
+
+
+class KeyEnded(Conflict):
+    code = "key_ended"
+    title = "This key has ended; make a new one."
 
 
 class KeyInAddress(KeyRefused):
@@ -207,6 +215,43 @@ def _create(
     return key, f"kpk_{key.prefix}_{secret}"
 
 
+def rotate_key(
+    session: Session,
+    *,
+    program_id: int,
+    key_id: int,
+    by: int | None,
+    now: datetime,
+    overlap: timedelta = timedelta(days=OVERLAP_DAYS),
+) -> tuple[ApiKey, str]:
+    """Make a key that may do what a shop's key may, and let that one end after the overlap.
+
+    Until then both work, so that no call fails while the shop changes over. Returns what
+    `create_key` returns. `now` is real time, as keys expire by it. Raises NotFound for
+    anybody else's key, KeyEnded, and Invalid (`days`).
+    """
+    if not timedelta(0) <= overlap <= timedelta(days=OVERLAP_DAYS_MAX):
+        message = Phrase("Between 0 and %(most)s days.", most=OVERLAP_DAYS_MAX)
+        raise Invalid.field("days", "out_of_range", message)
+    old = _locked(session, program_id, key_id, None)
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        raise KeyEnded
+    new, whole = _create(session, program_id, None, old.scopes, name=old.name, by=by, now=now)
+    ends_at = now + overlap
+    old.expires_at = min(old.expires_at or ends_at, ends_at)
+    session.flush()
+    audit.record(
+        session,
+        actor=audit.by_user(by),
+        action="api_key.rotate",
+        subject=f"key:kpk_{old.prefix}",
+        scope=program_id,
+        new={"by": f"kpk_{new.prefix}", "ends_at": old.expires_at.isoformat()},
+        now=now,
+    )
+    return new, whole
+
+
 def _tidy(name: str) -> str:
     """One line without what cannot be seen; a name is for its reader alone, so nothing is said."""
     seen = "".join(char if char.isprintable() else " " for char in name)
@@ -226,17 +271,7 @@ def revoke_key(
 
     NotFound for anybody else's. Safe to repeat.
     """
-    key = session.scalar(
-        sa.select(ApiKey)
-        .where(
-            ApiKey.id == key_id,
-            ApiKey.program_id == program_id,
-            ApiKey.enrollment_id.is_not_distinct_from(enrollment_id),
-        )
-        .with_for_update()
-    )
-    if key is None:
-        raise NotFound
+    key = _locked(session, program_id, key_id, enrollment_id)
     if key.revoked_at is not None:
         return
     key.revoked_at = now
@@ -249,6 +284,23 @@ def revoke_key(
         scope=program_id,
         now=now,
     )
+
+
+def _locked(session: Session, program_id: int, key_id: int, enrollment_id: int | None) -> ApiKey:
+    """The key, so that two who end or rotate it come one after the other."""
+    key = session.scalar(
+        sa.select(ApiKey)
+        .where(
+            ApiKey.id == key_id,
+            ApiKey.program_id == program_id,
+            ApiKey.enrollment_id.is_not_distinct_from(enrollment_id),
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if key is None:
+        raise NotFound
+    return key
 
 
 def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKey]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import click
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from affiliate.core import clock
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
 from affiliate.people import account, api_keys, second_factor, users
-from affiliate.people.models import User
+from affiliate.people.models import ApiKey, User
 from affiliate.programs.models import Program
 
 
@@ -141,6 +142,33 @@ def create_key_command(slug: str, scopes: tuple[str, ...], name: str) -> None:
     click.echo("Keep it now: it cannot be shown again.", err=True)
 
 
+@key_group.command("rotate")
+@click.option("--program", "slug", required=True)
+@click.option(
+    "--days",
+    default=api_keys.OVERLAP_DAYS,
+    show_default=True,
+    type=click.IntRange(0, api_keys.OVERLAP_DAYS_MAX),
+    help="How long the old key goes on working.",
+)
+@click.argument("prefix")
+@with_appcontext
+def rotate_key_command(slug: str, days: int, prefix: str) -> None:
+    """Make the key that takes the place of PREFIX; printed once, as by create."""
+    with _work() as session:
+        key = _key(session, slug, prefix)
+        _new, whole = api_keys.rotate_key(
+            session,
+            program_id=key.program_id,
+            key_id=key.id,
+            by=None,
+            now=clock.real_now(),
+            overlap=timedelta(days=days),
+        )
+    click.echo(whole)
+    click.echo(f"Keep it now. The old key works for {days} more days.", err=True)
+
+
 @key_group.command("revoke")
 @click.option("--program", "slug", required=True)
 @click.argument("prefix")
@@ -148,18 +176,19 @@ def create_key_command(slug: str, scopes: tuple[str, ...], name: str) -> None:
 def revoke_key_command(slug: str, prefix: str) -> None:
     """End the key whose prefix is PREFIX (the part between kpk_ and the next _)."""
     with _work() as session:
-        program = _program(session, slug)
-        found = [
-            key
-            for key in api_keys.keys_of(session, program_ids=[program.id])
-            if key.prefix == prefix.removeprefix("kpk_")
-        ]
-        if not found:
-            raise click.ClickException("There is no such key in this program.")
+        key = _key(session, slug, prefix)
         api_keys.revoke_key(
-            session, program_id=program.id, key_id=found[0].id, by=None, now=clock.now(session)
+            session, program_id=key.program_id, key_id=key.id, by=None, now=clock.now(session)
         )
-        click.echo(f"kpk_{found[0].prefix} is revoked.")
+        click.echo(f"kpk_{key.prefix} is revoked.")
+
+
+def _key(session: Session, slug: str, prefix: str) -> ApiKey:
+    program = _program(session, slug)
+    for key in api_keys.keys_of(session, program_ids=[program.id]):
+        if key.prefix == prefix.removeprefix("kpk_"):
+            return key
+    raise click.ClickException("There is no such key in this program.")
 
 
 def _read_password(from_stdin: bool) -> str | None:

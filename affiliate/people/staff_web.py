@@ -15,7 +15,7 @@ from affiliate.core.errors import NotFound, Refusal
 from affiliate.people import access, api_keys, invitations, users
 from affiliate.people.access import Role, allow
 from affiliate.people.forms import InviteForm, KeyForm
-from affiliate.people.models import Grant, User
+from affiliate.people.models import ApiKey, Grant, User
 from affiliate.people.scope_words import words_of
 from affiliate.programs.models import Program
 
@@ -140,15 +140,28 @@ def create_key() -> Answer:
     return _keys_page(_key_form(empty=True), made=secret), 201
 
 
+@blueprint.post("/keys/<int:key_id>/rotation")
+@allow(Role.OWNER, Role.MANAGER)
+def rotate_key(key_id: int) -> Answer:
+    """Make the key that takes its place and show it, this once; the old one works on a while."""
+    access.require_fresh()
+    key, session = _visible_key(key_id), db.session()
+    _new, secret = api_keys.rotate_key(
+        session,
+        program_id=key.program_id,
+        key_id=key.id,
+        by=access.actor().user_id,
+        now=clock.real_now(),
+    )
+    session.commit()
+    return _keys_page(_key_form(empty=True), made=secret), 201
+
+
 @blueprint.post("/keys/<int:key_id>/revocation")
 @allow(Role.OWNER, Role.MANAGER)
 def revoke_key(key_id: int) -> Answer:
     """End a key for good."""
-    session = db.session()
-    mine = [program.id for program in _programs()]
-    key = next((k for k in api_keys.keys_of(session, program_ids=mine) if k.id == key_id), None)
-    if key is None:
-        raise NotFound
+    key, session = _visible_key(key_id), db.session()
     api_keys.revoke_key(
         session,
         program_id=key.program_id,
@@ -265,6 +278,17 @@ def _visible_grant(grant_id: int) -> None:
         raise NotFound
 
 
+def _visible_key(key_id: int) -> ApiKey:
+    """A key of the reader's own programs; others answer as if not there."""
+    mine = [program.id for program in _programs()]
+    found = next(
+        (k for k in api_keys.keys_of(db.session(), program_ids=mine) if k.id == key_id), None
+    )
+    if found is None:
+        raise NotFound
+    return found
+
+
 def _keys_page(form: KeyForm, *, made: str | None = None) -> str:
     programs = {program.id: program.name for program in _programs()}
     return render_template(
@@ -275,6 +299,7 @@ def _keys_page(form: KeyForm, *, made: str | None = None) -> str:
         keys=api_keys.keys_of(db.session(), program_ids=list(programs)),
         words_of=words_of,
         now=clock.real_now(),
+        overlap_days=api_keys.OVERLAP_DAYS,
     )
 
 

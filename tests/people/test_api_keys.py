@@ -22,7 +22,7 @@ from affiliate.core.config import Settings
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.http import csrf
 from affiliate.people import access, api_keys, cli, users
-from affiliate.people.api_keys import KeyRefused
+from affiliate.people.api_keys import KeyEnded, KeyRefused
 from affiliate.people.models import ApiKey
 from affiliate.programs.models import Program
 
@@ -134,6 +134,55 @@ def test_a_revoked_or_expired_key_is_a_401(
     _, alive = make(session, program, expires_at=real_now() + timedelta(minutes=1))
     answers = [call(client, f"Bearer {k}").status_code for k in (revoked, expired, alive)]
     assert answers == [401, 401, 200]
+
+
+@pytest.mark.abuse("A41")
+def test_a_rotated_key_works_until_its_date_beside_the_new_one(
+    client: FlaskClient, session: Session, program: Program
+) -> None:
+    key, old = make(session, program, "orders:read", "orders:write")
+    now = real_now()
+    new, whole = api_keys.rotate_key(
+        session, program_id=program.id, key_id=key.id, by=None, now=now, overlap=timedelta(days=3)
+    )
+    session.commit()
+    assert (new.scopes, new.name, new.expires_at) == (key.scopes, key.name, None)
+    assert new.prefix != key.prefix and new.secret_hash != key.secret_hash
+    assert [call(client, f"Bearer {k}").status_code for k in (old, whole)] == [200, 200]
+    for after, refused in ((timedelta(days=3, seconds=-1), False), (timedelta(days=3), True)):
+        try:
+            api_keys.authenticate(session, authorization=f"Bearer {old}", now=now + after)
+            assert not refused
+        except KeyRefused:
+            assert refused
+    api_keys.authenticate(session, authorization=f"Bearer {whole}", now=now + timedelta(days=400))
+
+
+@pytest.mark.abuse("A41")
+def test_rotating_prolongs_no_key(session: Session, program: Program) -> None:
+    now = real_now()
+    key, _ = make(session, program, expires_at=now + timedelta(hours=1))
+    api_keys.rotate_key(session, program_id=program.id, key_id=key.id, by=None, now=now)
+    assert key.expires_at == now + timedelta(hours=1)
+
+
+def test_what_has_ended_is_not_rotated(session: Session, program: Program) -> None:
+    now = real_now()
+    revoked, _ = make(session, program)
+    api_keys.revoke_key(session, program_id=program.id, key_id=revoked.id, by=None, now=now)
+    expired, _ = make(session, program, expires_at=now)
+    for key in (revoked, expired):
+        with pytest.raises(KeyEnded):
+            api_keys.rotate_key(session, program_id=program.id, key_id=key.id, by=None, now=now)
+    alive, _ = make(session, program)
+    for days in (-1, 91):
+        with pytest.raises(Invalid):
+            api_keys.rotate_key(
+                session, program_id=program.id, key_id=alive.id, by=None, now=now,
+                overlap=timedelta(days=days),
+            )  # fmt: skip
+    with pytest.raises(NotFound):
+        api_keys.rotate_key(session, program_id=program.id + 1, key_id=alive.id, by=None, now=now)
 
 
 @pytest.mark.abuse("A41")
@@ -257,6 +306,13 @@ def test_the_desk_shows_a_new_key_once_and_revokes_it(
     assert f"kpk_{prefix}_" in made.text
     whole = made.text.split('value="kpk_')[1].split('"')[0]
     assert whole.split("_", 1)[1] not in owner.get("/manage/keys").text
+    rotated = owner.post(f"/manage/keys/{number}/rotation", page="/manage/keys")
+    assert rotated.status_code == 201
+    new = rotated.text.split('value="kpk_')[1].split('"')[0]
+    session.rollback()
+    for one in (whole, new):
+        api_keys.authenticate(session, authorization=f"Bearer kpk_{one}", now=real_now())
+    session.rollback()
     owner.post(f"/manage/keys/{number}/revocation", page="/manage/keys")
     with pytest.raises(KeyRefused):
         api_keys.authenticate(session, authorization=f"Bearer kpk_{whole}", now=real_now())
@@ -278,8 +334,9 @@ def test_a_manager_makes_and_ends_keys_of_the_own_program_alone(
     manager = Browser(app)
     manager.sign_in("manager@example.com")
     assert prefix not in manager.get("/manage/keys").text
-    path = f"/manage/keys/{number}/revocation"
-    assert manager.post(path, page="/manage/keys").status_code == 404
+    for verb in ("revocation", "rotation"):
+        path = f"/manage/keys/{number}/{verb}"
+        assert manager.post(path, page="/manage/keys").status_code == 404
     form = {"name": "x", "program": "other", "scopes": ["orders:read"]}
     assert manager.post("/manage/keys", **form).status_code == 422
 
@@ -296,6 +353,15 @@ def test_the_command_prints_the_key_alone_and_once(
     whole = made.stdout.strip()
     found = api_keys.authenticate(session, authorization=f"Bearer {whole}", now=real_now())
     assert found.scopes == {"orders:write"}
+    session.rollback()
+    rotated = run.invoke(
+        cli.key_group, ["rotate", "--program", "lamps", "--days", "1", f"kpk_{found.prefix}"]
+    )
+    assert rotated.exit_code == 0, rotated.output
+    new = api_keys.authenticate(
+        session, authorization=f"Bearer {rotated.stdout.strip()}", now=real_now()
+    )
+    assert new.prefix != found.prefix
     session.rollback()
     ended = run.invoke(cli.key_group, ["revoke", "--program", "lamps", found.prefix])
     assert ended.exit_code == 0, ended.output
