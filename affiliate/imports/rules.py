@@ -82,12 +82,17 @@ class Line:
 
 
 def read(raw: bytes, kind: Kind) -> list[Line]:
+    """The lines of a file of that kind; raises what `read_columns` raises."""
+    return read_columns(raw, COLUMNS[kind])
+
+
+def read_columns(raw: bytes, columns: Columns) -> list[Line]:
     """The lines of a file. Raises Invalid (`file`): no text, no CSV, columns, too much."""
     if len(raw) > FILE_BYTES_MAX:
         _refuse("too_large", Phrase("The file is larger than 2 MB."))
     rows = _rows(_text(raw))
     head = [cell.strip().lower() for cell in rows[0][1]]
-    _check_head(head, COLUMNS[kind])
+    _check_head(head, columns)
     if len(rows) == 1:
         _refuse("empty", Phrase("The file has a line of names and nothing below it."))
     if len(rows) > LINES_MAX + 1:
@@ -104,10 +109,9 @@ def read(raw: bytes, kind: Kind) -> list[Line]:
             )  # fmt: skip
             errors.append(FieldError("file", "columns", message))
         else:
-            needed = COLUMNS[kind].needed
             errors += [
                 line.error(name, "required", Phrase("This is needed."))
-                for name in needed
+                for name in columns.needed
                 if not line.values[name]
             ]
         lines.append(line)

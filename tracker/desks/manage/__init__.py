@@ -14,6 +14,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         audit_log,
         banners,
         claims,
+        confirmations,
         erasure,
         health,
         integration,
@@ -44,8 +45,8 @@ def set_up(app: Flask, _settings: Settings) -> None:
         *(health, network, affiliates, erasure, orders, leads, paid_clicks, claims),
         *(rules, rule_drafts, rule_people, replays),
         *(programs, paying, promo, products, banners, rates, statistics, audit_log),
-        *(integration, moving_in, letters, newsletters, sources),
-        *(source_mapping, source_deliveries),
+        *(integration, moving_in, letters, newsletters, confirmations),
+        *(sources, source_mapping, source_deliveries),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)
