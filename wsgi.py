@@ -90,6 +90,7 @@ COMMANDS = (
     "affiliate.people.cli",
     "affiliate.imports.cli",
     "tracker.clicks.cli",
+    "tracker.pixel.cli",
     "payouts.batches.cli",
     "payouts.cli",
     "payouts.ledger.seals.cli",

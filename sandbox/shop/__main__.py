@@ -43,6 +43,8 @@ KEY_FILE = "shop-api-key"
 )
 @click.option("--mode", type=click.Choice(MODES), default="server", show_default=True)
 @click.option("--currency", type=click.Choice(CURRENCIES), default="RUB", show_default=True)
+@click.option("--path", default="", help="A path of the shop's own for Kopeck, as /kopeck.")
+@click.option("--path-secret", default="", help="What `kopeck pixel` prints for that path.")
 def main(
     port: int,
     kopeck_url: str,
@@ -52,6 +54,8 @@ def main(
     data_dir: Path,
     mode: str,
     currency: str,
+    path: str,
+    path_secret: str,
 ) -> None:
     """Run the demo shop Lamp & Leaf on http://localhost:PORT until it is stopped."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,6 +67,8 @@ def main(
         api_key_file=api_key_file or data_dir.parent / KEY_FILE,
         mode=mode,
         currency=currency,
+        path=path,
+        path_secret=path_secret,
     )
     os.environ.update(config.to_environ())
     Granian(

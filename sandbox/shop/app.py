@@ -12,6 +12,7 @@ from flask import Flask, Response, abort, request
 from sandbox.shop import admin, pages
 from sandbox.shop.config import ShopConfig
 from sandbox.shop.kopeck import Kopeck
+from sandbox.shop.kopeck_path import KopeckPath
 from sandbox.shop.store import Store
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
@@ -39,6 +40,10 @@ def create(config: ShopConfig | None = None) -> Flask:
     app.before_request(_refuse_other_sites)
     app.after_request(lambda response: _with_headers(response, config))
     app.register_error_handler(404, pages.not_found)
+    if config.path:
+        app.wsgi_app = KopeckPath(  # type: ignore[method-assign]
+            app.wsgi_app, kopeck=config.kopeck_url, secret=config.path_secret, path=config.path
+        )
     kopeck.start()
     return app
 

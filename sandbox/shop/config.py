@@ -24,6 +24,15 @@ class ShopConfig:
     mode: str = "server"
     """server: the shop's server sends each order; pixel: only the buyer's browser reports it."""
     currency: str = "RUB"
+    path: str = ""
+    """A path of the shop's own that leads to Kopeck, as `/kopeck`; empty: there is none."""
+    path_secret: str = ""
+    """What Kopeck believes the buyer's address by; `kopeck pixel` prints it."""
+
+    @property
+    def pixel_url(self) -> str:
+        """Where pages find the pixel."""
+        return self.path or self.kopeck_url
 
     def key(self) -> str:
         """The API key as it is now: the file may be written after the shop has started."""
@@ -48,6 +57,8 @@ class ShopConfig:
             "SHOP_API_KEY_FILE": str(self.api_key_file or ""),
             "SHOP_MODE": self.mode,
             "SHOP_CURRENCY": self.currency,
+            "SHOP_PATH": self.path,
+            "SHOP_PATH_SECRET": self.path_secret,
         }
 
     @classmethod
@@ -61,4 +72,6 @@ class ShopConfig:
             api_key_file=Path(key_file) if key_file else None,
             mode=environ.get("SHOP_MODE", "server"),
             currency=environ.get("SHOP_CURRENCY", "RUB"),
+            path=environ.get("SHOP_PATH", ""),
+            path_secret=environ.get("SHOP_PATH_SECRET", ""),
         )

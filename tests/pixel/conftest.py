@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tracker.pixel.web import current_script
+from tracker.pixel.scripts import DEBUG_SOURCE, SOURCE, current_script
 
 GIF = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,"
 GIF += b"\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
@@ -38,6 +38,14 @@ class Sites:
     arrived: threading.Condition = field(default_factory=threading.Condition)
     page_script: str = ""
     """What the shop's page does before the pixel is there."""
+    tag: str = ""
+    """Further attributes of the pixel's tag."""
+    body: str = ""
+    """What else stands on the shop's page."""
+    policy: str = ""
+    """The shop's Content-Security-Policy; with one, the page holds no code of its own."""
+    asked: list[str] = field(default_factory=list)
+    """Addresses of the reports, with their parameters."""
 
     def wait_for_events(self, count: int, timeout_s: float = 10) -> list[dict[str, Any]]:
         with self.arrived:
@@ -81,8 +89,10 @@ class _Quiet(BaseHTTPRequestHandler):
 def _kopeck(shared: Sites) -> type[BaseHTTPRequestHandler]:
     class Kopeck(_Quiet):
         def do_GET(self) -> None:
-            if self.path == "/pixel.js":
-                self.reply(current_script().body, "text/javascript; charset=utf-8")
+            source = {"/pixel.js": SOURCE, "/pixel-debug.js": DEBUG_SOURCE}.get(self.path)
+            if source is not None:
+                body = current_script(source).body
+                self.reply(body, "text/javascript", Access_Control_Allow_Origin="*")
                 return
             with shared.arrived:
                 shared.images.append(self.path)
@@ -94,8 +104,10 @@ def _kopeck(shared: Sites) -> type[BaseHTTPRequestHandler]:
             assert self.headers["Content-Type"].startswith("text/plain"), "would need a preflight"
             with shared.arrived:
                 shared.events.append(json.loads(body))
+                shared.asked.append(self.path)
                 shared.arrived.notify_all()
-            self.reply(b"", "text/plain", shared.events_status, Access_Control_Allow_Origin="*")
+            said = b'{"taken": true}' if self.path.endswith("?explain=1") else b""
+            self.reply(said, "text/plain", shared.events_status, Access_Control_Allow_Origin="*")
 
     return Kopeck
 
@@ -103,9 +115,12 @@ def _kopeck(shared: Sites) -> type[BaseHTTPRequestHandler]:
 def _shop(shared: Sites) -> type[BaseHTTPRequestHandler]:
     class Shop(_Quiet):
         def do_GET(self) -> None:
+            queue = f"<script>window.kopeck = window.kopeck || []; {shared.page_script}</script>"
             page = f"""<!doctype html><title>Shop</title><h1>{self.path.partition("?")[0]}</h1>
-                <script>window.kopeck = window.kopeck || []; {shared.page_script}</script>
-                <script async src="{shared.kopeck}/pixel.js" data-program="demo"></script>"""
-            self.reply(page.encode(), "text/html; charset=utf-8")
+                {"" if shared.policy else queue}
+                <script async src="{shared.kopeck}/pixel.js" data-program="demo" {shared.tag}>
+                </script>{shared.body}"""
+            policy = {"Content_Security_Policy": shared.policy} if shared.policy else {}
+            self.reply(page.encode(), "text/html; charset=utf-8", **policy)
 
     return Shop

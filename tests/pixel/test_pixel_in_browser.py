@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from tests.pixel.conftest import Sites
+from tracker.pixel.scripts import current_script
 
 pytestmark = pytest.mark.browser
 
@@ -207,3 +208,19 @@ def test_a_second_copy_of_the_script_changes_nothing(sites: Sites, context: Brow
     page.evaluate("window.first = window.kopeck")
     page.add_script_tag(url=f"{sites.kopeck}/pixel.js")
     assert page.evaluate("window.kopeck === window.first")
+
+
+def test_the_browser_checks_a_fixed_version_by_its_integrity(
+    sites: Sites, context: BrowserContext
+) -> None:
+    script = current_script()
+    page = opened(context, f"{sites.shop}/")
+    loads = """([source, sum]) => new Promise(done => {
+        delete window.kopeck;
+        const s = document.createElement("script");
+        s.src = source; s.integrity = sum; s.crossOrigin = "anonymous";
+        s.setAttribute("data-program", "demo");
+        s.onload = () => done(true); s.onerror = () => done(false); document.head.append(s);
+    })"""
+    assert page.evaluate(loads, [f"{sites.kopeck}/pixel.js", script.integrity])
+    assert not page.evaluate(loads, [f"{sites.kopeck}/pixel.js", "sha384-" + "A" * 64])

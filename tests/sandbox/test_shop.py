@@ -25,7 +25,7 @@ from playwright.sync_api import Browser
 
 from sandbox.shop.catalogue import bill_for, coupon_from, decimal
 from sandbox.shop.report import clicks_from, email_hash
-from tracker.pixel.web import current_script
+from tracker.pixel.scripts import current_script
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0

@@ -20,10 +20,10 @@ from affiliate.core.db import rows
 from affiliate.programs.terms import AttributionTerms, Evidence
 from tracker.attribution.persons import BY_SIGHTING, NO_PERSONS, SEEN_WINDOW, persons
 from tracker.attribution.rules import CLOCK_SKEW_MAX
-from tracker.clicks.tokens import BadToken, ClickToken, read
+from tracker.clicks.tokens import TOKENS_KEPT_MAX, BadToken, ClickToken, read
 from tracker.orders.keys import Keys
 
-TOKENS_MAX: Final = 20
+TOKENS_MAX: Final = TOKENS_KEPT_MAX
 VISITOR_CLICKS_MAX: Final = 200
 BUYER: Final = "buyer"
 """Kind of the rows that are no candidates but say when the buyer bought first."""

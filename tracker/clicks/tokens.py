@@ -24,6 +24,8 @@ from typing import Final
 from uuid import UUID
 
 TOKEN_CHARS: Final = 79
+TOKENS_KEPT_MAX: Final = 20
+"""What a browser keeps of them on the shop's domain; the oldest go first."""
 TOKEN_CHARS_MAX: Final = 120
 MAC_BYTES: Final = 16
 CLICK_ID_NOISE_BYTES: Final = 10

@@ -8,14 +8,14 @@ so that the pixel keeps the report and sends it again.
 from __future__ import annotations
 
 import hashlib
-from base64 import b64decode
 from dataclasses import replace
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -37,13 +37,21 @@ from tracker.orders.refusals import UnknownProgram
 from tracker.orders.rules import OrderReportIn
 from tracker.orders.schemas import VISITOR_CHARS_MAX, BrowserOrder
 from tracker.orders.units import in_one_unit
+from tracker.pixel.keeping import Kept, kept_in
+from tracker.pixel.proxied import buyers_address
+from tracker.pixel.rules import GIF
 
 BODY_BYTES_MAX: Final = 16_384
 EXTENSION: Final = "kopeck.reports_pace"
 GUESSES: Final = "kopeck.coupon_guesses_pace"
-GIF: Final = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PREFLIGHT_S: Final = "86400"
 REPORTS: Final = metrics.declare("kopeck_browser_reports", "Reports of shops' pages.")
+LOST: Final = metrics.declare(
+    "kopeck_pixel_lost", "Clicks and orders that nobody is credited with for want of consent."
+)
+AMOUNTS: Final = ("total", "discount", "tax", "shipping")
+"""What an image's address may name beside the order's id, in one `currency`."""
+TEXTS: Final = ("order_id", "coupon", "token")
 
 blueprint = Blueprint("events", __name__)
 csrf.exempt(blueprint)
@@ -55,22 +63,25 @@ _schema = BrowserOrder()
 @public
 def events() -> Response:
     """A report in the body; JSON whatever type the browser names it (text/plain has no
-    preflight)."""
+    preflight). With `?explain=1` the answer says what of it could not be read."""
     request.max_content_length = BODY_BYTES_MAX
+    refusal: Refusal | None = None
     try:
         raw = request.get_data(cache=False)
     except RequestEntityTooLarge:
         _count("too_large")
     else:
-        _take(raw)
-    return Response(status=204)
+        refusal = _take(raw)
+    if "explain" in request.args:
+        return _explained(refusal)
+    return Response(status=HTTPStatus.NO_CONTENT)
 
 
 @blueprint.get("/p.gif")
 @public
 def gif() -> Response:
-    """The same report in `?d=`, for pages where nothing else works."""
-    raw = request.args.get("d", "").encode("utf-8", "replace")
+    """The same report in `?d=`, or by its parameters, for pages where no script runs."""
+    raw = request.args.get("d", "").encode("utf-8", "replace") or _named_report()
     if len(raw) > BODY_BYTES_MAX:
         _count("too_large")
     else:
@@ -100,30 +111,68 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.register_blueprint(blueprint)
 
 
-def _take(raw: bytes) -> None:
-    """Record a report, or count why not."""
+def _named_report() -> bytes:
+    """An order by the parameters of an image's address; those that stand twice name nothing."""
+    given = {name: values[0] for name, values in request.args.lists() if len(values) == 1}
+    if "order_id" not in given:
+        return b""
+    currency = given.get("currency", "")
+    order: dict[str, Any] = {name: given[name] for name in TEXTS if name in given}
+    order |= {
+        name: {"amount": given[name], "currency": currency} for name in AMOUNTS if name in given
+    }
+    document = {
+        "program": given.get("program"),
+        "type": "order",
+        "order": order,
+        "clicks": [each for each in given.get("clicks", "").split("|") if each],
+        "visitor": given.get("visitor"),
+    }
+    return strict_json.dumps(document).encode()
+
+
+def _take(raw: bytes) -> Refusal | None:
+    """Record a report, or count why not; what was refused of it."""
     now_s = clock.real_now().timestamp()
     pace: Pace = current_app.extensions[EXTENSION]
     if not pace.allows(_address(), now_s=now_s):
         _count("too_many")
-        return
+        return None
     try:
-        outcome = _record(raw)
+        outcome, refused = _record(raw), None
     except Refusal as refusal:
         fields = [error.field for error in refusal.errors]
         log.info("browser_report.refused", code=refusal.code, fields=fields)
         noticing.report_refused(raw, refusal)
-        outcome = refusal.code
+        outcome, refused = refusal.code, refusal
     except (sa.exc.DataError, UnicodeEncodeError):
         log.info("browser_report.unstorable")
-        outcome = "unstorable"
+        outcome, refused = "unstorable", None
     _count(outcome)
+    return refused
+
+
+def _explained(refusal: Refusal | None) -> Response:
+    """For whoever integrates a shop: what of their own report was wrong.
+
+    Of what is known of the order nothing is said: whoever tries ids learns none.
+    """
+    if refusal is None:
+        return jsonify(taken=True)
+    errors = [{"field": e.field, "message": str(e.message)} for e in refusal.errors]
+    return jsonify(taken=False, code=refusal.code, detail=str(refusal.detail), errors=errors)
 
 
 def _record(raw: bytes) -> str:
     document = strict_json.loads(raw)
-    if not isinstance(document, dict) or document.get("type") != "order":
+    if not isinstance(document, dict):
         return "ignored"
+    if document.get("type") == "lost":
+        return _count_lost(document.get("clicks"))
+    if document.get("type") != "order":
+        return "ignored"
+    if document.get("consent") is False:
+        metrics.count(LOST, what="order")
     slug, tested = document.get("program"), _is_test(document)
 
     def work(session: Session) -> str:
@@ -158,6 +207,14 @@ def _is_test(document: dict[str, Any]) -> bool:
     return True in said
 
 
+def _count_lost(clicks: Any) -> str:
+    """Clicks that a page forgot because its visitor did not agree: a number of them alone."""
+    if type(clicks) is not int or not 1 <= clicks <= TOKENS_MAX:
+        return "ignored"
+    metrics.count(LOST, clicks, what="click")
+    return "lost"
+
+
 def _without_guesses(session: Session, program_id: int, report: OrderReportIn) -> OrderReportIn:
     """The report without its coupon, where this address has tried too many that nobody has.
 
@@ -187,21 +244,28 @@ def _read(document: dict[str, Any], now: datetime) -> tuple[OrderReportIn, str |
     fields.setdefault("placed_at", now)
     for name in ("items", "clicks"):
         fields[name] = tuple(fields.get(name, ()))
+    if document.get("consent") is False:
+        return OrderReportIn(**{**fields, "clicks": (), "visitor": None, "ip": None}), token
+    # Cookies come along where the report came by a path of the shop's own.
+    kept = kept_in(request.cookies)
     clicks, visitor = document.get("clicks"), document.get("visitor")
-    if isinstance(clicks, list) and not fields["clicks"]:
-        texts = [each for each in clicks if isinstance(each, str) and len(each) <= TOKEN_CHARS_MAX]
-        fields["clicks"] = tuple(texts[-TOKENS_MAX:])
+    if not fields["clicks"]:
+        said = clicks if isinstance(clicks, list) else []
+        texts = [each for each in said if isinstance(each, str) and len(each) <= TOKEN_CHARS_MAX]
+        fields["clicks"] = kept.and_of(Kept(tuple(texts))).clicks
+    if kept.visitor:
+        fields.setdefault("visitor", kept.visitor)
     if isinstance(visitor, str) and "visitor" not in fields:
         fields["visitor"] = visitor[:VISITOR_CHARS_MAX]
     # The network is what we see, never what the page says.
-    fields["ip"] = request.remote_addr
+    fields["ip"] = buyers_address()
     return OrderReportIn(**fields), token
 
 
 def _address() -> str:
     """The caller's address as a hash: counters keep nobody's address."""
     settings: Settings = current_app.extensions["kopeck.settings"]
-    text = (request.remote_addr or "").encode()
+    text = (buyers_address() or "").encode()
     return hashlib.blake2b(text, key=settings.key("pace"), digest_size=12).hexdigest()
 
 
