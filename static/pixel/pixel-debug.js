@@ -9,7 +9,8 @@
   "use strict";
   if (!w.kopeck || !w.kopeck.seen || d.getElementById("kopeck-debug")) { return; }
 
-  var PANEL = "position:fixed;right:12px;bottom:12px;z-index:2147483647;width:min(380px,90vw);" +
+  var PANEL = "position:fixed;box-sizing:border-box;right:12px;bottom:12px;z-index:2147483647;" +
+    "width:min(380px,calc(100vw - 24px));" +
     "max-height:60vh;overflow:auto;padding:12px 14px;border-radius:10px;background:#fff;" +
     "color:#1b2432;font:13px/1.45 system-ui,sans-serif;box-shadow:0 4px 24px rgba(0,0,0,.25)";
   var COLOURS = { good: "#1a7f47", bad: "#b3261e", plain: "#5b6573" };
@@ -25,6 +26,8 @@
   }
 
   function short(token) { return token.slice(0, 6) + "\u2026" + token.slice(-4); }
+
+  function amount(total) { return total ? total.amount + " " + total.currency : "no total"; }
 
   function said(state, name) { return state.tag.getAttribute("data-" + name); }
 
@@ -88,7 +91,7 @@
         "The server has set the cookies again by Set-Cookie." :
         "The path of data-path does not lead to Kopeck (answer " + (more || "none") + ").");
     } else if (what === "order") {
-      add("plain", "Order " + more.order_id + " reported: " + JSON.stringify(more.total) + ".");
+      add("plain", "Order " + more.order_id + " reported: " + amount(more.total) + ".");
     } else if (what === "answer") {
       answerOf(more, add);
     } else if (what === "error") {
