@@ -165,6 +165,12 @@
     if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) { box.tabIndex = 0; }
   }
 
+  /* Of a line of choices that slides, the one that holds is in sight. */
+  function showCurrent(choice) {
+    var line = choice.parentElement;
+    line.scrollLeft = choice.offsetLeft - line.offsetLeft - (line.clientWidth - choice.offsetWidth) / 2;
+  }
+
   /* ---- wire up ---- */
 
   document.addEventListener("click", function (event) {
@@ -182,6 +188,7 @@
   });
   each("table[data-sortable]", makeSortable);
   each(".table-scroll", makeReachable);
+  each(".switch [aria-current]", showCurrent);
   each("[data-filter-for]", makeFilterable);
   showTheme();
 })();

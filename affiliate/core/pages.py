@@ -12,6 +12,7 @@ from babel.numbers import format_decimal, format_percent
 from babel.units import format_unit
 from flask import Flask, g
 from flask_babel import get_locale, gettext
+from markupsafe import Markup, escape
 
 from affiliate.core.errors import Phrase
 from affiliate.core.money import MICROS, PPM, Money, exponent
@@ -23,6 +24,7 @@ MINUS = "\N{MINUS SIGN}"
 def set_up(app: Flask) -> None:
     """Register the filters that templates use."""
     app.jinja_env.filters["money"] = money
+    app.jinja_env.filters["money_marked"] = money_marked
     app.jinja_env.filters["moment"] = moment
     app.jinja_env.filters["day"] = day
     app.jinja_env.filters["calendar_day"] = calendar_day
@@ -65,6 +67,21 @@ def money(value: Money) -> str:
         locale=get_locale(),
     )
     return f"{number.replace('-', MINUS)}{NO_BREAK_SPACE}{value.currency}"
+
+
+def money_marked(value: Money) -> Markup:
+    """As `money`; the digits below the minor unit stand in `.money-rest`, quieter than the others.
+
+    After them a narrow place may break the line.
+    """
+    amount, _, currency = money(value).rpartition(NO_BREAK_SPACE)
+    rest = len(value.decimal.partition(".")[2]) - exponent(value.currency)
+    if rest <= 0:
+        return escape(money(value))
+    rest_first = len(amount) - rest
+    return Markup('{}<span class="money-rest">{}</span>\N{NO-BREAK SPACE}<wbr>{}').format(
+        amount[:rest_first], amount[rest_first:], currency
+    )
 
 
 def percent(rate_ppm: int) -> str:

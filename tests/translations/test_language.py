@@ -225,3 +225,20 @@ def test_every_language_can_be_forced_for_a_letter(app: Flask) -> None:
         for code in languages.LANGUAGES:
             with force_locale(code):
                 assert pages.language() == code
+
+
+@pytest.mark.parametrize(
+    ("micros", "currency", "headers", "shown"),
+    [
+        (1_234_500_000, "RUB", ENGLISH, "1,234.50 RUB"),
+        (1_234_500_004, "RUB", ENGLISH, '1,234.50<span class="money-rest">0004</span> <wbr>RUB'),
+        (-6_264_205, "RUB", RUSSIAN, '−6,26<span class="money-rest">4205</span> <wbr>RUB'),
+        (700_000, "JPY", ENGLISH, '0.<span class="money-rest">7</span> <wbr>JPY'),
+    ],
+)
+def test_digits_below_the_minor_unit_are_quieter_than_the_others(
+    app: Flask, micros: int, currency: str, headers: dict[str, str], shown: str
+) -> None:
+    with app.test_request_context(headers=headers):
+        marked = str(pages.money_marked(Money(micros, currency)))
+    assert marked.replace("\N{NO-BREAK SPACE}", " ") == shown
