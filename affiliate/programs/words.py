@@ -167,7 +167,7 @@ def _hold(terms: Terms) -> str:
 def _payout(program: Program) -> str:
     locale = get_locale()
     weekday = get_day_names("wide", locale=locale)[program.payout_weekday]
-    hour = format_time(time(program.payout_hour), "short", locale=locale)
+    hour = format_time(time(program.payout_hour), "HH:mm", locale=locale)
     return _(
         "Every week: what is available on %(weekday)s at %(hour)s (%(zone)s) is put into a "
         "payout. Or on request, within 24 hours of it.",

@@ -96,7 +96,7 @@ def test_the_page_says_the_rules_in_words_with_an_example(site: Site, program: P
         "within 30 days after the click",
         "The last click before the order is credited",
         "14 days after the order",
-        "what is available on Monday at 9:00",
+        "what is available on Monday at 09:00",
         "(Europe/Moscow)",
         "buys goods for 3,500.00 RUB",
         "You earn 350.00 RUB",

@@ -112,7 +112,7 @@ class TermsForm(Form):
     )
     level_2_rate = _percent(_l("Percentage of it"))
     tiers_measure = _choice(
-        _l("Higher rates for more"),
+        _l("Rates rise"),
         ("none", _l("no, one rate for all")),
         ("sales", _l("by net sales")),
         ("orders", _l("by number of orders")),
