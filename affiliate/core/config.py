@@ -81,6 +81,8 @@ class Settings:
     """Hours for which nothing goes to an account that an affiliate named in place of another."""
     shop_url: str = ""
     """Where the demo shop answers; only set in demo and test mode."""
+    mail_url: str = ""
+    """Where the demo's mail catcher shows what was sent; empty where mail leaves the machine."""
     log_level: str = "INFO"
     consent_mode: bool = False
     """True: Kopeck's own visitor cookie on /r/ is never set."""
@@ -163,6 +165,7 @@ class Settings:
             stripe_api_base=stripe_base,
             payee_cooling_off_h=_between(environ, "KOPECK_PAYEE_COOLING_OFF_H", 72, 0, 720),
             shop_url=environ.get("KOPECK_SHOP_URL", "").rstrip("/"),
+            mail_url=environ.get("KOPECK_MAIL_URL", "").rstrip("/"),
             log_level=environ.get("KOPECK_LOG_LEVEL", "INFO").upper(),
             consent_mode=_choice(environ, "KOPECK_CONSENT_MODE", ("off", "on")) == "on",
             body_bytes_max=_whole(environ, "KOPECK_BODY_BYTES_MAX", 1_000_000),

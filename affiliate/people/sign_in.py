@@ -397,7 +397,12 @@ def _page(
 
 
 def _check_mail(email: str) -> str:
-    return render_template("affiliate/people/check_mail.html", email=email)
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    return render_template(
+        "affiliate/people/check_mail.html",
+        email=email,
+        mail_url="" if settings.production else settings.mail_url,
+    )
 
 
 def _load(uniquifier: str) -> User | None:

@@ -148,6 +148,8 @@ def _doors() -> list[dict[str, str]]:
     if settings.shop_url:
         shop = (_("Demo shop"), _("Buy something"), settings.shop_url, "shopping-cart")
         doors.insert(0, shop)
+    if settings.mail_url:
+        doors.append((_("Mails"), _("What was sent, to whom"), settings.mail_url, "mail"))
     if settings.stripe_api_base.startswith("http://"):
         doors.append(
             (_("Stripe double"), _("What was sent"), settings.stripe_api_base, "cash-banknote")

@@ -50,6 +50,7 @@ def environment(
             "KOPECK_STRIPE_WEBHOOK_SECRET": DEMO_WEBHOOK_SECRET,
             "KOPECK_STRIPE_CONNECT_WEBHOOK_SECRET": DEMO_CONNECT_WEBHOOK_SECRET,
             "KOPECK_SHOP_URL": f"http://localhost:{ports['shop']}",
+            "KOPECK_MAIL_URL": f"http://127.0.0.1:{ports['mail']}",
         }
     if not environ.get("KOPECK_SECRET"):
         ours["KOPECK_SECRET"] = _secret(data_dir / "secret")

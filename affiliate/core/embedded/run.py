@@ -225,7 +225,7 @@ class Run:
         urls = {"kopeck": self.settings.public_url}
         if self.settings.demo:
             urls["shop"] = self.settings.shop_url
-            urls["mail"] = f"http://127.0.0.1:{self.ports['mail']}"
+            urls["mail"] = self.settings.mail_url
             urls["stripe"] = self.settings.stripe_api_base
         return urls
 
