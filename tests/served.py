@@ -13,7 +13,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @contextlib.contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """A server that answers every GET so; its address."""
+    """A server that answers every GET and POST so; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -25,6 +25,8 @@ def serving(answer: Answer) -> Iterator[str]:
             with contextlib.suppress(OSError):
                 answer(self)
             self.close_connection = True
+
+        do_POST = do_GET
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Fetch what a stranger's server holds: bounded in bytes and time, never from our own network.
+"""Fetch from a stranger's server, or tell it something: bounded in bytes and time, never inside.
 
 The name is resolved once, every address of it is judged, and the connection goes to an address
 that was judged: a name that answers differently the second time gains nothing. Nothing is followed:
@@ -13,6 +13,8 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
@@ -70,31 +72,61 @@ class Place:
     """A demo's own machine, which is allowed there alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a server said to a message."""
+
+    status: int
+    """Any, redirects too: nothing is followed."""
+    retry_after: str | None
+    """That header as it came."""
+    start: bytes
+    """The first bytes of the body; the rest was not read."""
+
+
 def fetch(url: str, *, plain_loopback: bool, bytes_max: int, total_s: float) -> bytes:
     """The body that https://… answers with. Raises FetchFailed.
 
     `plain_loopback` allows http on this very machine, for demo and test mode alone.
     """
     place = _place(url, plain_loopback=plain_loopback)
-    deadline = time.monotonic() + total_s
-    line = _Line(_connected(place, deadline))
-    # A server that sends a byte now and then keeps every single read in time: the line is cut.
-    watch = threading.Timer(max(0.0, deadline - time.monotonic()), line.cut)
-    watch.daemon = True
-    watch.start()
-    try:
-        if place.https:
-            line.secure(place.host)
+    with _opened(place, total_s) as line:
         content = _asked(line.socket, place, bytes_max)
-        if time.monotonic() >= deadline:
+        if line.late:
             raise FetchFailed(Trouble.TOO_SLOW)
         return content
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        late = isinstance(error, TimeoutError) or time.monotonic() >= deadline
-        raise FetchFailed(Trouble.TOO_SLOW if late else Trouble.UNREACHABLE) from error
-    finally:
-        watch.cancel()
-        line.socket.close()
+
+
+def call(
+    url: str,
+    *,
+    method: str,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    plain_loopback: bool,
+    start_bytes_max: int,
+    total_s: float,
+) -> Answered:
+    """Send a message to https://… and say what was answered. Raises FetchFailed.
+
+    Once there is a status, what becomes of the body is no failure: the server has answered.
+    """
+    place = _place(url, plain_loopback=plain_loopback)
+    with _opened(place, total_s) as line:
+        return _told(line.socket, place, method, headers, body, start_bytes_max)
+
+
+def is_allowed(url: str, *, plain_loopback: bool) -> bool:
+    """Whether an address may be asked at all, as far as can be said without looking it up."""
+    try:
+        place = _place(url, plain_loopback=plain_loopback)
+    except FetchFailed:
+        return False
+    try:
+        ip_address(place.host)
+    except ValueError:
+        return place.inside or place.host not in LOOPBACK
+    return place.inside or is_public(place.host)
 
 
 def is_public(text: str) -> bool:
@@ -114,11 +146,38 @@ def is_public(text: str) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
+@contextmanager
+def _opened(place: Place, total_s: float) -> Iterator[_Line]:
+    """A line to the place that is cut when the time is over; its errors are FetchFailed."""
+    deadline = time.monotonic() + total_s
+    line = _Line(_connected(place, deadline), deadline)
+    # A server that sends a byte now and then keeps every single read in time: the line is cut.
+    watch = threading.Timer(max(0.0, deadline - time.monotonic()), line.cut)
+    watch.daemon = True
+    watch.start()
+    try:
+        if place.https:
+            line.secure(place.host)
+        yield line
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        late = isinstance(error, TimeoutError) or line.late
+        raise FetchFailed(Trouble.TOO_SLOW if late else Trouble.UNREACHABLE) from error
+    finally:
+        watch.cancel()
+        line.socket.close()
+
+
 class _Line:
     """The connection, which another thread may cut."""
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, deadline: float) -> None:
         self.socket = opened
+        self._deadline = deadline
+
+    @property
+    def late(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() >= self._deadline
 
     def secure(self, host: str) -> None:
         """Speak TLS with whoever can prove to be this host."""
@@ -208,3 +267,29 @@ def _asked(opened: socket.socket, place: Place, bytes_max: int) -> bytes:
         if answer.length:  # So much was still to come when the line broke.
             raise FetchFailed(Trouble.UNREACHABLE)
     return b"".join(parts)
+
+
+def _told(
+    opened: socket.socket,
+    place: Place,
+    method: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    start_bytes_max: int,
+) -> Answered:
+    connection = http.client.HTTPConnection(place.host, place.port)
+    connection.sock = opened
+    own = {"Host": place.netloc, "Accept": "*/*", "Accept-Encoding": "identity"}
+    connection.request(
+        method, place.target, body=body or None,
+        headers={**headers, **own, "Connection": "close"},
+    )  # fmt: skip
+    with connection.getresponse() as answer:
+        start = b""
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            while len(start) < start_bytes_max:
+                part = answer.read1(start_bytes_max - len(start))
+                if not part:
+                    break
+                start += part
+        return Answered(answer.status, answer.getheader("Retry-After"), start)
