@@ -37,6 +37,8 @@ from affiliate.people.rules import Status
 from affiliate.products.models import ProductFeedKey
 from affiliate.programs.models import Program, RuleAssignment
 from affiliate.promo.models import Creative, CreativePicture
+from affiliate.webhooks.keeping import forget_postbacks
+from affiliate.webhooks.models import WebhookEndpoint
 
 KEPT_VALUES = (recruiters.CHANGED, "role.grant", "role.revoke")
 """Entries of the audit log whose values are numbers and roles: decisions read them."""
@@ -116,6 +118,7 @@ def erase_identity(session: Session, person: Person, *, by: int | None, now: dat
     _forget_sign_in(session, person, now=now)
     _forget_affiliate(session, person)
     audit.empty(session, subjects=_subjects(session, person), keeping=KEPT_VALUES)
+    forget_postbacks(session, enrollment_ids=person.enrollment_ids)
 
 
 def _subjects(session: Session, person: Person) -> list[str]:
@@ -129,6 +132,10 @@ def _subjects(session: Session, person: Person) -> list[str]:
     found += [f"creative:{row_id}" for row_id in session.scalars(drawn)]
     keys = sa.select(ApiKey.prefix).where(ApiKey.enrollment_id.in_(person.enrollment_ids))
     found += [f"key:kpk_{prefix}" for prefix in session.scalars(keys)]
+    postbacks = sa.select(WebhookEndpoint.id).where(
+        WebhookEndpoint.enrollment_id.in_(person.enrollment_ids)
+    )
+    found += [f"webhook_endpoint:{row_id}" for row_id in session.scalars(postbacks)]
     return found
 
 

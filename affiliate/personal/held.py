@@ -128,6 +128,17 @@ HELD: Final = (
         """,
     ),
     Held(
+        "postbacks.json",
+        _l("Addresses of yours that are told of your commissions."),
+        """
+        SELECT p.slug AS program, w.url, w.method, w.description, w.types, w.created_at,
+               w.disabled_at, w.deleted_at
+          FROM webhook_endpoints w JOIN enrollments e ON e.id = w.enrollment_id
+          JOIN programs p ON p.id = w.program_id
+         WHERE e.affiliate_id = :affiliate_id ORDER BY w.id
+        """,
+    ),
+    Held(
         "banners.csv",
         _l("Banners that you made."),
         """

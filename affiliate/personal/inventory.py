@@ -62,4 +62,12 @@ INVENTORY: Final[Inventory] = {
     "product_imports": Table(plain="source status file_kind content examples errors"),
     "product_pictures": Table(plain="source content trouble"),
     "exchange_rates": Table(plain="source target origin"),
+    # An affiliate's postbacks go as a whole; a program's endpoints are the merchant's own.
+    "webhook_endpoints": Table(
+        erased="url description",
+        plain="method types disabled_for secret previous_secret",
+    ),
+    "webhook_events": Table(kept={Why.AGES: "facts body"}, plain="type subject message_id"),
+    "webhook_deliveries": Table(erased="address", plain="subject"),
+    "webhook_attempts": Table(erased="answer", plain="trouble"),
 }

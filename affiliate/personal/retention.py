@@ -15,6 +15,7 @@ from affiliate.core import outbox, repeats
 from affiliate.core.config import Settings
 from affiliate.people.models import Enrollment, Invitation, UserSession
 from affiliate.people.rules import Status
+from affiliate.webhooks import keeping
 
 FORGET_ROWS_MAX: Final = 5_000
 """Of each kind in one run; a full one is followed by the next at once."""
@@ -34,6 +35,7 @@ def forget_old(session: Session, *, settings: Settings, now: datetime, real_now:
         _forget_sign_ins(session, settings=settings, real_now=real_now),
         _forget_invitations(session, now=now),
         _forget_rejected(session, now=now),
+        keeping.forget_old(session, real_now=real_now, rows_max=FORGET_ROWS_MAX),
     )
     return max(gone) >= FORGET_ROWS_MAX
 

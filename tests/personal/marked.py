@@ -24,6 +24,8 @@ from affiliate.people.models import Affiliate, Passkey, RecoveryCode, SecondFact
 from affiliate.programs.assignments import assign
 from affiliate.programs.rule_versions import in_force
 from affiliate.promo.models import Creative, CreativePicture
+from affiliate.webhooks.endpoints import Owner, Wanted, create_endpoint, send_test
+from affiliate.webhooks.models import WebhookAttempt, WebhookDelivery
 from payouts.adjustments import adjust
 from payouts.adjustments.rules import AdjustmentKind, Reason
 from payouts.audit.run import Severity, registered, run
@@ -168,6 +170,22 @@ def _links_and_orders(world: World, enrollment_id: int) -> None:
         CreativePicture(
             creative_id=drawn.id, content=MARK.encode(), extension="png", width=1, height=1,
             byte_count=4,
+        )
+    )  # fmt: skip
+    owner = Owner(world.program.id, enrollment_id)
+    postback, _ = create_endpoint(
+        world.session, owner=owner,
+        wanted=Wanted(f"https://{MARK}.example/", ["commission.earned"], f"{MARK} tracker", "GET"),
+        settings=world.settings, actor=f"user:{world.people[NAME].user_id}", by=None,
+        now=world.now,
+    )  # fmt: skip
+    delivery_id = send_test(
+        world.session, owner=owner, endpoint_id=postback.id, now=world.now
+    )  # fmt: skip
+    world.session.get_one(WebhookDelivery, delivery_id).address = f"https://{MARK}.example/?1"
+    world.session.add(
+        WebhookAttempt(
+            delivery_id=delivery_id, at=world.now, took_ms=1, status=200, answer=f"hello {MARK}"
         )
     )  # fmt: skip
     add_note(

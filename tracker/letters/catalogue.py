@@ -231,6 +231,13 @@ def _batch(frame: Frame) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _webhook(frame: Frame) -> dict[str, Any]:
+    return {
+        "address": "https://shop.example/kopeck", "gone": False,
+        "url": frame.url("/manage/webhooks"),
+    }  # fmt: skip
+
+
 def _withdrawals(frame: Frame) -> dict[str, Any]:
     due = frame.now + timedelta(hours=20)
     asked = SimpleNamespace(name="Anna", amount=_whole(230, frame), deadline_at=due)
@@ -312,6 +319,9 @@ ENTRIES: Final = (
           _l("When the canary has failed twice in a row."), _canary),
     Entry("integration/canary_well", Audience.MANAGERS, _l("The way of orders works again"),
           _l("When the canary comes through after that."), _canary),
+    Entry("webhook_disabled", Audience.MANAGERS, _l("A webhook is switched off"),
+          _l("When an address has only failed for five days, or says that it is gone; of a "
+             "postback, to its affiliate."), _webhook),
     _of_kind(Kind.BATCH_WAITING, Audience.FINANCE, _l("Batch waits"),
              _l("When a weekly batch is drafted."), _batch),
     _of_kind(Kind.BATCH_STILL_WAITING, Audience.FINANCE, _l("Batch still waits"),

@@ -18,6 +18,8 @@ WEB_WORKERS = 2
 WEB_THREADS = 8
 """Per worker; one open stream then blocks one of eight."""
 WEB_STOP_WAIT_S = 20
+WEBHOOKS_STOP_WAIT_S = 35
+"""What is being sent comes to its end."""
 
 
 def kopeck_command(*words: str) -> list[str]:
@@ -34,6 +36,7 @@ def own_programs(ports: Mapping[str, int]) -> list[Program]:
         Program("general", kopeck_command("worker", "general")),
         Program("history", kopeck_command("worker", "history")),
         Program("scheduler", kopeck_command("scheduler")),
+        Program("webhooks", kopeck_command("webhooks"), stop_wait_s=WEBHOOKS_STOP_WAIT_S),
     ]
 
 

@@ -1,0 +1,1 @@
+"""What Kopeck tells other servers: merchants' webhooks and affiliates' postbacks."""
