@@ -35,6 +35,8 @@ from affiliate.promo.banner_rules import Brand, Design, Look
 from affiliate.promo.models import Creative
 from affiliate.promo.rules import Kind as CreativeKind
 from affiliate.promo.rules import Wording
+from affiliate.webhooks.endpoints import Owner, Wanted, create_endpoint, send_test
+from affiliate.webhooks.models import WebhookDelivery, WebhookEndpoint
 from payouts.adjustments.models import LedgerAdjustment
 from payouts.batches.bank_models import BankStatement, PayoutFile
 from payouts.batches.models import PayoutBatch, PayoutItem, Withdrawal
@@ -121,6 +123,10 @@ class Things:
                 creatives.creative_code(session.scalars(
                     sa.select(Creative.id).where(Creative.enrollment_id.is_(None))
                 ).first() or 0)),
+            "webhook": lambda: ids.public_id("whk", self._webhook(rule)),
+            "delivery": lambda: ids.public_id("whd", session.scalars(
+                sa.select(WebhookDelivery.id)
+                .where(WebhookDelivery.endpoint_id == self._webhook(rule))).one()),
             "language": lambda: "en",
             "source": lambda: connect.public(first(Source)),
             "source_delivery": lambda: ids.public_id("dlv", first(SourceDelivery)),
@@ -137,6 +143,12 @@ class Things:
         }  # fmt: skip
         assert argument in values, f"say which real thing <{argument}> of {rule} names"
         return str(values[argument]())
+
+    def _webhook(self, rule: str) -> int:
+        """The program's endpoint on the manager's desk, Anna's postback in the account."""
+        mine = WebhookEndpoint.enrollment_id.is_not(None)
+        query = sa.select(WebhookEndpoint.id).where(mine if "/account/" in rule else ~mine)
+        return self.world.session.scalars(query).one()
 
     def address(self, rule: str) -> str:
         return re.sub(r"<(?:\w+:)?(\w+)>", lambda m: self.named(m[1], rule), rule)
@@ -193,6 +205,7 @@ def things(installation: Installation) -> Things:
             started_at=world.now, ended_at=world.now,
         )
     )  # fmt: skip
+    _webhooks(world)
     while seal_next(world.session, real_now=clock.real_now(), transactions_max=4_096):
         world.session.commit()
     world.session.add(
@@ -217,6 +230,17 @@ def _shop_system(world: World) -> None:
             received_at=world.now, next_try_at=world.now, state="held", processed_at=world.now,
         )
     )  # fmt: skip
+
+
+def _webhooks(world: World) -> None:
+    """An endpoint of the program and a postback of Anna's, with a delivery each."""
+    of_anna = world.people["Anna"].enrollment.id
+    for owner in (Owner(world.program.id), Owner(world.program.id, of_anna)):
+        endpoint, _ = create_endpoint(
+            world.session, owner=owner, settings=world.settings, actor="test", by=None,
+            wanted=Wanted("https://shop.example/hook", [owner.offered[-1].value]), now=world.now,
+        )  # fmt: skip
+        send_test(world.session, owner=owner, endpoint_id=endpoint.id, now=world.now)
 
 
 def _bank_file(world: World) -> None:

@@ -34,6 +34,7 @@ def set_up(app: Flask, settings: Settings) -> None:
         own_keys,
         payee,
         payee_stripe,
+        postbacks,
         products,
         promo,
         proofs,
@@ -47,7 +48,7 @@ def set_up(app: Flask, settings: Settings) -> None:
     views = (
         home, links, promo, products, banners, clicks, orders, leads, claims, money, choice, payee,
         payee_stripe, disowned, invoices, statements, proofs, statistics, team, terms, own_keys,
-        letters,
+        letters, postbacks,
     )  # fmt: skip
     assert all(module.__name__.startswith(__name__) for module in views)
     filters.set_up(app)

@@ -38,6 +38,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         source_mapping,
         sources,
         statistics,
+        webhooks,
     )
     from tracker.desks.manage.blueprint import manage
 
@@ -46,7 +47,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
         *(rules, rule_drafts, rule_people, replays),
         *(programs, paying, promo, products, banners, rates, statistics, audit_log),
         *(integration, moving_in, letters, newsletters, confirmations),
-        *(sources, source_mapping, source_deliveries),
+        *(webhooks, sources, source_mapping, source_deliveries),
     )
     assert all(module.__name__.startswith(__name__) for module in views)
     app.register_blueprint(manage)
