@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import Door
+from front_door import Door
 from sqlalchemy.orm import Session
+from untouched import everything
 
 from affiliate.core import clock
 from affiliate.core.db import db
@@ -20,7 +21,6 @@ from affiliate.people import api_keys, users
 from affiliate.people.models import ApiKey
 from affiliate.programs.models import Program
 from tests.builders import make_program, make_user
-from tests.integration.test_trying_orders import everything
 from tests.served import replying, serving
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.tokens import signing_keys

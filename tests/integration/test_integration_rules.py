@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tracker.integration.browsers import Cost, browser_family, costs_of
 from tracker.integration.rules import (
     AHEAD_MAX,
     LANDED_FRESH,
@@ -13,7 +14,6 @@ from tracker.integration.rules import (
     PIXEL_FRESH,
     CanaryState,
     Check,
-    Cost,
     Fact,
     Finding,
     Health,
@@ -25,8 +25,6 @@ from tracker.integration.rules import (
     Site,
     State,
     after_run,
-    browser_family,
-    costs_of,
     fields_said,
     program_lines,
     site_lines,

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from redis import Redis
-from sqlalchemy.orm import Session
+from untouched import everything
 
-from affiliate.core.db import Model
 from affiliate.core.money import Money
 from tests.orders.shop_world import World, earned, of, rub
 from tracker.clicks import tokens
@@ -21,21 +20,6 @@ from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order
 from tracker.orders.order_tokens import mint
 from tracker.orders.records import lock_order_id
-
-OWN = ("test_orders", "integration_facts", "refused_calls", "alembic_version")
-
-
-def everything(session: Session) -> dict[str, str]:
-    """A hash of all rows of every table that test orders must not touch."""
-    session.rollback()
-    found = {}
-    for table in Model.metadata.sorted_tables:
-        if table.name in OWN:
-            continue
-        text = f'SELECT md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM "{table.name}" t'
-        found[table.name] = session.scalar(sa.text(text)) or ""
-    session.rollback()
-    return found
 
 
 def valkey(world: World) -> list[bytes]:

@@ -17,6 +17,7 @@ from affiliate.programs.models import Program
 from tracker.attribution.models import Decision
 from tracker.clicks.models import Click
 from tracker.clicks.tokens import clicked_at_of, is_click_id
+from tracker.integration.browsers import Cost, costs_of
 from tracker.integration.models import (
     Canary,
     CanaryRun,
@@ -27,13 +28,11 @@ from tracker.integration.models import (
 from tracker.integration.rules import (
     REFUSED_LATELY,
     CanaryState,
-    Cost,
     Fact,
     Orders,
     Refused,
     Seen,
     Site,
-    costs_of,
 )
 from tracker.orders.models import Order
 from tracker.orders.rules import Source

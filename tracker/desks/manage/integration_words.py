@@ -9,7 +9,8 @@ from affiliate.core.fields import money_json
 from affiliate.core.money import MICROS, Money
 from affiliate.core.pages import moment
 from tracker.desks.words import _, ngettext
-from tracker.integration.rules import IN_APP, OTHER, Check, Finding, Line, State
+from tracker.integration.browsers import IN_APP, OTHER
+from tracker.integration.rules import Check, Finding, Line, State
 from tracker.integration.words import where_it_broke
 
 TONES: Final = {
