@@ -79,24 +79,6 @@ def row_after(prefix: str, query: Mapping[str, Any], field: str = "after") -> in
         raise NotACursor.of(field) from None
 
 
-def row_in(prefix: str, field: str, text: str | None) -> int | None:
-    """The row behind an id in a query, None without one; Invalid (`not_an_id`)."""
-    if text is None:
-        return None
-    try:
-        return row_id(prefix, text)
-    except NotFound:
-        raise Invalid.field(field, "not_an_id", f"This is no id of {prefix}_….") from None
-
-
-def cut(
-    rows: Sequence[Row], limit: int, prefix: str, id_of: Callable[[Row], int]
-) -> tuple[list[Row], str | None]:
-    """The page out of `limit + 1` rows, and where the next begins: the id of its last row."""
-    following = public_id(prefix, id_of(rows[limit - 1])) if len(rows) > limit else None
-    return list(rows[:limit]), following
-
-
 def page(
     name: str,
     rows: Sequence[Row],

@@ -17,7 +17,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Malformed, Refusal
 from affiliate.core.fields import MomentField
 from affiliate.core.http import takes_bytes
-from affiliate.core.paging import ROWS, ROWS_MAX, PageQuery, cut, row_in
+from affiliate.core.paging import ROWS_DEFAULT, ROWS_MAX, PageQuery, cut, row_in
 from affiliate.people.access import api_key, api_scope
 from tracker.order_imports.bring import begin_import, bring_rows
 from tracker.order_imports.models import OrderImport
@@ -110,7 +110,7 @@ class ImportRowsOut(ma.Schema):
 class RowsQuery(ma.Schema):
     """One page of the report; `after` is the line of the last row seen."""
 
-    limit = ma.fields.Integer(load_default=ROWS, validate=ma.validate.Range(1, ROWS_MAX))
+    limit = ma.fields.Integer(load_default=ROWS_DEFAULT, validate=ma.validate.Range(1, ROWS_MAX))
     after = ma.fields.Integer(load_default=0, validate=ma.validate.Range(0, 2**31 - 1))
     outcome = ma.fields.Enum(Outcome, by_value=True, load_default=None)
 
