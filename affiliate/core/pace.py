@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from affiliate.core.config import Settings
-from affiliate.core.errors import TooMany
+from affiliate.core.errors import Phrase, TooMany
 
 WINDOW_S: Final = 60
 TELL_S: Final = 1.0
@@ -107,10 +107,11 @@ class Pace:
                 count = self._counts[key_id] = _Count(window)
             used = count.known + count.untold
             if used >= self.most:
-                raise TooMany(
-                    f"This API key may call {self.most} times a minute. Wait {reset_s} seconds.",
-                    retry_after_s=reset_s,
-                )
+                detail = Phrase(
+                    "This API key may call %(most)s times a minute. Wait %(seconds)s seconds.",
+                    most=self.most, seconds=reset_s,
+                )  # fmt: skip
+                raise TooMany(detail, retry_after_s=reset_s)
             count.untold += adding
             telling = 0
             if adding and now_s - count.told_at_s >= TELL_S and now_s >= self._rests_until_s:

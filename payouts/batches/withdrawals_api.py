@@ -12,7 +12,14 @@ from affiliate.core import api
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
-from affiliate.core.fields import MomentField, MoneyField, Text, moment_json, money_json
+from affiliate.core.fields import (
+    OPTIONAL,
+    MomentField,
+    MoneyField,
+    Text,
+    moment_json,
+    money_json,
+)
 from affiliate.core.ids import public_id, row_id
 from affiliate.core.money import Money
 from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
@@ -61,7 +68,9 @@ class ListedWithdrawalOut(ma.Schema):
     closed_at = MomentField(allow_none=True)
     batch = ma.fields.String(allow_none=True)
     payout = ma.fields.String(allow_none=True, metadata={"description": "Its item of the batch"})
-    reason = ma.fields.String(metadata={"description": "What holds it; not for own keys"})
+    reason = ma.fields.String(
+        metadata=OPTIONAL | {"description": "What holds it; not for own keys"}
+    )
 
 
 class ListedWithdrawalsOut(ma.Schema):

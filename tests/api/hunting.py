@@ -85,7 +85,9 @@ class Hunt:
             self._asked_wrongly(result.ok(), examples)
 
     def _asked(self, operation: Any, examples: int) -> int:
-        names = [name for name in self.known if f"{{{name}}}" in operation.path]
+        names = [
+            name for name, ids in self.known.items() if ids and f"{{{name}}}" in operation.path
+        ]
         made = []
 
         @settings(max_examples=examples, **_SETTINGS)

@@ -27,7 +27,7 @@ OWN_WORDS = re.compile(
     r"A blog about lamps and plants, two posts a week\.|Authorization: Bearer|"
     r"'.*' is not a valid choice for this field\.|"  # WTForms' own, for forms no page has
     r"\S*(?:[/_=@]|\w[.:]\w)\S*|\bdemo-manual\b|GET|HEAD|"
-    r"Google Merchant|Lamp L-\d+|"
+    r"Google Merchant|Lamp L-\d+|Payment Links|Standard Webhooks|"
     r"currency,date,rate"
 )
 """What people of the test's world are called and have written, and words of code."""

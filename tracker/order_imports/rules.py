@@ -70,11 +70,13 @@ class NotReadable(Refusal):
     """Of a row; never answered as such."""
 
     code = "malformed"
+    status = 400
     title = "The row could not be read."
 
 
 class LineTooLong(NotReadable):
     code = "line_too_long"
+    status = 422
     title = "A row has at most 1 MB."
 
 

@@ -277,7 +277,9 @@ class ConvertedOut(Schema):
 class OrderOut(Schema):
     """The order as it stands."""
 
-    test = Flag(metadata={"description": "Only of a test order, which was tried and not taken"})
+    test = Flag(
+        metadata=OPTIONAL | {"description": "Only of a test order, which was tried and not taken"}
+    )
     order_id = fields.String()
     status = fields.String(validate=validate.OneOf(["unconfirmed", "confirmed", "cancelled"]))
     program = fields.String()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from affiliate.core import api, clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
-from affiliate.core.fields import MomentField, MoneyField, Text, moment_json, money_json
+from affiliate.core.fields import OPTIONAL, MomentField, MoneyField, Text, moment_json, money_json
 from affiliate.core.ids import public_id, row_id
 from affiliate.core.money import Money
 from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
@@ -85,7 +85,7 @@ class OwnOrderOut(ma.Schema):
     order_id = ma.fields.String()
     placed_at = MomentField()
     order_status = ma.fields.String()
-    net = MoneyField(metadata={"description": "Of one's own sale; not of a recruit's"})
+    net = MoneyField(metadata=OPTIONAL | {"description": "Of one's own sale; not of a recruit's"})
     level = ma.fields.Integer()
     commission = ma.fields.String()
     status = ma.fields.Enum(Status, by_value=True)
