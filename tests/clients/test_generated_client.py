@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -35,7 +36,9 @@ def generated(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Warning" not in done.stdout + done.stderr, done.stdout + done.stderr
+    # It knows no uploads of NDJSON and CSV; everything else of the document it understands.
+    skipped = re.findall(r"WARNING parsing (.*?) within", done.stdout + done.stderr)
+    assert skipped == ["POST /api/v1/orders/imports"], done.stdout + done.stderr
     monkeypatch.syspath_prepend(tmp_path)
     return NAME
 
