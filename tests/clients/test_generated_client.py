@@ -54,7 +54,7 @@ def test_it_reports_an_order_refunds_it_and_lists(shop: Shop, generated: str) ->
         return part(f"api.{name}").sync_detailed(*values, client=client, **named)
 
     total = models.Money(amount="4490.00", currency="RUB")
-    order = models.OrderIn(
+    order = models.OrderOrTestIn(
         order_id="G-1", placed_at=datetime.fromisoformat(shop.placed_at), total=total
     )
     made = call("orders.orders_report", body=order, idempotency_key="g-1")
