@@ -1,0 +1,168 @@
+"""What each role does on a day, in a real browser: on a phone and on a wide screen, in both
+languages. Nothing is found by its words, so that the same walk is taken in each language."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from affiliate.core.embedded.launch import Running
+from tests.browser.people import fill_code, person, sign_in, sign_in_of
+from tests.browser.test_pages import View, looking, reading
+from tests.story.outside import DEADLINE_S, until
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(280)]
+
+VIEWS = (
+    View(390, 844, "light", "en"),
+    View(390, 844, "dark", "ru"),
+    View(1440, 900, "dark", "en"),
+    View(1440, 900, "light", "ru"),
+)
+EUROPE = "demo-europe"
+"""The program in which Boris begins with a balance, paid by the Stripe double."""
+
+
+@contextmanager
+def desk_of(browser: Browser, stack: Running, who: str, view: View) -> Iterator[Page]:
+    """A page of somebody of the demo, signed in, in that view and language; quiet to its end."""
+    with looking(browser, view) as page:
+        said: list[str] = []
+        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        sign_in(page, stack.urls["kopeck"], sign_in_of(who, stack.sign_ins()))
+        with reading(page, stack.urls["kopeck"], view.language):
+            yield page
+            assert said == []
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_an_affiliate_makes_a_link_finds_a_click_and_chooses_letters(
+    browser: Browser, stack: Running, view: View
+) -> None:
+    base, code = stack.urls["kopeck"], f"day-{secrets.token_hex(4)}"
+    with desk_of(browser, stack, "boris", view) as page:
+        page.goto(f"{base}/account/links?program=demo")
+        page.locator("details.more > summary").click()
+        page.fill("[name=code]", code)
+        send(page.locator("form:has([name=code])"))
+        done(page, view)
+        link = page.locator(f"[data-copy$='/r/{code}']").get_attribute("data-copy")
+        assert link == f"{base}/r/{code}"
+        click_by_a_buyer(browser, link)
+        found(page, f"{base}/account/clicks?program=demo", "#clicks tbody tr", code)
+        page.goto(f"{base}/account/letters?program=demo")
+        box = page.locator("main form input[type=checkbox]").first
+        before = box.is_checked()
+        box.click()
+        send(page.locator("main form:has(input[type=checkbox])"))
+        done(page, view)
+        assert page.locator("main form input[type=checkbox]").first.is_checked() != before
+        page.goto(f"{base}/account/links?program=demo")
+        send(page.locator(f"tr:has([data-copy$='/r/{code}']) form[data-confirm]"))
+        yes(page)
+        done(page, view)
+        expect(page.locator(f"[data-copy$='/r/{code}']")).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_a_withdrawal_goes_from_the_affiliate_over_finance_to_paid(
+    browser: Browser, stack: Running, view: View
+) -> None:
+    base = stack.urls["kopeck"]
+    with (
+        desk_of(browser, stack, "boris", view) as boris,
+        desk_of(browser, stack, "finance", view) as finance,
+    ):
+        boris.goto(f"{base}/account/money?program={EUROPE}")
+        boris.fill("[name=amount]", "0.01")
+        send(boris.locator("form:has([name=amount])"))
+        yes(boris)
+        done(boris, view)
+        finance.goto(f"{base}/finance/withdrawals")
+        finance.locator("#running tr", has_text="Boris").first.get_by_role("link").first.click()
+        approval = finance.locator("form[action$='/approval']")
+        if approval.locator("[name=code]").count():
+            fill_code(finance, base, "finance@demo.example")
+        send(approval)
+        yes(finance)
+        done(finance, view)
+        expect(finance.locator("#progress[hx-get]")).to_have_count(0, timeout=DEADLINE_S * 1000)
+
+        def can_ask_again() -> bool:
+            boris.goto(f"{base}/account/money?program={EUROPE}")
+            return boris.locator("[name=amount]").is_visible()
+
+        until(can_ask_again, "the withdrawal is paid")
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_a_manager_drafts_rules_offers_a_text_and_looks_somebody_up(
+    browser: Browser, stack: Running, view: View
+) -> None:
+    base, name = stack.urls["kopeck"], f"Day {secrets.token_hex(4)}"
+    with desk_of(browser, stack, "manager", view) as page:
+        page.goto(f"{base}/manage/rules/new?program=demo")
+        page.fill("[name=name]", name)
+        page.locator("button[name=action][value=preview]").click()
+        expect(page.locator("main")).to_contain_text("10")
+        send(page.locator("main form:has([name=name])"))
+        page.wait_for_url(re.compile(r"/manage/rules/drafts/\d+"))
+        done(page, view)
+        send(page.locator("form[data-confirm-tone=danger]"))
+        yes(page)
+        done(page, view)
+        page.goto(f"{base}/manage/promo/new?kind=text&program=demo")
+        page.fill("[name=name]", name)
+        page.fill("[name=body]", "A lamp for the fern.")
+        send(page.locator("main form:has([name=body])"))
+        done(page, view)
+        send(page.locator("tr", has_text=name).locator("form"))
+        yes(page)
+        done(page, view)
+        page.goto(f"{base}/manage/affiliates?program=demo")
+        page.locator("main table tbody a[href*='/manage/affiliates/']", has_text="Boris").click()
+        expect(page.locator("h1")).to_contain_text("Boris")
+
+
+def send(form: Locator) -> None:
+    """By its first button that is not for looking only."""
+    form.first.locator("button[type=submit]:not([name=action])").first.click()
+
+
+def yes(page: Page) -> None:
+    """Where the page asks back."""
+    dialog = page.locator("#confirm-dialog[open]")
+    if dialog.count():
+        dialog.locator("[value=yes]").click()
+
+
+def done(page: Page, view: View) -> None:
+    """The page says so, in the reader's language, and nothing stands out of the window."""
+    told = page.locator(".alert-success").first
+    expect(told).to_be_visible()
+    russian = bool(re.search("[а-яё]", told.inner_text(), re.IGNORECASE))
+    assert russian == (view.language == "ru"), told.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= view.width
+
+
+def click_by_a_buyer(browser: Browser, link: str) -> None:
+    with person(browser) as context:
+        page = context.new_page()
+        page.goto(link)
+        page.wait_for_function("window.kopeck && !!window.kopeck.order")
+
+
+def found(page: Page, address: str, rows: str, text: str) -> None:
+    """Reload until one of the rows holds the text."""
+
+    def look() -> int:
+        page.goto(address)
+        return page.locator(rows, has_text=text).count()
+
+    until(look, f"{text} on {address}")
