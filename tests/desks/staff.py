@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from builders import make_user
@@ -80,3 +81,8 @@ def url_of(batch: PayoutBatch) -> str:
 
 def url_of_item(item: PayoutItem) -> str:
     return f"/finance/items/{ids.public_id('pay', item.id)}"
+
+
+def unmarked(html: str) -> str:
+    """The page with its amounts in one piece, digits below the minor unit with the others."""
+    return re.sub(r'<span class="money-rest">(\d+)</span>(\N{NO-BREAK SPACE})<wbr>', r"\1\2", html)

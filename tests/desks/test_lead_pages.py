@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from staff import Staff, hire, url_of_item, weekly_batch
+from staff import Staff, hire, unmarked, url_of_item, weekly_batch
 from test_manage import audited
 from world import DAY, World
 
@@ -228,7 +228,7 @@ class TestManager:
     ) -> None:
         row = clicks(world, 3, flooded=1)
         assert "1 link and day wait" in manager.client.get("/manage/").text
-        page = manager.client.get("/manage/leads/clicks?show=review").text
+        page = unmarked(manager.client.get("/manage/leads/clicks?show=review").text)
         assert "Clicks of a flood" in page
         assert "0.009" in page
         url = f"/manage/leads/clicks/{ids.public_id('pcd', row.id)}"

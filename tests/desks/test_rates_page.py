@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from staff import Staff, hire
+from staff import Staff, hire, unmarked
 from world import World
 
 from affiliate.core import ids
@@ -225,7 +225,7 @@ class TestDesks:
             assert "981.234568\N{NO-BREAK SPACE}RUB" in text
             assert "1 EUR = 98.1234567891 RUB" in text
         assert "at a rate of 98.1234567891 is" in account
-        rows = manager.client.get("/manage/orders").text
+        rows = unmarked(manager.client.get("/manage/orders").text)
         # 98.123457 of Anna's and 19.624691 of Rita's.
         assert "117.748148\N{NO-BREAK SPACE}RUB" in rows
         assert "10.00\N{NO-BREAK SPACE}EUR" in rows
