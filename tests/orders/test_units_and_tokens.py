@@ -66,7 +66,7 @@ def test_a_unit_that_cannot_succeed_leaves_nothing(
 
 
 def test_the_documented_function_makes_a_token_that_is_believed() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "integration.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict[str, Any] = {}
     exec(code, names)
