@@ -70,7 +70,7 @@ def test_the_documented_function_makes_a_token_that_is_believed() -> None:
     [code] = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict[str, Any] = {}
     exec(code, names)
-    token = names["order_token"](KEY, "A-1", "4490.00", "3500.00", "RUB")
+    token = names["order_token"](KEY.hex(), "A-1", "4490.00", "3500.00", "RUB")
     read = order_tokens.read(token, report=REPORT, keys=[KEY], now=datetime.now(UTC))
     assert isinstance(read, OrderToken)
     assert read.net == Money.parse("3500.00", "RUB")
