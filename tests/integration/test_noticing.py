@@ -182,8 +182,11 @@ class TestRefusedCalls:
 
     def test_others_may_say_what_they_refused(self, world: World) -> None:
         with world.app.test_request_context("/v1/events", method="POST"):
-            call_refused(program_id=world.program.id, code="bad_signature", status=401)
-        assert [row.code for row in refused(world)] == ["bad_signature"]
+            call_refused(
+                program_id=world.program.id, caller="src_7Qk2", code="bad_signature", status=400
+            )
+        [row] = refused(world)
+        assert (row.caller, row.code, row.fields) == ("src_7Qk2", "bad_signature", "")
 
     def test_the_answer_is_the_same_while_nothing_can_be_written(self, world: World) -> None:
         with psycopg.connect(

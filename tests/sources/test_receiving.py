@@ -17,6 +17,8 @@ from affiliate.core.db import db, session_for
 from affiliate.core.errors import Invalid
 from tests.orders.shop_world import World
 from tests.sources.shop_systems import STANDARD_SECRET, Shop, connect_shop, signed
+from tracker.integration.models import RefusedCall
+from tracker.integration.notebook import flush
 from tracker.orders.keys import order_keys
 from tracker.personal.customers import Buyer, erase_customer
 from tracker.sources import again, connect, follow, secrets
@@ -89,6 +91,31 @@ def test_a_source_that_is_off_or_that_nobody_made_is_not_there(shop: Shop) -> No
     assert client.post("/webhooks/shops/src_nobody", data=b"{}").status_code == 404
     assert client.post("/webhooks/shops/ord_nobody", data=b"{}").status_code == 404
     assert client.get(shop.address).status_code == 405
+
+
+def test_the_programs_log_says_what_was_refused_and_why(shop: Shop) -> None:
+    body, world = body_of(shop), shop.world
+    unsigned = wrong(shop, signed(shop.kind, json.dumps(body).encode(), shop.secret, shop.source))
+    for headers in unsigned[:2]:
+        shop.sends(body, headers=headers)
+    shop.sends(b"nonsense of Petrov's")
+    assert shop.sends(body).status_code == 200
+    with world.app.app_context():
+        connect.set_on(world.session, source_id=shop.source.id, is_on=False, by="user:1",
+                       now=world.now)  # fmt: skip
+        world.session.commit()
+    shop.sends(body)
+    shop.world.client.post("/webhooks/shops/src_nobody", data=b"{}")
+    flush(world.app)
+    world.session.rollback()
+    rows = world.session.scalars(sa.select(RefusedCall).order_by(RefusedCall.code)).all()
+    calls: dict[tuple[str, int], int] = {}
+    for row in rows:
+        calls[row.code, row.status] = calls.get((row.code, row.status), 0) + row.calls
+    assert calls == {("bad_signature", 400): 2, ("malformed", 400): 1, ("source_off", 404): 1}
+    assert {(row.caller, row.route, row.program_id, row.fields) for row in rows} == {
+        (connect.public(shop.source.id), "POST /webhooks/shops/<source>", world.program.id, "")
+    }
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"nonsense", b'"text"', b'{"a": NaN}', b"\xff{}",

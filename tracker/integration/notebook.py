@@ -66,11 +66,13 @@ class Kind:
     program: str | int | None
     """Slug or number; None: the program of the key."""
     prefix: str
-    """Of the key; empty for a browser's report."""
+    """Of the key; empty where none was sent."""
     route: str
     status: int
     code: str
     fields: str
+    caller: str = "browser"
+    """Who called without a key."""
 
 
 @dataclass(slots=True)
@@ -259,7 +261,7 @@ def _write_calls(
         "program_id": program_id,
         "minute": minute.replace(second=0, microsecond=0),
         "route": kind.route,
-        "caller": f"kpk_{kind.prefix}" if kind.prefix else "browser",
+        "caller": f"kpk_{kind.prefix}" if kind.prefix else kind.caller,
         "status": kind.status,
         "code": kind.code,
         "fields": kind.fields,

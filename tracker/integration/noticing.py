@@ -82,11 +82,14 @@ def report_refused(raw: bytes, refusal: Refusal) -> None:
 
 
 def call_refused(
-    *, program_id: int, code: str, status: int, fields: str = "", order_id: str | None = None
+    *, program_id: int, caller: str, code: str, status: int, order_id: str | None = None
 ) -> None:
-    """Something else of a program's shop was refused, a shop system's webhook say."""
+    """Something else of a program's shop was refused, a shop system's webhook say.
+
+    `caller` is who called, by a public id.
+    """
     rule = request.url_rule.rule if request.url_rule else request.path
-    kind = Kind(program_id, "", f"{request.method} {rule}", status, code, fields)
+    kind = Kind(program_id, "", f"{request.method} {rule}", status, code, "", caller)
     notebook().refused(kind, request_id=_request_id(), order_id=order_id)
 
 

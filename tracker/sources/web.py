@@ -16,7 +16,8 @@ from affiliate.core.db import db
 from affiliate.core.errors import Malformed, NotFound
 from affiliate.core.http import csrf, takes_bytes
 from affiliate.people.access import public
-from tracker.sources import jobs, woocommerce
+from tracker.integration import noticing
+from tracker.sources import connect, jobs, woocommerce
 from tracker.sources.connect import secrets_of, source_of
 from tracker.sources.models import Source
 from tracker.sources.receive import store
@@ -25,6 +26,8 @@ from tracker.sources.signatures import Scheme, is_signed
 
 BODY_BYTES_MAX: Final = 2_000_000
 """An order of some hundred lines."""
+SOURCE_OFF: Final = "source_off"
+"""In the log of refused calls; who called is told that there is nothing."""
 RECEIVED: Final = metrics.declare(
     "kopeck_source_webhooks", "Calls of shop systems' addresses by what became of them."
 )
@@ -52,6 +55,7 @@ def receive(source: str) -> Response:
     """200 once the body is on disk, also where it was before; 400 for what is not signed."""
     found = source_of(db.session(), source)
     if not found.is_on:
+        _note(found, SOURCE_OFF, NotFound.status)
         raise NotFound
     raw = request.get_data(cache=False)
     if found.kind == Kind.WOOCOMMERCE and woocommerce.is_ping(raw):
@@ -66,6 +70,7 @@ def receive(source: str) -> Response:
     except Malformed as refusal:
         metrics.count(RECEIVED, kind=found.kind, outcome="refused")
         log.info("source.webhook_refused", code=refusal.code, source=source)
+        _note(found, refusal.code, refusal.status)
         raise
     if new:
         jobs.follow.after_commit(db.session())
@@ -73,6 +78,13 @@ def receive(source: str) -> Response:
     db.session.commit()
     metrics.count(RECEIVED, kind=kind, outcome="new" if new else "known")
     return jsonify(received=True)
+
+
+def _note(found: Source, code: str, status: int) -> None:
+    """For the program's log of refused calls: the reason, and nothing of what was sent."""
+    noticing.call_refused(
+        program_id=found.program_id, caller=connect.public(found.id), code=code, status=status
+    )
 
 
 def _check(found: Source, raw: bytes) -> None:
