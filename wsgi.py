@@ -42,6 +42,8 @@ SET_UPS = (
     "affiliate.letters.web",
     "affiliate.promo.hosted",
     "affiliate.products.web",
+    "affiliate.webhooks.api",
+    "affiliate.webhooks.deliveries_api",
     "affiliate.webhooks.metrics",
     "payouts.commissions.examples",
     "payouts.batches.api",

@@ -3,11 +3,13 @@
 The answer is stored for the API key in the transaction of the write itself, so that either both
 are there or neither. The view commits as it always does; while its answer is to be stored, that
 commit is held back until the answer is beside it (affiliate.core.db, `held`). What was refused
-wrote nothing and is not kept: it is judged anew. Rule: docs/api.md, "Sending again".
+wrote nothing and is not kept: it is judged anew. An answer that shows a secret is kept encrypted,
+so that a copy of the database shows none. Rule: docs/api.md, "Sending again".
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable
@@ -16,10 +18,12 @@ from functools import wraps
 from typing import Any, ClassVar, Final, TypeVar
 
 import sqlalchemy as sa
-from flask import Response, g, request
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from flask import Response, current_app, g, request
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from affiliate.core import clock, strict_json
+from affiliate.core.config import Settings
 from affiliate.core.db import Model, begin_planned_once, db, held
 from affiliate.core.errors import Conflict, Malformed, Refusal
 
@@ -30,6 +34,9 @@ KEPT_H: Final = 48
 """Hours for which an answer is kept; docs/api.md promises 24."""
 AGAIN_S: Final = 1
 """When to ask again about a call that is under way."""
+PURPOSE: Final = "api-answers"
+_TOKEN: Final = b"gAAAA"
+"""What every Fernet token begins with: its version and the high bytes of its time."""
 _KEY: Final = re.compile(r'"?([!#-~]{1,255})"?')
 """Printable ASCII, as it is or as a structured field's string, in quotes."""
 _KEPT_HEADERS: Final = ("Location", "ETag", "Link")
@@ -52,6 +59,7 @@ class StoredAnswer(Model):
     headers: Mapped[dict[str, Any]]
     """Those that are the answer's own: Location, ETag, Link."""
     body: Mapped[bytes]
+    """JSON, or a Fernet token of it where it shows a secret: no JSON begins as a token does."""
     stored_at: Mapped[datetime]
     """Real time: a moved demo clock must not make a retry a second write."""
 
@@ -74,6 +82,16 @@ class CallUnderWay(Conflict):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(AGAIN_S)}
+
+
+class AnswerUnreadable(Conflict):
+    code = "answer_unreadable"
+    title = "The call was done, and the secret in its answer can be read no more: make a new one."
+
+
+def keep_secret() -> None:
+    """What this call answers shows a secret: if it is kept, then encrypted."""
+    g.answer_is_secret = True
 
 
 def once(view: View) -> View:
@@ -162,7 +180,7 @@ def _store(
             request_hash=request_hash,
             status=answer.status_code,
             headers=kept,
-            body=answer.get_data(),
+            body=_encrypted(answer.get_data()),
             stored_at=clock.real_now(),
         )
     )
@@ -174,7 +192,26 @@ def _store(
 
 
 def _as_before(known: StoredAnswer) -> Response:
-    answer = Response(known.body, known.status, content_type="application/json")
+    body = _read_again(known.body)
+    answer = Response(body, known.status, content_type="application/json" if body else None)
     answer.headers.extend(known.headers)
     answer.headers[REPLAYED] = "true"
     return answer
+
+
+def _encrypted(body: bytes) -> bytes:
+    return _box().encrypt(body) if g.get("answer_is_secret") else body
+
+
+def _read_again(stored: bytes) -> bytes:
+    if not stored.startswith(_TOKEN):
+        return stored
+    try:
+        return _box().decrypt(stored)
+    except InvalidToken:
+        raise AnswerUnreadable from None  # KOPECK_SECRET was changed since.
+
+
+def _box() -> MultiFernet:
+    settings: Settings = current_app.extensions["kopeck.settings"]
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in settings.keys(PURPOSE)])

@@ -47,6 +47,8 @@ SCOPES = (
     "batches:read",
     "statements:read",
     "statistics:read",
+    "webhooks:read",
+    "webhooks:write",
 )
 """What a shop's key can be allowed; each view of the API names the one that it needs."""
 OWN_SCOPES = ("own:read", "own:links")

@@ -31,6 +31,8 @@ SCOPE_WORDS: Final[Mapping[str, LazyString]] = {
     "batches:read": _l("Read payout batches"),
     "statements:read": _l("Read statements of everybody in the program"),
     "statistics:read": _l("Read statistics and receipts of clicks"),
+    "webhooks:read": _l("Read webhooks and what was delivered to them"),
+    "webhooks:write": _l("Say who is told what happens, and have it sent again"),
 }
 """By the scopes of affiliate.people.api_keys; a test holds them together."""
 

@@ -34,6 +34,9 @@ from affiliate.webhooks.rules import (
     postback_url,
 )
 
+ENDPOINT: Final = "whk"
+DELIVERY: Final = "whd"
+"""Prefixes of public ids."""
 ENDPOINTS_MAX: Final = 20
 """Of one program."""
 POSTBACKS_MAX: Final = 5

@@ -42,7 +42,9 @@ def refusals() -> list[type[Refusal]]:
 
     lasting = (each for each in below(Refusal) if "<locals>" not in each.__qualname__)
     ours = {each for each in lasting if each.__module__.split(".")[0] in PACKAGES}
-    return sorted(ours - {Refusal}, key=lambda each: (each.code, each.__qualname__))
+    return sorted(
+        ours - {Refusal}, key=lambda each: (each.code, each.__qualname__, each.__module__)
+    )
 
 
 @cache

@@ -25,7 +25,7 @@ from affiliate.core.errors import Forbidden, NotFound, Refusal
 from affiliate.people import access
 from affiliate.programs.models import Program
 from affiliate.webhooks import again, endpoints, reading
-from affiliate.webhooks.endpoints import METHODS, Owner, Wanted
+from affiliate.webhooks.endpoints import DELIVERY, ENDPOINT, METHODS, Owner, Wanted
 from affiliate.webhooks.models import WebhookEndpoint
 from affiliate.webhooks.reading import State
 from affiliate.webhooks.rules import DESCRIPTION_CHARS_MAX, URL_CHARS_MAX, Blank
@@ -34,8 +34,6 @@ from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage.rules_form import NEEDED, Form
 from tracker.desks.words import _, ngettext
 
-ENDPOINT: Final = "whk"
-DELIVERY: Final = "whd"
 ROWS_MAX: Final = 50
 FAILED_DAYS: Final = (1, 3, 7, 30)
 """Since when all that failed can be sent again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from affiliate.core import ids
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
-from affiliate.webhooks.endpoints import Owner
+from affiliate.webhooks.endpoints import ENDPOINT, Owner
 from affiliate.webhooks.models import WebhookEndpoint
 from tracker.desks.acting import Answer
 from tracker.desks.manage.blueprint import (
@@ -17,7 +17,7 @@ from tracker.desks.manage.blueprint import (
     place_of,
     require_acting,
 )
-from tracker.desks.webhooks import ENDPOINT, Pages
+from tracker.desks.webhooks import Pages
 
 
 @manage.get("/webhooks")
