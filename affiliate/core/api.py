@@ -218,9 +218,6 @@ def _if_changed(view: View) -> View:
             return result
         result.add_etag()
         result.headers["Cache-Control"] = "private, no-cache"
-        following: str | None = g.get("next_link")
-        if following is not None:
-            result.headers["Link"] = following
         return result.make_conditional(request)
 
     return reading  # type: ignore[return-value]

@@ -11,13 +11,13 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import marshmallow as ma
-from flask import Response, current_app, g, request
+from flask import Response, current_app, request
 
 from affiliate.core.api import answer
 from affiliate.core.config import Settings
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.fields import Text
-from affiliate.core.ids import public_id, row_id
+from affiliate.core.ids import row_id
 
 ROWS_DEFAULT: Final = 50
 ROWS_MAX: Final = 200
@@ -47,14 +47,12 @@ class PageOut(ma.Schema):
 
 
 def row_in(prefix: str, field: str, text: str | None) -> int | None:
-    """The row behind an id in a query, None without one; NotACursor for `after`, else Invalid."""
+    """The row behind an id by which a list is filtered, None without one. Raises Invalid."""
     if text is None:
         return None
     try:
         return row_id(prefix, text)
     except NotFound:
-        if field == "after":
-            raise NotACursor.of(field) from None
         raise Invalid.field(field, "not_an_id", f"This is no id of {prefix}_….") from None
 
 
@@ -89,24 +87,31 @@ def page(
 ) -> Response:
     """The answer with one page under `name`: ask for `limit + 1` rows, so that it is known
     whether there is another."""
-    shown, following = _cut(rows, limit, cursor)
-    return answer({name: [write(row) for row in shown], "next": following})
+    return page_together(
+        name,
+        rows,
+        limit=limit,
+        cursor=cursor,
+        write=lambda shown: [write(row) for row in shown],
+    )
 
 
-def cut(
-    rows: Sequence[Row], limit: int, prefix: str, id_of: Callable[[Row], int]
-) -> tuple[list[Row], str | None]:
-    """The page out of `limit + 1` rows, and where the next begins: the id of its last row."""
-    return _cut(rows, limit, lambda row: public_id(prefix, id_of(row)))
+def page_together(
+    name: str,
+    rows: Sequence[Row],
+    *,
+    limit: int,
+    cursor: Callable[[Row], str],
+    write: Callable[[Sequence[Row]], Sequence[Mapping[str, Any]]],
+    beside: Mapping[str, Any] | None = None,
+) -> Response:
+    """The same where what belongs to the rows is read for all of them at once.
 
-
-def _cut(
-    rows: Sequence[Row], limit: int, cursor: Callable[[Row], str]
-) -> tuple[list[Row], str | None]:
-    """The frame reads `next_link` and writes it as the answer's Link header."""
+    `beside` is what the answer says besides its rows.
+    """
     following = cursor(rows[limit - 1]) if len(rows) > limit else None
-    g.next_link = link_to(following).get("Link")
-    return list(rows[:limit]), following
+    body = {**(beside or {}), name: write(rows[:limit]), "next": following}
+    return answer(body, headers=link_to(following))
 
 
 def link_to(following: str | None) -> dict[str, str]:

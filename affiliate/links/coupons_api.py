@@ -15,7 +15,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import MomentField, Text, moment_json
 from affiliate.core.ids import public_id, row_id
-from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
+from affiliate.core.paging import CURSOR_CHARS_MAX, PageOut, PageQuery, page, row_after, row_in
 from affiliate.links import coupons, rules
 from affiliate.links.models import Coupon
 from affiliate.people import access, enrollments, ids
@@ -46,11 +46,10 @@ class CouponOut(ma.Schema):
     disabled_at = MomentField(allow_none=True)
 
 
-class CouponsOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class CouponsOut(PageOut):
+    """A page, newest first."""
 
     coupons = ma.fields.List(ma.fields.Nested(CouponOut))
-    next = ma.fields.String(allow_none=True)
 
 
 class CouponsQuery(PageQuery):
@@ -150,13 +149,17 @@ def give(values: dict[str, Any], affiliate: str) -> Response:
 
 def _page(wanted: sa.Select[Coupon], query: dict[str, Any]) -> Response:
     wanted = wanted.where(Coupon.program_id == access.api_key().program_id)
-    after = row_in(PREFIX, "after", query["after"])
+    after, limit = row_after(PREFIX, query), query["limit"]
     if after is not None:
         wanted = wanted.where(Coupon.id < after)
-    limit = query["limit"]
     found = db.session.scalars(wanted.order_by(Coupon.id.desc()).limit(limit + 1)).all()
-    page, following = cut(found, limit, PREFIX, lambda coupon: coupon.id)
-    return api.answer({"coupons": [_out(each) for each in page], "next": following})
+    return page(
+        "coupons",
+        found,
+        limit=limit,
+        cursor=lambda coupon: public_id(PREFIX, coupon.id),
+        write=_out,
+    )
 
 
 def _mine(coupon: str) -> Coupon:

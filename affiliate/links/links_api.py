@@ -13,8 +13,8 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import Text
-from affiliate.core.ids import row_id
-from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
+from affiliate.core.ids import public_id, row_id
+from affiliate.core.paging import CURSOR_CHARS_MAX, PageOut, PageQuery, page, row_after, row_in
 from affiliate.links import links, rules
 from affiliate.links.api import LINK_PREFIX, LinkOut, link_json
 from affiliate.links.models import Link
@@ -31,11 +31,10 @@ class LinksQuery(PageQuery):
     code = Text(load_default=None, chars_max=rules.VANITY_CHARS_MAX)
 
 
-class LinksPageOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class LinksPageOut(PageOut):
+    """A page, newest first."""
 
     links = ma.fields.List(ma.fields.Nested(LinkOut))
-    next = ma.fields.String(allow_none=True)
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
@@ -55,13 +54,17 @@ def listing(query: dict[str, Any]) -> Response:
         wanted = wanted.where(Link.enrollment_id == affiliate)
     if query["code"] is not None:
         wanted = wanted.where(Link.code == query["code"])
-    after = row_in(LINK_PREFIX, "after", query["after"])
+    after, limit = row_after(LINK_PREFIX, query), query["limit"]
     if after is not None:
         wanted = wanted.where(Link.id < after)
-    limit = query["limit"]
     found = db.session.scalars(wanted.order_by(Link.id.desc()).limit(limit + 1)).all()
-    page, following = cut(found, limit, LINK_PREFIX, lambda link: link.id)
-    return api.answer({"links": [link_json(link) for link in page], "next": following})
+    return page(
+        "links",
+        found,
+        limit=limit,
+        cursor=lambda link: public_id(LINK_PREFIX, link.id),
+        write=link_json,
+    )
 
 
 @blueprint.get("/<link>")

@@ -14,7 +14,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import Text
-from affiliate.core.paging import PageQuery, cut, row_in
+from affiliate.core.paging import PageOut, PageQuery, page, row_after
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import api_scope
 from affiliate.people.api import AffiliateOut, affiliate_answer, affiliate_json, affiliates_query
@@ -49,11 +49,10 @@ class ApplicationOut(AffiliateOut):
     answers = ma.fields.Nested(AnswersOut)
 
 
-class ApplicationsOut(ma.Schema):
-    """A page, in the order of enrollment; `next` goes into `after`."""
+class ApplicationsOut(PageOut):
+    """A page, in the order of enrollment."""
 
     applications = ma.fields.List(ma.fields.Nested(ApplicationOut))
-    next = ma.fields.String(allow_none=True)
 
 
 class ReasonIn(ma.Schema):
@@ -74,13 +73,17 @@ def set_up(app: Flask, _settings: Settings) -> None:
 def listing(query: dict[str, Any]) -> Response:
     """A page of applications, oldest first."""
     wanted = _query().where(Enrollment.status == query["status"])
-    after = row_in(ids.PREFIX, "after", query["after"])
+    after, limit = row_after(ids.PREFIX, query), query["limit"]
     if after is not None:
         wanted = wanted.where(Enrollment.id > after)
-    limit = query["limit"]
     rows = db.session.execute(wanted.order_by(Enrollment.id).limit(limit + 1)).all()
-    page, following = cut(rows, limit, ids.PREFIX, lambda row: row[0].id)
-    return api.answer({"applications": [_out(*row) for row in page], "next": following})
+    return page(
+        "applications",
+        rows,
+        limit=limit,
+        cursor=lambda row: ids.public(row[0].id),
+        write=lambda row: _out(*row),
+    )
 
 
 @blueprint.get("/<affiliate>")

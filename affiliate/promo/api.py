@@ -15,7 +15,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import MomentField, moment_json
-from affiliate.core.paging import PageQuery, cut, row_in
+from affiliate.core.paging import PageOut, PageQuery, page_together, row_after
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import api_scope
 from affiliate.programs.models import Program
@@ -65,11 +65,10 @@ class CreativeOut(ma.Schema):
     retired_at = MomentField(allow_none=True)
 
 
-class CreativesOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class CreativesOut(PageOut):
+    """A page, newest first."""
 
     creatives = ma.fields.List(ma.fields.Nested(CreativeOut))
-    next = ma.fields.String(allow_none=True)
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
@@ -133,12 +132,16 @@ def _page(
         program_id=access.api_key().program_id,
         today=_today(),
         conditions=conditions,
-        before_id=row_in(PREFIX, "after", query["after"]),
+        before_id=row_after(PREFIX, query),
         rows_max=limit + 1,
     )
-    page, following = cut(found, limit, PREFIX, lambda each: each.row.id)
-    listed = [_out(each) for each in (*(before or ()), *page)]
-    return api.answer({"creatives": listed, "next": following})
+    return page_together(
+        "creatives",
+        found,
+        limit=limit,
+        cursor=lambda each: each.code,
+        write=lambda shown: [_out(each) for each in (*(before or ()), *shown)],
+    )
 
 
 def _today() -> date:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import marshmallow as ma
 import sqlalchemy as sa
 from flask import Flask, Response
+from sqlalchemy.orm import Session
 
 from affiliate.core import api
 from affiliate.core.config import Settings
@@ -22,7 +24,15 @@ from affiliate.core.fields import (
 )
 from affiliate.core.ids import public_id, row_id
 from affiliate.core.money import Money
-from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
+from affiliate.core.paging import (
+    CURSOR_CHARS_MAX,
+    PageOut,
+    PageQuery,
+    page,
+    page_together,
+    row_after,
+    row_in,
+)
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import api_scope
 from affiliate.people.models import Enrollment
@@ -73,11 +83,10 @@ class ListedWithdrawalOut(ma.Schema):
     )
 
 
-class ListedWithdrawalsOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class ListedWithdrawalsOut(PageOut):
+    """A page, newest first."""
 
     withdrawals = ma.fields.List(ma.fields.Nested(ListedWithdrawalOut))
-    next = ma.fields.String(allow_none=True)
 
 
 class AffiliateBalanceOut(ma.Schema):
@@ -90,11 +99,10 @@ class AffiliateBalanceOut(ma.Schema):
     paid = MoneyField()
 
 
-class BalancesOut(ma.Schema):
-    """A page, in the order of enrollment; `next` goes into `after`."""
+class BalancesOut(PageOut):
+    """A page, in the order of enrollment."""
 
     balances = ma.fields.List(ma.fields.Nested(AffiliateBalanceOut))
-    next = ma.fields.String(allow_none=True)
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
@@ -154,13 +162,22 @@ def balances(query: dict[str, Any]) -> Response:
     session, limit = db.session(), query["limit"]
     program = session.get_one(Program, access.api_key().program_id)
     wanted = sa.select(Enrollment.id).where(Enrollment.program_id == program.id)
-    after = row_in(ids.PREFIX, "after", query["after"])
+    after = row_after(ids.PREFIX, query)
     if after is not None:
         wanted = wanted.where(Enrollment.id > after)
     found = session.scalars(wanted.order_by(Enrollment.id).limit(limit + 1)).all()
-    page, following = cut(found, limit, ids.PREFIX, lambda number: number)
-    held = balances_of(session, enrollment_ids=page, currency=program.currency)
-    listed = [
+    return page_together(
+        "balances",
+        found,
+        limit=limit,
+        cursor=ids.public,
+        write=lambda shown: _balances(session, shown, program.currency),
+    )
+
+
+def _balances(session: Session, numbers: Sequence[int], currency: str) -> list[dict[str, Any]]:
+    held = balances_of(session, enrollment_ids=numbers, currency=currency)
+    return [
         {
             "affiliate": ids.public(number),
             "pending": money_json(held[number].pending),
@@ -168,9 +185,8 @@ def balances(query: dict[str, Any]) -> Response:
             "in_payout": money_json(held[number].in_payout),
             "paid": money_json(held[number].paid),
         }
-        for number in page
+        for number in numbers
     ]
-    return api.answer({"balances": listed, "next": following})
 
 
 def _page(query: dict[str, Any], enrollment_id: int | None) -> Response:
@@ -181,13 +197,17 @@ def _page(query: dict[str, Any], enrollment_id: int | None) -> Response:
         wanted = wanted.where(
             Withdrawal.closed_at.is_(None) if status == OPEN else Withdrawal.outcome == status
         )
-    after = row_in(WITHDRAWAL, "after", query["after"])
+    after, limit = row_after(WITHDRAWAL, query), query["limit"]
     if after is not None:
         wanted = wanted.where(Withdrawal.id < after)
-    limit = query["limit"]
     rows = db.session.execute(wanted.order_by(Withdrawal.id.desc()).limit(limit + 1)).all()
-    page, following = cut(rows, limit, WITHDRAWAL, lambda row: row[0].id)
-    return api.answer({"withdrawals": [_out(*row) for row in page], "next": following})
+    return page(
+        "withdrawals",
+        rows,
+        limit=limit,
+        cursor=lambda row: public_id(WITHDRAWAL, row[0].id),
+        write=lambda row: _out(*row),
+    )
 
 
 def _query() -> sa.Select[Withdrawal, PayoutItem | None]:

@@ -9,11 +9,12 @@ import marshmallow as ma
 import sqlalchemy as sa
 from flask import Flask, Response
 
-from affiliate.core.api import answer, api_blueprint, register
+from affiliate.core.api import api_blueprint, register
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.fields import MomentField, Text, moment_json
-from affiliate.core.paging import PageQuery, cut, row_in
+from affiliate.core.ids import public_id
+from affiliate.core.paging import PageOut, PageQuery, page, row_after
 from affiliate.people.access import api_key, api_scope
 from tracker.leads.models import Lead, LeadDecision
 from tracker.orders.present import shares_json
@@ -50,11 +51,10 @@ class ListedLeadOut(ma.Schema):
     shares = ma.fields.List(ma.fields.Nested(ShareOut))
 
 
-class LeadsOut(ma.Schema):
-    """A page, the last reported first; `next` goes into `after`."""
+class LeadsOut(PageOut):
+    """A page, the last reported first."""
 
     leads = ma.fields.List(ma.fields.Nested(ListedLeadOut))
-    next = ma.fields.String(allow_none=True)
 
 
 @blueprint.get("")
@@ -73,8 +73,13 @@ def listing(query: dict[str, Any]) -> Response:
     )
     limit = query["limit"]
     rows = db.session.execute(wanted.limit(limit + 1)).all()
-    page, following = cut(rows, limit, LEAD, lambda row: row[0].id)
-    return answer({"leads": [_out(*row) for row in page], "next": following})
+    return page(
+        "leads",
+        rows,
+        limit=limit,
+        cursor=lambda row: public_id(LEAD, row[0].id),
+        write=lambda row: _out(*row),
+    )
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
@@ -83,7 +88,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
 
 def _conditions(query: dict[str, Any]) -> Iterator[sa.ColumnElement[bool]]:
-    after = row_in(LEAD, "after", query["after"])
+    after = row_after(LEAD, query)
     if after is not None:
         yield Lead.id < after
     if query["status"] is not None:

@@ -15,9 +15,10 @@ from affiliate.core.api import answer, api_blueprint, register
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Malformed, Refusal
-from affiliate.core.fields import MomentField
+from affiliate.core.fields import OPTIONAL, MomentField
 from affiliate.core.http import takes_bytes
-from affiliate.core.paging import ROWS_DEFAULT, ROWS_MAX, PageQuery, cut, row_in
+from affiliate.core.ids import public_id
+from affiliate.core.paging import NotACursor, PageOut, PageQuery, page, page_together, row_after
 from affiliate.people.access import api_key, api_scope
 from tracker.order_imports.bring import begin_import, bring_rows
 from tracker.order_imports.models import OrderImport
@@ -34,7 +35,7 @@ from tracker.order_imports.rules import FILE_BYTES_MAX, Format, Outcome, State, 
 FORMATS = {"application/x-ndjson": Format.NDJSON, "text/csv": Format.CSV}
 SCOPE_OLD = "orders:import"
 PROBLEMS_SHOWN_MAX = 100
-LINE_CHARS_MAX = 10
+LINE_CHARS_MAX = 9
 PROBLEMS = (Outcome.CONFLICT, Outcome.REFUSED)
 
 blueprint = api_blueprint("order_imports", "/api/v1/orders/imports", "Many orders at once")
@@ -68,9 +69,9 @@ class ImportRowOut(ma.Schema):
     line = ma.fields.Integer(metadata={"description": "Where it begins in the file, from 1"})
     outcome = ma.fields.Enum(Outcome, by_value=True)
     order_id = ma.fields.String(allow_none=True)
-    code = ma.fields.String()
-    detail = ma.fields.String()
-    errors = ma.fields.List(ma.fields.Nested(RowProblem))
+    code = ma.fields.String(metadata=OPTIONAL)
+    detail = ma.fields.String(metadata=OPTIONAL)
+    errors = ma.fields.List(ma.fields.Nested(RowProblem), metadata=OPTIONAL)
 
 
 class ImportOut(ma.Schema):
@@ -93,25 +94,21 @@ class ImportWithProblemsOut(ImportOut):
     problems = ma.fields.List(ma.fields.Nested(ImportRowOut))
 
 
-class ImportsOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class ImportsOut(PageOut):
+    """A page, newest first."""
 
     imports = ma.fields.List(ma.fields.Nested(ImportOut))
-    next = ma.fields.String(allow_none=True)
 
 
-class ImportRowsOut(ma.Schema):
-    """A page, in the order of the file; `next` goes into `after`."""
+class ImportRowsOut(PageOut):
+    """A page, in the order of the file."""
 
     rows = ma.fields.List(ma.fields.Nested(ImportRowOut))
-    next = ma.fields.Integer(allow_none=True)
 
 
-class RowsQuery(ma.Schema):
-    """One page of the report; `after` is the line of the last row seen."""
+class RowsQuery(PageQuery):
+    """One page of the report."""
 
-    limit = ma.fields.Integer(load_default=ROWS_DEFAULT, validate=ma.validate.Range(1, ROWS_MAX))
-    after = ma.fields.Integer(load_default=0, validate=ma.validate.Range(0, 2**31 - 1))
     outcome = ma.fields.Enum(Outcome, by_value=True, load_default=None)
 
 
@@ -167,10 +164,15 @@ def listing(query: dict[str, Any]) -> Response:
         session,
         program_id=api_key().program_id,
         rows_max=limit + 1,
-        before_id=row_in(PREFIX, "after", query["after"]),
+        before_id=row_after(PREFIX, query),
     )
-    page, following = cut(found, limit, PREFIX, lambda each: each.id)
-    return answer({"imports": imports_json(session, page), "next": following})
+    return page_together(
+        "imports",
+        found,
+        limit=limit,
+        cursor=lambda each: public_id(PREFIX, each.id),
+        write=lambda shown: imports_json(session, shown),
+    )
 
 
 @blueprint.get("/<order_import>")
@@ -200,15 +202,23 @@ def report(query: dict[str, Any], order_import: str) -> Response:
         import_id=found.id,
         outcomes=list(Outcome) if wanted is None else [wanted],
         rows_max=limit + 1,
-        after_line=query["after"],
+        after_line=_line_after(query["after"]),
     )
-    following = rows[limit - 1].line if len(rows) > limit else None
-    return answer({"rows": [row_json(row) for row in rows[:limit]], "next": following})
+    return page("rows", rows, limit=limit, cursor=lambda row: str(row.line), write=row_json)
 
 
 def set_up(app: Flask, _settings: Settings) -> None:
     """Add the resource."""
     register(app, blueprint)
+
+
+def _line_after(sent: str | None) -> int:
+    """The line that a page of the report begins behind: rows are known by theirs."""
+    if sent is None:
+        return 0
+    if not (sent.isascii() and sent.isdigit()) or len(sent) > LINE_CHARS_MAX:
+        raise NotACursor.of("after")
+    return int(sent)
 
 
 def _format() -> Format:

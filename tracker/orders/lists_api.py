@@ -12,7 +12,16 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import MomentField, MoneyField, Text, shop_id
-from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
+from affiliate.core.ids import public_id
+from affiliate.core.paging import (
+    CURSOR_CHARS_MAX,
+    PageOut,
+    PageQuery,
+    page,
+    page_together,
+    row_after,
+    row_in,
+)
 from affiliate.people import ids
 from affiliate.people.access import api_key, api_scope
 from tracker.orders.listing import (
@@ -70,11 +79,10 @@ class ListedOrderOut(ma.Schema):
     commission = MoneyField(metadata={"description": "Of both levels, less what was taken back"})
 
 
-class OrdersOut(ma.Schema):
-    """A page, the last reported first; `next` goes into `after`."""
+class OrdersOut(PageOut):
+    """A page, the last reported first."""
 
     orders = ma.fields.List(ma.fields.Nested(ListedOrderOut))
-    next = ma.fields.String(allow_none=True)
 
 
 class DecisionOut(AttributionOut):
@@ -100,11 +108,10 @@ class RefundsQuery(PageQuery):
     received_to = MomentField(load_default=None, data_key="to")
 
 
-class RefundsOut(ma.Schema):
-    """A page, the last received first; `next` goes into `after`."""
+class RefundsOut(PageOut):
+    """A page, the last received first."""
 
     refunds = ma.fields.List(ma.fields.Nested(RefundOut))
-    next = ma.fields.String(allow_none=True)
 
 
 @blueprint.get("")
@@ -125,11 +132,16 @@ def listing(query: dict[str, Any]) -> Response:
             placed_to=query["placed_to"],
             updated_since=query["updated_since"],
         ),
-        before_id=row_in(ORDER, "after", query["after"]),
+        before_id=row_after(ORDER, query),
         rows_max=limit + 1,
     )
-    page, following = cut(found, limit, ORDER, lambda row: row[0].id)
-    return answer({"orders": orders_json(session, page), "next": following})
+    return page_together(
+        "orders",
+        found,
+        limit=limit,
+        cursor=lambda row: public_id(ORDER, row[0].id),
+        write=lambda shown: orders_json(session, shown),
+    )
 
 
 @blueprint.get("/<order_id>/attributions")
@@ -194,9 +206,14 @@ def _refunds(query: dict[str, Any], **which: Any) -> Response:
     found = refunds_page(
         session,
         program_id=api_key().program_id,
-        before_id=row_in(REFUND, "after", query["after"]),
+        before_id=row_after(REFUND, query),
         rows_max=limit + 1,
         **which,
     )
-    page, following = cut(found, limit, REFUND, lambda row: row[0].id)
-    return answer({"refunds": [refund_json(*row) for row in page], "next": following})
+    return page(
+        "refunds",
+        found,
+        limit=limit,
+        cursor=lambda row: public_id(REFUND, row[0].id),
+        write=lambda row: refund_json(*row),
+    )

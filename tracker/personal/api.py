@@ -15,8 +15,9 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.fields import MomentField, MoneyField, ShopId, Text, moment_json, money_json
 from affiliate.core.fields import shop_id as read_shop_id
+from affiliate.core.ids import public_id
 from affiliate.core.money import Money
-from affiliate.core.paging import PageQuery, cut, row_in
+from affiliate.core.paging import PageOut, PageQuery, page_together, row_after
 from affiliate.people import ids
 from affiliate.people.access import api_key, api_scope
 from tracker.attribution.models import CustomerBinding
@@ -48,14 +49,13 @@ class CustomerOrderOut(ma.Schema):
     total = MoneyField()
 
 
-class CustomerOut(ma.Schema):
-    """What we keep of a buyer besides hashes; `next` goes into `after`."""
+class CustomerOut(PageOut):
+    """What we keep of a buyer besides hashes, and a page of their orders."""
 
     customer_id = ma.fields.String()
     first_ordered_at = MomentField(allow_none=True)
     bound_to = ma.fields.Nested(BoundToOut, allow_none=True)
     orders = ma.fields.List(ma.fields.Nested(CustomerOrderOut))
-    next = ma.fields.String(allow_none=True)
 
 
 class ErasureIn(ma.Schema):
@@ -89,28 +89,21 @@ def show(query: dict[str, Any], customer_id: str) -> Response:
     session = db.session()
     found = _customer(session, read_shop_id(customer_id, "customer_id"))
     wanted = sa.select(Order).where(Order.customer_id == found.id)
-    after = row_in(ORDER, "after", query["after"])
+    after, limit = row_after(ORDER, query), query["limit"]
     if after is not None:
         wanted = wanted.where(Order.id < after)
-    limit = query["limit"]
     orders = session.scalars(wanted.order_by(Order.id.desc()).limit(limit + 1)).all()
-    page, following = cut(orders, limit, ORDER, lambda order: order.id)
-    return answer(
-        {
+    return page_together(
+        "orders",
+        orders,
+        limit=limit,
+        cursor=lambda order: public_id(ORDER, order.id),
+        write=lambda shown: [_order(order) for order in shown],
+        beside={
             "customer_id": found.shop_id,
             "first_ordered_at": found.first_ordered_at and moment_json(found.first_ordered_at),
             "bound_to": _bound_to(session, found),
-            "orders": [
-                {
-                    "order_id": order.order_id,
-                    "status": order.status,
-                    "placed_at": moment_json(order.placed_at),
-                    "total": money_json(Money(order.total_micros, order.currency)),
-                }
-                for order in page
-            ],
-            "next": following,
-        }
+        },
     )
 
 
@@ -149,6 +142,15 @@ def _customer(session: Session, shop_id: str) -> Customer:
     if found is None:
         raise NobodyKnown
     return found
+
+
+def _order(order: Order) -> dict[str, Any]:
+    return {
+        "order_id": order.order_id,
+        "status": order.status,
+        "placed_at": moment_json(order.placed_at),
+        "total": money_json(Money(order.total_micros, order.currency)),
+    }
 
 
 def _bound_to(session: Session, customer: Customer) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@ orders without their buyers (docs/api.md, "Commissions")."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import marshmallow as ma
@@ -17,7 +17,15 @@ from affiliate.core.errors import NotFound
 from affiliate.core.fields import OPTIONAL, MomentField, MoneyField, Text, moment_json, money_json
 from affiliate.core.ids import public_id, row_id
 from affiliate.core.money import Money
-from affiliate.core.paging import CURSOR_CHARS_MAX, PageQuery, cut, row_in
+from affiliate.core.paging import (
+    CURSOR_CHARS_MAX,
+    PageOut,
+    PageQuery,
+    page,
+    page_together,
+    row_after,
+    row_in,
+)
 from affiliate.people import access, enrollments, ids
 from affiliate.people.access import api_scope
 from affiliate.programs.models import RuleVersion
@@ -54,11 +62,10 @@ class AffiliatesCommissionOut(EarnedCommissionOut):
     affiliate = ma.fields.String()
 
 
-class AllCommissionsOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class AllCommissionsOut(PageOut):
+    """A page, newest first."""
 
     commissions = ma.fields.List(ma.fields.Nested(AffiliatesCommissionOut))
-    next = ma.fields.String(allow_none=True)
 
 
 class TakenBackOut(ma.Schema):
@@ -95,11 +102,10 @@ class OwnOrderOut(ma.Schema):
     waits_for = ma.fields.String(allow_none=True)
 
 
-class OwnOrdersOut(ma.Schema):
-    """A page, newest first; `next` goes into `after`."""
+class OwnOrdersOut(PageOut):
+    """A page, newest first."""
 
     orders = ma.fields.List(ma.fields.Nested(OwnOrderOut))
-    next = ma.fields.String(allow_none=True)
 
 
 @all_commissions.get("")
@@ -108,16 +114,20 @@ class OwnOrdersOut(ma.Schema):
 @all_commissions.response(200, AllCommissionsOut)
 def listing(query: dict[str, Any]) -> Response:
     """Commissions of the program, of both levels."""
-    wanted = sa.select(Commission).where(
-        Commission.program_id == access.api_key().program_id, *_conditions(query)
+    limit = query["limit"]
+    wanted = (
+        sa.select(Commission)
+        .where(Commission.program_id == access.api_key().program_id, *_conditions(query))
+        .order_by(Commission.id.desc())
+        .limit(limit + 1)
     )
-    found, following = _page(wanted, query)
-    named = sources(db.session(), [row.reference for row in found])
-    listed = [
-        {**earned_json(row, named[row.reference]), "affiliate": ids.public(row.enrollment_id)}
-        for row in found
-    ]
-    return api.answer({"commissions": listed, "next": following})
+    return page_together(
+        "commissions",
+        [as_row(row) for row in db.session.scalars(wanted)],
+        limit=limit,
+        cursor=lambda row: public_id(PREFIX, row.id),
+        write=_named,
+    )
 
 
 @all_commissions.get("/<commission>")
@@ -168,7 +178,7 @@ def orders(query: dict[str, Any], affiliate: str) -> Response:
         enrollment_id=access.enrollment_named(affiliate),
     )
     newer = aliased(Commission)
-    after = row_in(PREFIX, "after", query["after"])
+    after, limit = row_after(PREFIX, query), query["limit"]
     wanted = (
         sa.select(Commission, Order)
         .join(Order, Order.id == order_number())
@@ -185,10 +195,22 @@ def orders(query: dict[str, Any], affiliate: str) -> Response:
         .order_by(Commission.id.desc())
         .execution_options(populate_existing=True)
     )
-    limit = query["limit"]
-    rows = session.execute(wanted.limit(limit + 1)).all()
-    page, following = cut(rows, limit, PREFIX, lambda row: row[0].id)
-    return api.answer({"orders": [_order(*row) for row in page], "next": following})
+    return page(
+        "orders",
+        session.execute(wanted.limit(limit + 1)).all(),
+        limit=limit,
+        cursor=lambda row: public_id(PREFIX, row[0].id),
+        write=lambda row: _order(*row),
+    )
+
+
+def _named(rows: Sequence[CommissionRow]) -> list[dict[str, Any]]:
+    """Each with what it was earned by and whose it is."""
+    named = sources(db.session(), [row.reference for row in rows])
+    return [
+        {**earned_json(row, named[row.reference]), "affiliate": ids.public(row.enrollment_id)}
+        for row in rows
+    ]
 
 
 def _order(commission: Commission, order: Order) -> dict[str, Any]:
@@ -211,6 +233,9 @@ def _order(commission: Commission, order: Order) -> dict[str, Any]:
 
 
 def _conditions(query: dict[str, Any]) -> Iterator[sa.ColumnElement[bool]]:
+    after = row_after(PREFIX, query)
+    if after is not None:
+        yield Commission.id < after
     affiliate = row_in(ids.PREFIX, "affiliate", query["affiliate"])
     if affiliate is not None:
         yield Commission.enrollment_id == affiliate
@@ -235,18 +260,6 @@ _STATUS: dict[Status, sa.ColumnElement[bool]] = {
     Status.PENDING: sa.and_(_LEFT, Commission.released_at.is_(None)),
 }
 """The same as CommissionRow.status says; a test holds them together."""
-
-
-def _page(
-    wanted: sa.Select[Commission], query: dict[str, Any]
-) -> tuple[list[CommissionRow], str | None]:
-    after = row_in(PREFIX, "after", query["after"])
-    if after is not None:
-        wanted = wanted.where(Commission.id < after)
-    limit = query["limit"]
-    found = db.session.scalars(wanted.order_by(Commission.id.desc()).limit(limit + 1)).all()
-    page, following = cut(found, limit, PREFIX, lambda row: row.id)
-    return [as_row(row) for row in page], following
 
 
 def _taken_back(found: Commission) -> list[dict[str, Any]]:
