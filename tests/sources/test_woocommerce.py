@@ -94,6 +94,18 @@ def test_states_in_the_wrong_order_leave_the_newest(woocommerce: Shop) -> None:
     assert woocommerce.order.status == "cancelled"
 
 
+def test_two_orders_of_one_second_share_a_delivery_id_and_are_both_taken(
+    woocommerce: Shop,
+) -> None:
+    # WooCommerce makes the id of the webhook's number and the second (WC_Webhook).
+    same = {"X-WC-Webhook-Delivery-ID": "5f1d0c9a8b7e6d5c4b3a291807f6e5d4"}
+    for number in (727, 728):
+        body = woocommerce.payload("order_processing", id=number)
+        assert woocommerce.sends(body, headers=same).status_code == 200
+    woocommerce.follow()
+    assert [order.order_id for order in woocommerce.orders()] == ["727", "728"]
+
+
 def test_the_ping_of_a_new_webhook_is_answered_and_not_stored(woocommerce: Shop) -> None:
     world = woocommerce.world
     answer = world.client.post(woocommerce.address, data={"webhook_id": "3"})
