@@ -106,6 +106,25 @@ def test_two_orders_of_one_second_share_a_delivery_id_and_are_both_taken(
     assert [order.order_id for order in woocommerce.orders()] == ["727", "728"]
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_payment_that_failed_and_then_came_counts_also_where_a_page_claimed_the_order(
+    woocommerce: Shop, status: str
+) -> None:
+    claim = {"order_id": "727", "total": {"amount": "105.60", "currency": "EUR"}}
+    woocommerce.world.client.post(
+        "/v1/events",
+        json={"program": "euros", "type": "order", "order": claim,
+              "clicks": list(woocommerce.clicks)},
+    )  # fmt: skip
+    assert woocommerce.order.status == "unconfirmed"
+    failed = woocommerce.payload("order_pending", status=status)
+    [told] = woocommerce.tells(failed)
+    assert (told.state, told.because) == (State.IGNORED, Because.NEVER_PAID)
+    woocommerce.tells("order_processing")
+    assert woocommerce.order.status == "confirmed"
+    assert woocommerce.earned() == [(810, 0, None)]
+
+
 def test_the_ping_of_a_new_webhook_is_answered_and_not_stored(woocommerce: Shop) -> None:
     world = woocommerce.world
     answer = world.client.post(woocommerce.address, data={"webhook_id": "3"})

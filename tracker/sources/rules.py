@@ -116,6 +116,9 @@ class Cancel:
     order_id: str
     reason: str
     was_paid: bool
+    may_return: bool = False
+    """The system may still take a payment of it: what a page claimed of one that was not paid
+    waits on, as a cancelled order never comes back."""
 
 
 @dataclass(frozen=True, slots=True)

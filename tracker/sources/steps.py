@@ -170,7 +170,8 @@ def _give_back(at: Stepping, step: Refund) -> Stepped:
 def _cancel(at: Stepping, step: Cancel) -> Stepped:
     order_id, program_id = shop_id(step.order_id, "order_id"), at.source.program_id
     known = find_order(at.session, program_id=program_id, order_id=order_id, lock=False)
-    if known is None and not step.was_paid:
+    claimed = step.may_return and known is not None and known.status == "unconfirmed"
+    if not step.was_paid and (known is None or claimed):
         return Stepped(order_id, Because.NEVER_PAID)
     done = cancel_order(
         at.session,

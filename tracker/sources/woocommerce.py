@@ -68,8 +68,10 @@ def read(body: Body, _options: Options) -> Reading:
     if status in COUNTS:
         return Changes(subject, as_of, tuple(_paid(body, order_id, status)))
     if status in OVER:
+        # WooCommerce lets buyers pay an order that failed or was cancelled once more.
         was_paid = bool(text(body, "date_paid_gmt"))
-        return Changes(subject, as_of, (Cancel(order_id, status, was_paid=was_paid),))
+        cancel = Cancel(order_id, status, was_paid=was_paid, may_return=True)
+        return Changes(subject, as_of, (cancel,))
     return Ignored(Because.NOT_PAID, subject, as_of)
 
 
