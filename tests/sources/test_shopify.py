@@ -113,6 +113,40 @@ def test_the_refunds_within_an_order_are_those_that_come_alone(shopify: Shop) ->
     assert shopify.earned() == [(908, 358, None)]
 
 
+def abroad(refund: dict[str, Any], **given: str) -> dict[str, Any]:
+    """The refund of a buyer who saw dollars, 1.20 of them for a euro: the transaction is in what
+    they paid with, the shop's money stands beside it in the lines."""
+    for line in refund["refund_line_items"]:
+        line["subtotal_set"]["presentment_money"] = {"amount": "51.66", "currency_code": "USD"}
+        line["total_tax_set"]["presentment_money"] = {"amount": "8.62", "currency_code": "USD"}
+    refund["transactions"][0] |= {"amount": "51.66", "currency": "USD", **given}
+    return refund
+
+
+def test_a_refund_to_a_buyer_abroad_counts_in_the_shops_currency(shopify: Shop) -> None:
+    told = shopify.tells("orders_paid", abroad(shopify.payload("refunds_create_partial")))
+    assert told[-1].results == [Done.REFUNDED]
+    assert shopify.order.refunded_micros == 43_050_000
+    assert shopify.earned() == [(908, 358, None)]
+
+
+def test_of_a_part_of_it_the_part_is_reckoned_by_the_lines(shopify: Shop) -> None:
+    # 10.00 of 51.66 dollars: 8.333 of 43.05 euros.
+    refund = abroad(shopify.payload("refunds_create_partial"), amount="10.00")
+    shopify.tells("orders_paid", refund)
+    assert shopify.order.refunded_micros == 8_330_000
+
+
+def test_a_refund_abroad_that_does_not_name_the_shops_money_is_for_a_person(
+    shopify: Shop,
+) -> None:
+    refund = abroad(shopify.payload("refunds_create_partial"))
+    refund["transactions"][0]["currency"] = "CAD"
+    told = shopify.tells("orders_paid", refund)
+    assert (told[-1].state, told[-1].errors[0]["code"]) == (State.REFUSED, "currency_mismatch")
+    assert shopify.order.refunded_micros == 0
+
+
 def test_goods_that_only_went_back_on_the_shelf_are_no_refund(shopify: Shop) -> None:
     refund = shopify.payload("refunds_create_partial", transactions=[])
     [delivery] = shopify.tells(refund)

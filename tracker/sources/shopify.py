@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from affiliate.core.money import Money, total
+from affiliate.core.errors import Invalid
+from affiliate.core.money import Money, divide_half_even, minor_unit_micros, total
 from tracker.sources import bodies
 from tracker.sources.bodies import Body, amount, at, listed, money_document, needed, text
 from tracker.sources.rules import (
@@ -30,11 +31,15 @@ _REFUND: Final = (
     "id order_id created_at processed_at note transactions.kind transactions.status "
     "transactions.amount transactions.currency refund_line_items.quantity "
     "refund_line_items.subtotal refund_line_items.subtotal_set.shop_money "
-    "refund_line_items.total_tax refund_line_items.total_tax_set.shop_money "
+    "refund_line_items.subtotal_set.presentment_money refund_line_items.total_tax "
+    "refund_line_items.total_tax_set.shop_money refund_line_items.total_tax_set.presentment_money "
     "order_adjustments.kind order_adjustments.amount order_adjustments.amount_set.shop_money "
+    "order_adjustments.amount_set.presentment_money "
     "order_adjustments.tax_amount order_adjustments.tax_amount_set.shop_money "
     "refund_shipping_lines.subtotal_amount_set.shop_money "
-    "refund_shipping_lines.tax_amount_set.shop_money"
+    "refund_shipping_lines.subtotal_amount_set.presentment_money "
+    "refund_shipping_lines.tax_amount_set.shop_money "
+    "refund_shipping_lines.tax_amount_set.presentment_money"
 )
 _ORDER: Final = (
     "id test currency created_at processed_at updated_at cancelled_at cancel_reason "
@@ -49,6 +54,14 @@ _ORDER: Final = (
     "shipping_lines.discounted_price_set.shop_money shipping_lines.tax_lines.price "
     "shipping_lines.tax_lines.price_set.shop_money shipping_lines.is_removed"
 )
+_GOODS: Final = (
+    ("refund_line_items", "subtotal_set"), ("order_adjustments", "amount_set"),
+    ("refund_shipping_lines", "subtotal_amount_set"),
+)  # fmt: skip
+"""Lists of a refund whose lines name their amount in the shop's currency and in the buyer's."""
+_TAXES: Final = (
+    ("refund_line_items", "total_tax_set"), ("refund_shipping_lines", "tax_amount_set"),
+)  # fmt: skip
 KEPT: Final = bodies.tree(
     f"{_ORDER} {_REFUND} {' '.join('refunds.' + name for name in _REFUND.split())}"
 )
@@ -160,8 +173,7 @@ def _refund(body: Body, order_id: str) -> Refund | None:
     currency = _currency(body, paid)
     if not paid or not currency:
         return None
-    amounts = [amount(one, "amount", currency, needs=True) for one in paid]
-    whole = total((-each if each.micros < 0 else each for each in amounts), currency)
+    whole = _given_back(body, paid, currency)
     if not whole:
         return None
     document = {
@@ -172,6 +184,56 @@ def _refund(body: Body, order_id: str) -> Refund | None:
     if note := text(body, "note"):
         document["reason"] = note[:500]
     return Refund(document, order_id=order_id)
+
+
+def _given_back(body: Body, paid: list[Any], currency: str) -> Money:
+    """What the transactions paid, which is in what the buyer paid with. Raises Invalid."""
+    given: dict[str, Money] = {}
+    for one in paid:
+        of = text(one, "currency").upper() or currency
+        each = amount(one, "amount", of, needs=True)
+        given[of] = given.get(of, Money.zero(of)) + (-each if each.micros < 0 else each)
+    return total(
+        (each if of == currency else _in_shops(body, each, currency) for of, each in given.items()),
+        currency,
+    )
+
+
+def _in_shops(body: Body, given: Money, currency: str) -> Money:
+    """The buyer's money in the shop's, at the rate of the lines, which name both. Raises Invalid.
+
+    What all of them come to, with or without their tax, is taken as it stands: no cent is lost.
+    """
+    goods = _both(body, given.currency, currency, _GOODS)
+    taxes = _both(body, given.currency, currency, _TAXES)
+    with_taxes = (goods[0] + taxes[0], goods[1] + taxes[1])
+    for shops, buyers in (goods, with_taxes):
+        if buyers == given:
+            return shops
+    shops, buyers = goods if goods[1] else with_taxes
+    if not buyers:
+        message = f"The money went back in {given.currency}; what it is in {currency} is not said."
+        raise Invalid.field("transactions.currency", "currency_mismatch", message)
+    unit = minor_unit_micros(currency)
+    units = divide_half_even(given.micros * shops.micros, buyers.micros * unit)
+    return Money(units * unit, currency)
+
+
+def _both(
+    body: Body, buyers: str, shops: str, where: tuple[tuple[str, str], ...]
+) -> tuple[Money, Money]:
+    """What lines come to in the shop's currency and in the buyer's, of those that name both."""
+    sums = (Money.zero(shops), Money.zero(buyers))
+    for lines, name in where:
+        for line in listed(body, lines):
+            said = [f"{name}.{each}_money" for each in ("shop", "presentment")]
+            if [text(line, f"{path}.currency_code").upper() for path in said] != [shops, buyers]:
+                continue
+            found = [amount(line, f"{path}.amount", of) for path, of in zip(
+                said, (shops, buyers), strict=True)]  # fmt: skip
+            plain = [-each if each.micros < 0 else each for each in found]
+            sums = (sums[0] + plain[0], sums[1] + plain[1])
+    return sums
 
 
 def _parts(body: Body, whole: Money) -> dict[str, Any]:
@@ -200,8 +262,8 @@ def _refunded_shipping(body: Body, currency: str) -> Money:
 
 def _currency(body: Body, paid: list[Any]) -> str:
     """The shop's, which the lines say; else that in which the money went back."""
-    for line in (*listed(body, "refund_line_items"), *listed(body, "order_adjustments")):
-        for name in ("subtotal_set", "amount_set"):
+    for lines, name in _GOODS:
+        for line in listed(body, lines):
             if said := text(line, f"{name}.shop_money.currency_code"):
                 return said.upper()
     return text(paid[0], "currency").upper() if paid else ""
