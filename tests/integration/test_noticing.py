@@ -122,6 +122,19 @@ class TestSites:
         hosts = {host for host, _ in facts(world)}
         assert hosts == {"x0.example", "x1.example", "shop.example"}
 
+    def test_hosts_that_somebody_invents_under_a_site_end_too(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(notebooks, "HOSTS_MAX", 3)
+        world.program.allowed_sites = [*world.program.allowed_sites, ".shop.example"]
+        world.session.commit()
+        for number in range(5):
+            site = f"https://x{number}.shop.example/"
+            world.client.get("/pixel.js", headers={"Referer": site})
+        report(world)
+        assert facts(world).keys() >= {("shop.example", Fact.REPORTED)}
+        assert len({host for host, _ in facts(world)} - {"shop.example"}) <= 3
+
 
 class TestRefusedCalls:
     def test_the_reason_is_kept_and_nothing_that_was_said(self, world: World) -> None:

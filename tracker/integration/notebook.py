@@ -40,6 +40,8 @@ CALLS_PER_MINUTE_MAX: Final = 60
 """Rows of one program and minute that a process begins; further kinds are only counted."""
 STRANGERS_MAX: Final = 20
 """Hosts of a program that are none of its sites: more than these are inventions."""
+HOSTS_MAX: Final = 200
+"""Hosts below `.site` of a program, whoever named them: a Referer is anybody's to write."""
 STATEMENT_MS: Final = 2_000
 UNLISTED: Final = metrics.declare(
     "kopeck_refused_calls_unlisted", "Refused calls beyond what the log keeps of one minute."
@@ -198,11 +200,7 @@ def _programs_of(seen: Noticed, programs: Iterable[Program]) -> list[Program]:
 
 
 def _write_fact(session: Session, program: Program, seen: Noticed, at: datetime) -> None:
-    if (
-        seen.host
-        and not sites_of(program).allow(seen.host)
-        and _is_one_too_many(session, program, seen.host)
-    ):
+    if seen.host and _is_one_too_many(session, program, seen.host):
         return
     row = insert(IntegrationFact).values(
         program_id=program.id, host=seen.host, fact=seen.fact.value, first_at=at, last_at=at,
@@ -223,13 +221,19 @@ def _write_fact(session: Session, program: Program, seen: Noticed, at: datetime)
 
 
 def _is_one_too_many(session: Session, program: Program, host: str) -> bool:
+    sites = sites_of(program)
+    if host == sites.landing or host in sites.allowed:
+        return False
     known = set(
         session.scalars(
             sa.select(IntegrationFact.host).where(IntegrationFact.program_id == program.id)
         )
     )
-    strangers = {one for one in known if one and not sites_of(program).allow(one)}
-    return host not in known and len(strangers) >= STRANGERS_MAX
+    if host in known:
+        return False
+    allowed = sites.allow(host)
+    alike = [one for one in known if one and sites.allow(one) == allowed]
+    return len(alike) >= (HOSTS_MAX if allowed else STRANGERS_MAX)
 
 
 def _programs_of_keys(session: Session, prefixes: set[str]) -> dict[str, int]:
