@@ -48,12 +48,19 @@ IPV6_PREFIX_BITS = 64
 
 def network() -> str:
     """The caller's address; for IPv6 the network that one customer holds."""
+    return network_of(request.remote_addr)
+
+
+def network_of(address: str | None) -> str:
+    """The same of any address; one of IPv4 in the dress of IPv6 is that."""
     try:
-        found = ipaddress.ip_address(request.remote_addr or "")
+        found = ipaddress.ip_address(address or "")
     except ValueError:
         return "unknown"
-    if found.version == 4:
+    if isinstance(found, ipaddress.IPv4Address):
         return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, IPV6_PREFIX_BITS), strict=False))
 
 

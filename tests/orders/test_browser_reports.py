@@ -301,6 +301,30 @@ class TestPace:
         answer = world.client.get("/api/v1/orders/A-2", headers=world.headers)
         assert answer.status_code == 404
 
+    @pytest.mark.parametrize(
+        ("first", "second", "slowed"),
+        [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+            ("198.51.100.7", "::ffff:198.51.100.7", True),
+            ("198.51.100.7", "198.51.100.8", False),
+        ],
+    )
+    @pytest.mark.abuse("A18")
+    def test_whoever_has_a_network_of_addresses_is_one_of_them(
+        self, world: World, first: str, second: str, slowed: bool
+    ) -> None:
+        world.app.extensions[EXTENSION] = Pace(None, per_minute=1)
+        for number, address in enumerate((first, second), 1):
+            world.client.post(
+                "/v1/events",
+                json={"program": world.program.slug, "type": "order",
+                      "order": claim(order_id=f"N-{number}")},
+                environ_base={"REMOTE_ADDR": address},
+            )  # fmt: skip
+        answer = world.client.get("/api/v1/orders/N-2", headers=world.headers)
+        assert answer.status_code == (404 if slowed else 200)
+
 
 @pytest.mark.abuse("A49")
 def test_with_the_database_away_the_page_is_told_to_send_again(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from affiliate.core.fields import load
 from affiliate.core.http import csrf
 from affiliate.links.models import Coupon
 from affiliate.people.access import public
+from affiliate.people.limits import network_of
 from affiliate.programs.models import Program
 from tracker.attribution.asking import TOKENS_MAX, fold_coupon
 from tracker.clicks.tokens import TOKEN_CHARS_MAX
@@ -263,9 +264,10 @@ def _read(document: dict[str, Any], now: datetime) -> tuple[OrderReportIn, str |
 
 
 def _address() -> str:
-    """The caller's address as a hash: counters keep nobody's address."""
+    """The caller's address as a hash: counters keep nobody's address. Of IPv6 the network, as one
+    customer has as many addresses in it as they like."""
     settings: Settings = current_app.extensions["kopeck.settings"]
-    text = (buyers_address() or "").encode()
+    text = network_of(buyers_address()).encode()
     return hashlib.blake2b(text, key=settings.key("pace"), digest_size=12).hexdigest()
 
 
