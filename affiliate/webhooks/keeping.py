@@ -18,10 +18,15 @@ KEEP_DAYS: Final = 30
 def forget_old(session: Session, *, real_now: datetime, rows_max: int) -> int:
     """Delete what ended long ago, a batch at most; how many deliveries and events went."""
     cutoff = real_now - timedelta(days=KEEP_DAYS)
-    ended = sa.func.coalesce(WebhookDelivery.delivered_at, WebhookDelivery.given_up_at)
+    # An endpoint that was ended is told nothing more: not even what a transaction that was under
+    # way told it, which nobody saw and gave up.
+    ended = sa.func.coalesce(
+        WebhookDelivery.delivered_at, WebhookDelivery.given_up_at, WebhookEndpoint.deleted_at
+    )
     old = (
         sa.select(WebhookDelivery.id)
         .join(WebhookEvent, WebhookEvent.id == WebhookDelivery.event_id)
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
         .where(WebhookEvent.written_at < cutoff, ended < cutoff)
         .order_by(WebhookDelivery.id)
         .limit(rows_max)

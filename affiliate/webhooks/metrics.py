@@ -23,14 +23,22 @@ def set_up(app: Flask, _settings: Settings) -> None:
 
 def _tables() -> Iterable[Metric]:
     session, now = db.session(), clock.real_now()
-    healthy = sa.select(WebhookEndpoint.id).where(WebhookEndpoint.failures == 0).scalar_subquery()
+    # Of one that was ended or is off, what a transaction told in that very moment waits for nobody.
     waiting, due = session.execute(
         sa.select(
             sa.func.count(),
             sa.func.min(WebhookDelivery.next_try_at).filter(
-                WebhookDelivery.endpoint_id.in_(healthy), WebhookDelivery.leased_until.is_(None)
+                WebhookEndpoint.failures == 0, WebhookDelivery.leased_until.is_(None)
             ),
-        ).where(WebhookDelivery.delivered_at.is_(None), WebhookDelivery.given_up_at.is_(None))
+        )
+        .select_from(WebhookDelivery)
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(
+            WebhookDelivery.delivered_at.is_(None),
+            WebhookDelivery.given_up_at.is_(None),
+            WebhookEndpoint.deleted_at.is_(None),
+            WebhookEndpoint.disabled_at.is_(None),
+        )
     ).one()
     disabled = session.scalar(
         sa.select(sa.func.count()).where(

@@ -19,7 +19,7 @@ from affiliate.core.db import session_for
 from affiliate.core.errors import NotFound
 from affiliate.core.outbox import Mail
 from affiliate.webhooks import claim as claiming
-from affiliate.webhooks import deliver, endpoints, keeping, keys, rules
+from affiliate.webhooks import deliver, endpoints, keeping, keys, metrics, rules
 from affiliate.webhooks.again import send_again, send_failed_again
 from affiliate.webhooks.endpoints import EndpointDisabled, Owner
 from affiliate.webhooks.models import (
@@ -468,6 +468,34 @@ def test_what_ended_a_month_ago_goes_and_what_waits_stays(world: World, told: To
     ) == 2  # fmt: skip
     world.session.commit()
     assert len(told.deliveries()) == 1 and len(told.events()) == 1
+
+
+def test_what_is_told_while_its_endpoint_is_ended_alarms_nobody_and_goes_in_time(
+    world: World, told: Told, settings: Settings
+) -> None:
+    """Whoever ends an endpoint does not see the deliveries of transactions that are under way."""
+    endpoint, _ = told.endpoint("affiliate.suspended")
+    world.affiliate("Anna")
+    engine = sa.create_engine(settings.database_url)
+    with session_for(engine)() as other:
+        other.execute(sa.text("UPDATE enrollments SET status = 'suspended'"))
+        with world.app.app_context():
+            endpoints.delete_endpoint(
+                world.session, owner=told.owner, endpoint_id=endpoint.id, actor="test",
+                now=world.now,
+            )  # fmt: skip
+            world.session.commit()
+        other.commit()
+    engine.dispose()
+    assert len(told.deliveries()) == 1
+    told.later(hours=2)
+    with world.app.app_context():
+        said = {metric.name: metric.samples[0].value for metric in metrics._tables()}
+    assert (said["kopeck_webhooks_waiting"], said["kopeck_webhooks_overdue_seconds"]) == (0, 0)
+    ago = real_now() + timedelta(days=keeping.KEEP_DAYS, hours=1)
+    assert keeping.forget_old(world.session, real_now=ago, rows_max=100) == 1
+    world.session.commit()
+    assert (told.deliveries(), told.events()) == ([], [])
 
 
 def test_an_order_is_taken_while_an_endpoint_is_claimed(
