@@ -143,6 +143,8 @@ def is_public(text: str) -> bool:
             return is_public(str(address.ipv4_mapped))
         if address.sixtofour is not None:
             return is_public(str(address.sixtofour))
+        if address.is_site_local:  # fec0::/10, given up by RFC 3879, which Python calls global.
+            return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 

@@ -221,4 +221,5 @@ def test_public_is_what_the_internet_can_reach() -> None:
     assert is_public("93.184.216.34")
     assert is_public("2606:2800:220:1:248:1893:25c8:1946")
     assert not is_public("nonsense")
+    assert not is_public("fec0::1")
     assert fetching.USER_AGENT.startswith("Kopeck")
