@@ -39,6 +39,7 @@ _TOKEN: Final = b"gAAAA"
 """What every Fernet token begins with: its version and the high bytes of its time."""
 _KEY: Final = re.compile(r'"?([!#-~]{1,255})"?')
 """Printable ASCII, as it is or as a structured field's string, in quotes."""
+_BY_ITS_PARTS: Final = "_kopeck_by_its_parts"
 _KEPT_HEADERS: Final = ("Location", "ETag", "Link")
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -94,8 +95,20 @@ def keep_secret() -> None:
     g.answer_is_secret = True
 
 
+def by_its_parts(view: View) -> View:
+    """Mark a view whose body is a stream of parts, each safe to send again and committed by itself.
+
+    It answers no key: its body is never whole in memory, and no one transaction holds it. The mark
+    stands right below the route.
+    """
+    setattr(view, _BY_ITS_PARTS, True)
+    return view
+
+
 def once(view: View) -> View:
     """Let a view that writes answer a key once; without the header it is as it was."""
+    if getattr(view, _BY_ITS_PARTS, False):
+        return view
 
     @wraps(view)
     def answering(*values: Any, **named: Any) -> Any:

@@ -73,6 +73,20 @@ def test_every_row_is_an_order_and_the_file_again_changes_nothing(world: World) 
     assert known(world) == ["A-1", "A-2"]
 
 
+@pytest.mark.parametrize("kind", [NDJSON, CSV])
+def test_a_caller_who_gives_every_write_a_key_may_send_files_too(world: World, kind: str) -> None:
+    """The file is streamed and its rows are committed one by one: nothing of it is one answer."""
+    raw = lines(plain(world, "A-1"), plain(world, "A-2"))
+    if kind == CSV:
+        placed = (world.now - DAY).isoformat()
+        rows = [f"A-{number},{placed},100.00,RUB" for number in (1, 2)]
+        raw = "\n".join(["order_id,placed_at,total,currency", *rows, ""]).encode()
+    headers = {**world.headers, "Idempotency-Key": "f-1"}
+    assert counts(send(world, raw, kind, headers=headers)) == (2, 0, 0, 0)
+    assert counts(send(world, raw, kind, headers=headers)) == (0, 2, 0, 0)
+    assert known(world) == ["A-1", "A-2"]
+
+
 def test_a_row_that_is_refused_stops_no_other_and_is_told_with_its_line(world: World) -> None:
     mismatch = plain(world, "A-4", items=[{"price": rub("99.00")}])
     raw = lines(

@@ -19,6 +19,7 @@ from affiliate.core.fields import OPTIONAL, MomentField
 from affiliate.core.http import takes_bytes
 from affiliate.core.ids import public_id
 from affiliate.core.paging import NotACursor, PageOut, PageQuery, page, page_together, row_after
+from affiliate.core.repeats import by_its_parts
 from affiliate.people.access import api_key, api_scope
 from tracker.order_imports.bring import begin_import, bring_rows
 from tracker.order_imports.models import OrderImport
@@ -114,6 +115,7 @@ class RowsQuery(PageQuery):
 
 @blueprint.post("")
 @takes_bytes(FILE_BYTES_MAX)
+@by_its_parts
 @api_scope("orders:write")
 @blueprint.response(201, ImportWithProblemsOut)
 @blueprint.alt_response(413, "REQUEST_ENTITY_TOO_LARGE")
