@@ -242,6 +242,20 @@ def test_strangers_who_flood_the_tests_of_pages_do_not_make_it_alarm(
     assert cage.let_out().problem is None
 
 
+def test_whoever_read_an_id_of_the_canary_gets_no_more_than_one_through_with_it(
+    cage: Cage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was refused stands in the log of refused calls."""
+    monkeypatch.setattr(trying, "TESTS_PER_HOUR_MAX", 1)
+    cage.door.open()
+    order_id = canary_order_id(cage.door.settings.key("canary-order"), "0123456789abcdef")
+    order = {"order_id": order_id, "total": {"amount": "1.00", "currency": "RUB"}, "test": True}
+    body = json.dumps({"program": "lamps", "type": "order", "order": order})
+    for _ in range(4):
+        cage.door.app.test_client().post("/v1/events", data=body, headers={"Host": "127.0.0.1"})
+    assert cage.session.scalar(sa.select(sa.func.count(TestOrder.id))) == 1
+
+
 def test_only_the_installation_makes_ids_of_a_canary() -> None:
     made = canary_order_id(b"key", "0123456789abcdef")
     assert is_canarys(made, (b"other", b"key"))

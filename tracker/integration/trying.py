@@ -67,7 +67,7 @@ def try_order(
     `session` gets the one row that stays. Raises whatever a real report would: Invalid,
     TotalMismatch, OrderConflict, OrderTokenRefused; and TooManyTests.
     """
-    if not is_canarys(report.order_id, application_settings().keys("canary-order")):
+    if not _is_canarys(session, program_id, report.order_id):
         _check_pace(session, program_id, source, now)
     with session_for(session.get_bind())() as unkept:  # type: ignore[arg-type]
         try:
@@ -189,6 +189,14 @@ def _renamed(value: Any, name: str) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_renamed(each, name) for each in value]
     return TEST_AFFILIATE if value == name else value
+
+
+def _is_canarys(session: Session, program_id: int, order_id: str) -> bool:
+    """Whether the canary sends it; an id that it has sent before is somebody's who read it."""
+    if not is_canarys(order_id, application_settings().keys("canary-order")):
+        return False
+    known = sa.exists().where(TestOrder.program_id == program_id, TestOrder.order_id == order_id)
+    return session.scalar(sa.select(~known)) is True
 
 
 def _check_pace(session: Session, program_id: int, source: Source, now: datetime) -> None:
