@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from affiliate.core import clock
 from tests.sources.shop_systems import Shop
+from tracker.sources import again
 from tracker.sources.rules import Because, Done, State
 
 
@@ -53,6 +55,23 @@ def test_parts_of_a_refund_come_with_the_order_and_count_once(woocommerce: Shop)
     told = woocommerce.tells("order_refunded")
     assert told[-1].results == [Done.KNOWN, Done.REFUNDED, Done.KNOWN]
     assert woocommerce.earned() == [(810, 810, None)]
+
+
+def test_a_refund_of_an_order_that_a_person_took_as_it_is_waits_for_nobody(
+    woocommerce: Shop,
+) -> None:
+    # A plugin's gift card has paid five euros: the total is not its parts, then and ever after.
+    world = woocommerce.world
+    [held] = woocommerce.tells(woocommerce.payload("order_processing", total="100.60"))
+    assert held.state == State.HELD
+    again.take_as_it_is(
+        world.session, delivery_id=held.id, by="user:1", now=world.now, real_now=clock.real_now()
+    )
+    world.session.commit()
+    woocommerce.follow()
+    assert woocommerce.order.total_micros == 100_600_000
+    told = woocommerce.tells(woocommerce.payload("order_partly_refunded", total="100.60"))
+    assert told[-1].results == [Done.KNOWN, Done.REFUNDED]
 
 
 def test_a_status_that_was_set_by_hand_gives_all_back(woocommerce: Shop) -> None:

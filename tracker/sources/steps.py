@@ -112,6 +112,12 @@ def _report(at: Stepping, step: Report) -> Stepped:
             "sequence": sequence_of(step.renewal, first),
         }
     report = order_of(document)
+    known = find_order(
+        at.session, program_id=at.source.program_id, order_id=report.order_id, lock=False
+    )
+    # Of an order that is taken only the content is compared; its refunds must not wait for a person
+    # whenever it comes again.
+    taken = known is not None and known.source != Reporter.BROWSER
     reported = report_order(
         at.session,
         program_id=at.source.program_id,
@@ -120,7 +126,7 @@ def _report(at: Stepping, step: Report) -> Stepped:
         reported_by=f"source:{public(at.source.id)}",
         now=at.now,
         may_import=at.accepted,
-        may_mismatch=at.accepted,
+        may_mismatch=at.accepted or taken,
     )
     for reference in step.references:
         _remember(at, reference, report.order_id)
