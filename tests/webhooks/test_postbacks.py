@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,9 +12,11 @@ import sqlalchemy as sa
 from told import Told
 from world import World
 
+from affiliate.core.config import Settings
+from affiliate.core.db import session_for
 from affiliate.people import enrollments
 from affiliate.personal.erase import erase_identity, find_person
-from affiliate.webhooks import deliver
+from affiliate.webhooks import deliver, keeping
 from affiliate.webhooks.endpoints import Owner, Wanted, create_endpoint, rotate_secret, send_test
 from affiliate.webhooks.models import (
     WebhookAttempt,
@@ -143,6 +146,24 @@ def test_a_merchants_endpoint_is_told_beside_it(world: World, told: Told) -> Non
     world.sale("Anna", "100.00")
     assert told.deliver() == 2
     assert {request.method for request in told.requests} == {"GET", "POST"}
+
+
+def test_what_is_earned_while_a_postback_is_erased_is_earned(
+    world: World, told: Told, settings: Settings
+) -> None:
+    world.affiliate("Anna")
+    told.postback("Anna", "s={status}")
+    merchants, _ = told.endpoint("commission.earned")
+    engine = sa.create_engine(settings.database_url)
+    with session_for(engine)() as other:
+        keeping.forget_postbacks(other, enrollment_ids=[world.people["Anna"].enrollment.id])
+        ends = threading.Timer(1, other.commit)
+        ends.start()
+        world.sale("Anna", "100.00")
+        ends.join()
+    engine.dispose()
+    assert told.events() == ["commission.earned"]
+    assert [each.endpoint_id for each in told.deliveries()] == [merchants.id]
 
 
 def test_who_is_erased_takes_their_postbacks_with_them(world: World, told: Told) -> None:
