@@ -196,7 +196,7 @@ def test_a_plain_version_asks_nothing_that_it_does_not_have(app: Flask) -> None:
     text = said(app, terms_of.load(terms_document(), "RUB"))
     assert not {"tiers", "rules", "recurring", "bonus", "boosts", "caps", "actions", "excluded",
                 "sooner"} & set(text)  # fmt: skip
-    assert "Friday at 5:00" in text["payout"]
+    assert "Friday at 17:00" in text["payout"]
     assert "Asia/Tokyo" in text["payout"]
 
 

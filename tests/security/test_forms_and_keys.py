@@ -14,8 +14,12 @@ from affiliate.people.access import Kind
 from payouts.batches.models import PayoutBatch, PayoutItem, Withdrawal
 from tests.desks.staff import url_of, url_of_item
 
-FORMS_OF_MACHINES = {"events.events", "provider.of_the_platform", "provider.of_payees"}
-"""Called from the shops' pages or signed by Stripe: no cookie of ours counts there."""
+FORMS_OF_MACHINES = {
+    *("events.events", "pixel.keep"),
+    *("provider.of_the_platform", "provider.of_payees", "sources.receive"),
+}
+"""Called from the shops' pages, or signed by Stripe or a shop's system: no cookie of ours counts
+there."""
 ELSEWHERE = (
     "https://evil.example", "null", "http://[", "https://localhost.evil.example", "file://", "",
     "https://evil.example#localhost",
