@@ -114,7 +114,7 @@ def test_kill_9_of_every_process_in_turn_changes_nothing_in_the_end(stack: Runni
     reaper.kill("shop", "web")
     # Between the order and what its click turns out to be.
     until(lambda: shop.order(order_id), f"the shop's {order_id} arrives")
-    reaper.kill("general", "history", "loader", "scheduler")
+    reaper.kill("general", "history", "loader", "scheduler", "webhooks")
     pending = until(
         lambda: shop.commissions(order_id, "pending", waits_for="hold_period"),
         f"{order_id} waits for nothing but the hold period",
