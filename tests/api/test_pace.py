@@ -13,6 +13,7 @@ from redis import Redis
 from sqlalchemy.orm import Session
 
 from affiliate.core.config import Settings
+from affiliate.core.db import db
 from affiliate.core.errors import TooMany
 from affiliate.core.pace import EXTENSION, TELL_S, WINDOW_S, Pace
 from tests.orders.shop_world import World
@@ -122,5 +123,11 @@ def test_orders_go_on_while_valkey_is_away(settings: Settings, session: Session)
     app = create_app(replace(settings, redis_url="redis://127.0.0.1:1"))
     client = app.test_client()
     client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
-    world = World.build(app, settings, client, session)
-    assert [world.post(world.order(each)).status_code for each in ("A-1", "A-2")] == [201, 201]
+    try:
+        world = World.build(app, settings, client, session)
+        statuses = [world.post(world.order(each)).status_code for each in ("A-1", "A-2")]
+    finally:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+    assert statuses == [201, 201]
