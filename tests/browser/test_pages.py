@@ -62,6 +62,8 @@ class Watch:
         self.view = view
         self.seen: list[str] = []
         self.loaded_bytes = 0
+        self.asked: set[str] = set()
+        """Requests of this page; what the page before had asked for may still come in."""
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.note(f"script: {error}"))
         page.on("request", self._request)
@@ -105,10 +107,12 @@ class Watch:
 
     def _begun(self, told: dict[str, Any]) -> None:
         if told.get("type") == "Document":
-            self.loaded_bytes = 0
+            self.loaded_bytes, self.asked = 0, set()
+        self.asked.add(told["requestId"])
 
     def _loaded(self, told: dict[str, Any]) -> None:
-        self.loaded_bytes += int(told["encodedDataLength"])
+        if told["requestId"] in self.asked:
+            self.loaded_bytes += int(told["encodedDataLength"])
 
 
 @contextmanager
