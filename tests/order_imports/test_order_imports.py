@@ -167,6 +167,14 @@ def test_a_wrong_head_refuses_the_file_before_its_first_row(
     assert world.session.scalars(sa.select(OrderImport)).all() == []
 
 
+def test_a_head_that_is_no_csv_is_refused(world: World) -> None:
+    """Found by `make hunt-api`: a carriage return that ends no line."""
+    answer = send(world, b"order_id\rtotal,x\nA-1,1.00\n", CSV)
+    assert answer.status_code == 422
+    assert answer.get_json()["errors"][0]["code"] == "malformed"
+    assert world.session.scalars(sa.select(OrderImport)).all() == []
+
+
 def test_an_open_quote_and_a_line_beyond_measure_cost_their_own_rows_alone(world: World) -> None:
     placed = (world.now - DAY).isoformat()
     head = "order_id,placed_at,total,currency,coupon"

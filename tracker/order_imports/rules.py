@@ -150,7 +150,11 @@ def _csv(lines: Iterator[_Line]) -> Iterator[Row]:
         raise Invalid.field("file", "empty", "The file is empty.")
     text = _text(first)
     delimiter = max(_DELIMITERS, key=text.count)
-    head = [cell.strip().lower() for cell in next(csv.reader([text], delimiter=delimiter))]
+    try:
+        cells = next(csv.reader([text], delimiter=delimiter))
+    except csv.Error:  # Such as a lone carriage return.
+        raise Invalid.field("file", "malformed", NotReadable.title) from None
+    head = [cell.strip().lower() for cell in cells]
     _check_head(head)
     return _records(head, delimiter, lines)
 
