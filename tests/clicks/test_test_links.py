@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from click_support import Ask, Shop, ask_of, flask_stand_in
 from sqlalchemy.orm import Session
@@ -9,6 +11,7 @@ from test_click_front import eventually, journalled, read_token
 
 from affiliate.core.config import Settings
 from affiliate.programs.models import Program
+from tests.builders import make_program
 from tracker.clicks.front import ClickFront
 from tracker.clicks.testing import TEST_LINK_ID, path_of
 
@@ -45,6 +48,17 @@ def test_another_programs_name_is_as_unknown_as_any_code(ask: Ask, shop: Shop) -
     assert shop
     for path in ("/r/~nobody", "/r/~", "/r/~~", "/r/~../x"):
         assert ask(path).status == "404 Not Found", path
+
+
+def test_a_program_that_was_made_just_now_has_its_test_link_at_once(
+    ask: Ask, shop: Shop, session: Session
+) -> None:
+    assert shop
+    assert eventually(lambda: ask(path_to(session)).status == "302 Found"), "it is running"
+    for slug in ("made-just-now", "and-another"):
+        make_program(session, now=datetime.now(UTC), slug=slug)
+        session.commit()
+        assert ask(path_of(slug)).status == "302 Found"
 
 
 def test_a_program_is_found_by_a_front_that_has_just_begun(

@@ -109,6 +109,8 @@ def test_without_consent_an_order_is_reported_without_who(
     assert (sent["clicks"], sent["consent"], "visitor" in sent) == ([], False, False)
     assert events["lost"]["clicks"] == 1
     assert token(1) not in json.dumps(sites.events)
+    if leaves != f"{NO};":
+        page.wait_for_url("about:blank")
 
 
 def test_in_an_application_of_one_page_the_click_waits_across_its_addresses(

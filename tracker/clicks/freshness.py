@@ -161,14 +161,32 @@ class UnknownCodes:
         except DatabaseAway:
             return self._table.find_in_snapshot(code)
         if link is None:
-            if len(self._unknown) >= UNKNOWN_CODES_MAX:
-                self._unknown.clear()
-            self._unknown[code] = now + UNKNOWN_SECONDS
+            self._remember(code, now)
         return link
+
+    def learn_programs(self, test_code: str) -> None:
+        """Ask for the programs, as a test link is of one that is not known yet.
+
+        It may have been made within the last second. As few questions as ``find``'s.
+        """
+        now = time.monotonic()
+        if self._unknown.get(test_code, 0.0) > now or not self._may_ask(now):
+            return
+        try:
+            with self._database.connection() as connection:
+                self._table.look_up_programs(connection)
+        except DatabaseAway:
+            return
+        self._remember(test_code, now)
 
     def is_sure(self, code: str) -> bool:
         """Whether a code that was not found is no link's, as far as anybody can know."""
         return self._table.loaded or self._unknown.get(code, 0.0) > time.monotonic()
+
+    def _remember(self, code: str, now: float) -> None:
+        if len(self._unknown) >= UNKNOWN_CODES_MAX:
+            self._unknown.clear()
+        self._unknown[code] = now + UNKNOWN_SECONDS
 
     def _may_ask(self, now: float) -> bool:
         second = int(now)

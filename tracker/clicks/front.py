@@ -83,7 +83,7 @@ class ClickFront:
             return self._error(405, environ, start_response)
         link = self.table.links.get(path[3:]) or self._find(path[3:])
         if link is None:
-            tested = testing.program_of(path[3:], list(self.table.programs.values()))
+            tested = self._tested(path[3:])
             if tested is not None:
                 return self._test_click(tested, start_response)
             counts.count("unknown")
@@ -144,6 +144,16 @@ class ClickFront:
         if now - self._complained >= COMPLAINT_INTERVAL_S:
             self._complained = now
             log.error(event, error=str(cause), unrecorded=self._unrecorded)
+
+    def _tested(self, code: str) -> LinkProgram | None:
+        """The program whose test link this is, also of one that was made just now."""
+        if not code.startswith(testing.MARK) or len(code) > CODE_CHARS_MAX:
+            return None
+        program = testing.program_of(code, list(self.table.programs.values()))
+        if program is None:
+            self._unknown.learn_programs(code)
+            program = testing.program_of(code, list(self.table.programs.values()))
+        return program
 
     def _test_click(self, program: LinkProgram, start_response: StartResponse) -> Iterable[bytes]:
         """Lead to the shop with a token that credits nobody; nothing is written down."""

@@ -122,6 +122,10 @@ class LinkTable:
             self._keep(row)
         return self._recall(code)
 
+    def look_up_programs(self, connection: psycopg.Connection) -> None:
+        """Ask the database for the programs, before the thread that refreshes does."""
+        self._learn(link_rows.programs(connection))
+
     def look_at_snapshot(self) -> None:
         """Open the snapshot as soon as there is one; forget what it found out to be wrong."""
         if not self.snapshot.look():
