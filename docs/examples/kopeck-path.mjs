@@ -24,10 +24,15 @@ export function kopeckPath({ kopeck, secret = "", path = "/kopeck" }) {
       return response.end();
     }
     try {
+      const body = request.method === "POST" ? await bodyOf(request) : undefined;
+      if (body === null) {
+        response.statusCode = 413;
+        return response.end();
+      }
       const answer = await fetch(kopeck + asked + url.search, {
         method: request.method,
         headers: headersOf(request, secret),
-        body: request.method === "POST" ? await bodyOf(request) : undefined,
+        body,
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
       response.statusCode = answer.status;
@@ -59,13 +64,13 @@ function headersOf(request, secret) {
   return headers;
 }
 
+// What is larger than any report is read and thrown away, so that the answer is heard: null.
 async function bodyOf(request) {
   const parts = [];
   let bytes = 0;
   for await (const part of request) {
     bytes += part.length;
-    if (bytes > BODY_BYTES_MAX) { throw new Error("too large"); }
-    parts.push(part);
+    if (bytes <= BODY_BYTES_MAX) { parts.push(part); }
   }
-  return Buffer.concat(parts);
+  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(parts);
 }

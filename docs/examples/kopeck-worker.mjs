@@ -6,6 +6,7 @@ const PATH = "/kopeck";
 const PASSED = /^\/(?:pixel(?:-[0-9a-z]+)?\.js|v1\/(?:events|keep)|[pv]\.gif)$/;
 const COOKIES = /^kopeck_(?:clicks|visitor)=/;
 const ASKED = ["content-type", "origin", "referer", "sec-fetch-site", "if-none-match"];
+const BODY_BYTES_MAX = 20_000;
 
 export default {
   async fetch(request, env) {
@@ -25,7 +26,8 @@ export default {
       headers.set("x-kopeck-proxy", env.KOPECK_SECRET);
       headers.set("x-kopeck-buyer", request.headers.get("cf-connecting-ip") || "");
     }
-    const body = request.method === "POST" ? await request.text() : undefined;
+    const body = request.method === "POST" ? await request.arrayBuffer() : undefined;
+    if (body && body.byteLength > BODY_BYTES_MAX) { return new Response(null, { status: 413 }); }
     return fetch(env.KOPECK + asked + url.search, { method: request.method, headers, body });
   },
 };
