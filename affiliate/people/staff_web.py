@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from flask import Blueprint, flash, redirect, render_template
+from flask import Blueprint, flash, redirect, render_template, request
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
@@ -115,8 +115,14 @@ def enable(user_id: int) -> Answer:
 @blueprint.get("/keys")
 @allow(Role.OWNER, Role.MANAGER)
 def keys() -> Answer:
-    """The programs' keys: what each may do and when it was last used."""
-    return _keys_page(_key_form())
+    """The programs' keys: what each may do and when it was last used.
+
+    `program` and `scope` in the address choose what the form begins with.
+    """
+    form = _key_form(empty=True)
+    form.program.data = request.args.get("program", form.program.data)
+    form.scopes.data = request.args.getlist("scope")
+    return _keys_page(form)
 
 
 @blueprint.post("/keys")

@@ -21,13 +21,12 @@
   // A second copy of the script on one page does nothing.
   if (before && before.order) { return; }
 
-  var TOKENS_MAX = 20;
+  // Of clicks, of reports that wait and of those that were sent; the oldest go first.
+  var KEPT_MAX = 20;
   var TOKEN = /^[\w.~-]{16,120}$/;
   var VISITOR = /^[\w-]{16,64}$/;
   var KEEP_DAYS = 400;
-  var OUTBOX_MAX = 10;
   var SENDS_MAX = 5;
-  var REPORTED_MAX = 50;
   var CLICKS = "kopeck_clicks";
   var VISITOR_ID = "kopeck_visitor";
   var CONSENT = "kopeck_consent";
@@ -101,7 +100,7 @@
   }
 
   function keep(key, values) {
-    page[key] = values;
+    page[key] = values = values.slice(-KEPT_MAX);
     if (granted) { store(key, JSON.stringify(values)); }
   }
 
@@ -124,7 +123,7 @@
   function tokens() {
     return granted ? read(CLICKS).split("|").filter(function (token, i, all) {
       return TOKEN.test(token) && all.indexOf(token) === i;
-    }).slice(-TOKENS_MAX) : [];
+    }).slice(-KEPT_MAX) : [];
   }
 
   function visitor() {
@@ -144,7 +143,7 @@
     var all = tokens();
     taken.forEach(function (token) { if (all.indexOf(token) < 0) { all.push(token); } });
     if (!taken.length) { return; }
-    all = all.slice(-TOKENS_MAX);
+    all = all.slice(-KEPT_MAX);
     write(CLICKS, all.join("|"));
     // Whoever came by no link is given no id until an order or the shop asks for one.
     keepByServer({ clicks: all, visitor: visitor() });
@@ -215,7 +214,7 @@
   function setOutbox(body, tries) {
     var rest = list(OUTBOX).filter(function (entry) { return entry.body !== body; });
     if (tries < SENDS_MAX) { rest.push({ body: body, tries: tries }); }
-    keep(OUTBOX, rest.slice(-OUTBOX_MAX));
+    keep(OUTBOX, rest);
   }
 
   function beacon(body) {
@@ -236,7 +235,12 @@
       w.fetch(base + "/v1/events" + (debug ? "?explain=1" : ""), {
         method: "POST", body: body, keepalive: true, credentials: path ? "same-origin" : "omit"
       }).then(function (answer) {
-        if (answer.status < 500 && answer.status !== 429) { done(); }
+        if (answer.status < 500 && answer.status !== 429) {
+          done();
+          // A page that was mended after a refusal must be heard; what else is reported again by
+          // that is known to the server.
+          if (!answer.ok) { keep(REPORTED, []); }
+        }
         if (debug) { answer.text().then(function (text) { tell("answer", text); }); }
       }, function () {
         tell("answer", "");
@@ -257,8 +261,8 @@
     var id = String(what.order_id);
     var reported = list(REPORTED);
     // Reloading the thank-you page reports nothing new.
-    if (reported.indexOf(id) >= 0) { return; }
-    keep(REPORTED, reported.concat(id).slice(-REPORTED_MAX));
+    if (reported.indexOf(id) >= 0) { return tell("repeat", id); }
+    keep(REPORTED, reported.concat(id));
     tell("order", what);
     post(JSON.stringify({
       program: program, type: "order", order: what, clicks: tokens(),

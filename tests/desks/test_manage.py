@@ -351,6 +351,7 @@ def test_an_owner_makes_a_program_with_its_first_rules(world: World) -> None:
     sent = {**SETTINGS, **RULES, "slug": "tea", "currency": "eur", "name": "Tea"}
     made = owner.client.post("/manage/programs", data=sent)
     assert made.status_code == 303
+    assert made.location == "/manage/integration?program=tea", "next the shop is connected"
     program = world.session.scalars(sa.select(Program).where(Program.slug == "tea")).one()
     assert program.currency == "EUR"
     again = owner.client.post("/manage/programs", data=sent)
@@ -359,6 +360,31 @@ def test_an_owner_makes_a_program_with_its_first_rules(world: World) -> None:
     bad = owner.client.post("/manage/programs", data={**sent, "slug": "x", "currency": "XXQ"})
     assert bad.status_code == 422
     assert "not an ISO 4217 currency" in bad.text
+
+
+def test_a_new_program_needs_five_fields_and_folds_the_rest(world: World) -> None:
+    owner = hire(world, "owner")
+    shown = owner.client.get("/manage/programs/new").text
+    assert '<details class="more form-more">' in shown
+    sent = {**SETTINGS, **RULES, "slug": "tea", "currency": "EUR", "allowed_sites": ""}
+    bad = owner.client.post("/manage/programs", data={**sent, "payout_hour": "25"})
+    assert bad.status_code == 422
+    assert '<details class="more form-more" open>' in bad.text, "what is wrong is to be seen"
+    made = owner.client.post(
+        "/manage/programs", data={**sent, "landing_url": "https://tea.example/start"}
+    )
+    assert made.status_code == 303
+    program = world.session.scalars(sa.select(Program).where(Program.slug == "tea")).one()
+    assert program.allowed_sites == ["tea.example"]
+    for nowhere in ("", "https://[", "nowhere"):
+        refused = owner.client.post("/manage/programs", data={**sent, "landing_url": nowhere})
+        assert refused.status_code == 422, nowhere
+
+
+def test_who_is_no_owner_is_told_who_makes_programs(manager: Staff) -> None:
+    listed = manager.client.get("/manage/programs").text
+    assert "New program" not in listed
+    assert "The owner makes programs." in listed
 
 
 @pytest.mark.abuse("A24")

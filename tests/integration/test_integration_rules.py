@@ -97,6 +97,8 @@ def test_click_tokens_of_a_site(found: Site, expected: tuple[State, Finding]) ->
     [
         (Check.API_ORDERS, Orders(), (State.RED, Finding.NEVER)),
         (Check.API_ORDERS, Orders(1, last_webhook=NOW), (State.GREY, Finding.NEVER)),
+        (Check.API_ORDERS, Orders(last_api_test=NOW), (State.AMBER, Finding.TESTED)),
+        (Check.API_ORDERS, Orders(1, NOW, last_api_test=NOW), (State.GREEN, Finding.WELL)),
         (Check.API_ORDERS, Orders(1, NOW - ORDERS_FRESH), (State.GREEN, Finding.WELL)),
         (Check.API_ORDERS, Orders(1, NOW - ORDERS_FRESH - SECOND), (State.AMBER, Finding.LONG_AGO)),
         (Check.WEBHOOK_ORDERS, Orders(1, last_webhook=NOW), (State.GREEN, Finding.WELL)),

@@ -124,6 +124,25 @@ def test_an_order_is_reported_once_however_often_its_page_is_loaded(
     assert [e["order"]["order_id"] for e in sites.wait_for_events(2)] == ["A-1", "A-2"]
 
 
+def test_an_order_that_was_refused_is_sent_again_when_its_page_is_mended(
+    sites: Sites, context: BrowserContext
+) -> None:
+    sites.events_status = 422
+    sites.page_script = f'kopeck.push(["order", {ORDER}]);'
+    page = opened(context, f"{sites.shop}/thanks")
+    sites.wait_for_events(1)
+    page.wait_for_function('localStorage.getItem("kopeck_reported") === "[]"')
+    sites.events_status = 200
+    page.reload()
+    sites.wait_for_events(2)
+    page.reload()
+    page.wait_for_function("window.kopeck && !!window.kopeck.order")
+    page.evaluate(f"kopeck.order({ORDER.replace('A-1', 'A-2')})")
+
+    ids = [event["order"]["order_id"] for event in sites.wait_for_events(3)]
+    assert ids == ["A-1", "A-1", "A-2"]
+
+
 def test_a_report_that_was_not_accepted_is_sent_again_by_the_next_page(
     sites: Sites, context: BrowserContext
 ) -> None:

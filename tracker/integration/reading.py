@@ -18,6 +18,7 @@ from tracker.attribution.models import Decision
 from tracker.clicks.models import Click
 from tracker.clicks.tokens import clicked_at_of, is_click_id
 from tracker.integration.browsers import Cost, costs_of
+from tracker.integration.marks import PREFIX as CANARYS
 from tracker.integration.models import (
     Canary,
     CanaryRun,
@@ -135,7 +136,16 @@ def orders_seen(session: Session, program_id: int) -> Orders:
         )
     ).one()
     ahead = row[6] if row[6] is not None else timedelta(0)
-    return Orders(row[0], row[1], row[2], row[3], row[4], row[5], max(ahead, timedelta(0)))
+    tested_at = session.scalar(
+        sa.select(sa.func.max(TestOrder.received_at)).where(
+            TestOrder.program_id == program_id,
+            TestOrder.source == Source.API.value,
+            ~TestOrder.order_id.startswith(CANARYS),
+        )
+    )
+    return Orders(
+        row[0], row[1], row[2], tested_at, row[3], row[4], row[5], max(ahead, timedelta(0))
+    )
 
 
 def refused_lately(session: Session, program_id: int, *, now: datetime) -> Refused:
@@ -211,10 +221,10 @@ def canary_runs(
 
 
 def test_orders(session: Session, program_id: int) -> Sequence[TestOrder]:
-    """The last test orders, newest first."""
+    """The last test orders, newest first; the canary's stand with its walks."""
     return session.scalars(
         sa.select(TestOrder)
-        .where(TestOrder.program_id == program_id)
+        .where(TestOrder.program_id == program_id, ~TestOrder.order_id.startswith(CANARYS))
         .order_by(TestOrder.id.desc())
         .limit(TESTS_SHOWN)
     ).all()

@@ -77,6 +77,7 @@ class Finding(StrEnum):
 
     WELL = "well"
     NEVER = "never"
+    TESTED = "tested"
     LONG_AGO = "long_ago"
     OLD_VERSION = "old_version"
     BAD_SIGNATURE = "bad_signature"
@@ -129,6 +130,7 @@ class Orders:
     orders: int = 0
     last_api: datetime | None = None
     last_api_with_click: datetime | None = None
+    last_api_test: datetime | None = None
     last_webhook: datetime | None = None
     last_browser: datetime | None = None
     unconfirmed: int = 0
@@ -228,6 +230,8 @@ def _reports(site: Site) -> Line:
 def _api(orders: Orders, now: datetime) -> Line:
     last = orders.last_api
     if last is None:
+        if orders.last_api_test is not None:
+            return Line(Check.API_ORDERS, State.AMBER, Finding.TESTED, orders.last_api_test)
         # A shop system's webhook does what the API would.
         state = State.GREY if orders.last_webhook else State.RED
         return Line(Check.API_ORDERS, state, Finding.NEVER)

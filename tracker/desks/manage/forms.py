@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from flask_babel import lazy_gettext as _l
@@ -238,6 +239,9 @@ class SettingsForm(Form):
 class ProgramForm(SettingsForm, TermsForm):
     """A new program: its address, currency, settings and first rules."""
 
+    SHOWN = ("name", "slug", "currency", "landing_url", "allowed_sites")
+    """What a new program needs; the rest has a beginning that is sensible."""
+
     slug = StringField(
         _l("Address"),
         [NEEDED, Length(max=63)],
@@ -248,3 +252,31 @@ class ProgramForm(SettingsForm, TermsForm):
         [NEEDED, Length(3, 3, _l("Three letters, such as EUR."))],
         description=_l("ISO code such as EUR. It stays."),
     )
+    allowed_sites = TextAreaField(
+        _l("Allowed sites"),
+        [Optional(), Length(max=5_000)],
+        description=_l(
+            "One host a line; .shop.example allows every subdomain. Empty: the landing page's."
+        ),
+        render_kw={"rows": 3},
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """The settings; links may lead to the landing page's host where no other is named."""
+        found = super().changes()
+        if not found["allowed_sites"]:
+            found["allowed_sites"] = landing_hosts(found["landing_url"])
+        return found
+
+    def folded_errors(self) -> bool:
+        """Whether something is wrong with what the page folds away."""
+        return any(field.errors for field in self if field.name not in self.SHOWN)
+
+
+def landing_hosts(url: str) -> list[str]:
+    """The host of an address, as a list of sites; empty where it has none."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return []
+    return [host] if host else []

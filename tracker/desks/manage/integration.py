@@ -75,6 +75,19 @@ def integration_checklist() -> str:
     return page("_integration_checklist", here, **_checklist(db.session(), here.required))
 
 
+@manage.get("/integration/tests")
+@readers
+def integration_tests() -> Answer:
+    """The last test orders, once there is a newer one than `newest`; until then 204."""
+    here = place()
+    program, session = here.required, db.session()
+    rows = reading.test_orders(session, program.id)
+    if str(rows[0].id if rows else 0) == request.args.get("newest"):
+        return "", 204
+    tests = [_tested(session, each) for each in rows]
+    return page("_integration_tests", here, program=program, tests=tests)
+
+
 @manage.get("/integration/refused")
 @readers
 def refused_calls() -> str:

@@ -70,6 +70,9 @@ def sentence(line: Line) -> str:
         (Check.API_ORDERS, Finding.WELL): _("The last came on %(at)s.", at=at),
         (Check.API_ORDERS, Finding.LONG_AGO): _("The last came on %(at)s.", at=at),
         (Check.API_ORDERS, Finding.NEVER): _("The shop's server has sent no order yet."),
+        (Check.API_ORDERS, Finding.TESTED): _(
+            "A test order came on %(at)s, no real one yet.", at=at
+        ),
         (Check.WEBHOOK_ORDERS, Finding.WELL): _("The last came on %(at)s.", at=at),
         (Check.WEBHOOK_ORDERS, Finding.NEVER): _("None has come; the API does as well."),
         (Check.ORDER_TOKENS, Finding.WELL): _("The last was believed on %(at)s.", at=at),
@@ -195,13 +198,15 @@ def page_order(currency: str) -> str:
     """What a page runs to report a test order."""
     total = money_json(Money(TEST_UNITS * MICROS, currency))
     return (
+        "<script>\n"
         "window.kopeck = window.kopeck || [];\n"
         'kopeck.push(["order", {\n'
         "  test: true,\n"
         '  order_id: "T-" + Date.now(),\n'
         f'  total: {{amount: "{total["amount"]}",\n'
         f'          currency: "{currency}"}}\n'
-        "}]);"
+        "}]);\n"
+        "</script>"
     )
 
 

@@ -98,7 +98,7 @@ def create() -> Answer:
         form.show(refusal)
         return page("program_form", place(), form=form, program=None), refusal.status
     flash(_("%(name)s is open for applications.", name=made.name), "success")
-    return redirect(url_for("manage.rules", program=made.slug), 303)
+    return redirect(url_for("manage.integration", program=made.slug), 303)
 
 
 @manage.get("/programs/<slug>")
