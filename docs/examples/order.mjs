@@ -1,6 +1,6 @@
 // Report an order, refund a part of it, list affiliates: Node 18 or newer, no packages.
 // Usage: node order.mjs ORDER_ID
-const { KOPECK_URL, KOPECK_KEY } = process.env;
+const { KOPECK_URL, KOPECK_KEY, KOPECK_CURRENCY = "RUB", KOPECK_CLICKS = "" } = process.env;
 const orderId = process.argv[2];
 const TRIES = 4;
 
@@ -20,7 +20,8 @@ async function call(method, path, body, key) {
     if (answer?.ok) return answer.json();
     if (answer && ![429, 502, 503, 504].includes(answer.status)) {
       const problem = await answer.json();
-      throw new Error(`${problem.code}: ${problem.detail} (${problem.request_id})`);
+      const fields = (problem.errors ?? []).map((e) => `${e.field}: ${e.message}`).join(" ");
+      throw new Error(`${problem.code}: ${problem.detail} ${fields} (${problem.request_id})`);
     }
     if (attempt === TRIES) throw new Error(`${method} ${path}: ${answer.status}`);
     const seconds = Number(answer?.headers.get("Retry-After")) || 2 ** attempt / 4;
@@ -28,10 +29,12 @@ async function call(method, path, body, key) {
   }
 }
 
-const money = (amount) => ({ amount, currency: "RUB" });
+const money = (amount) => ({ amount, currency: KOPECK_CURRENCY });
+// In a shop: what the buyer's cookie kopeck_clicks holds. Without it nobody is credited.
+const clicks = KOPECK_CLICKS.split("|").filter(Boolean);
 
 await call("POST", "/orders", {
-  order_id: orderId, placed_at: new Date().toISOString(), total: money("4490.00"),
+  order_id: orderId, placed_at: new Date().toISOString(), total: money("4490.00"), clicks,
 }, `order-${orderId}`);
 await call("POST", `/orders/${encodeURIComponent(orderId)}/refunds`, {
   refund_id: "R-1", amount: money("490.00"),

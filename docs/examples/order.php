@@ -40,15 +40,18 @@ function call(string $method, string $path, ?array $body = null, ?string $key = 
 
 function money(string $amount): array
 {
-    return ['amount' => $amount, 'currency' => 'RUB'];
+    return ['amount' => $amount, 'currency' => getenv('KOPECK_CURRENCY') ?: 'RUB'];
 }
 
 $orderId = $argv[1];
+// In a shop: what the buyer's cookie kopeck_clicks holds. Without it nobody is credited.
+$clicks = array_values(array_filter(explode('|', getenv('KOPECK_CLICKS') ?: '')));
 $inPath = rawurlencode($orderId);
 call('POST', '/orders', [
     'order_id' => $orderId,
     'placed_at' => gmdate('Y-m-d\TH:i:s\Z'),
     'total' => money('4490.00'),
+    'clicks' => $clicks,
 ], "order-$orderId");
 call('POST', "/orders/$inPath/refunds", [
     'refund_id' => 'R-1',

@@ -11,14 +11,18 @@ from kopeck_client import Kopeck, money
 
 kopeck = Kopeck(os.environ["KOPECK_URL"], os.environ["KOPECK_KEY"])
 order_id = sys.argv[1]
+currency = os.environ.get("KOPECK_CURRENCY", "RUB")
+# In a shop: what the buyer's cookie kopeck_clicks holds. Without it nobody is credited.
+clicks = list(filter(None, os.environ.get("KOPECK_CLICKS", "").split("|")))
 kopeck.report_order(
     {
         "order_id": order_id,
         "placed_at": datetime.now(UTC).isoformat(),
-        "total": money("4490.00", "RUB"),
+        "total": money("4490.00", currency),
+        "clicks": clicks,
     }
 )
-kopeck.refund(order_id, "R-1", money("490.00", "RUB"))
+kopeck.refund(order_id, "R-1", money("490.00", currency))
 order = kopeck.order(order_id)
 count = sum(1 for _ in kopeck.affiliates())
 sys.stdout.write(f"{order['status']} {order['refunded']['amount']}\n{count} affiliates\n")

@@ -6,18 +6,25 @@ api="$KOPECK_URL/api/v1"
 
 # --retry sends the call again after a time-out, 429 or 503; the key makes that safe.
 call() {
-    curl --silent --show-error --fail-with-body --retry 3 \
-        --header "Authorization: Bearer $KOPECK_KEY" --header 'Content-Type: application/json' "$@"
+    answer=$(curl --silent --show-error --fail-with-body --retry 3 \
+        --header "Authorization: Bearer $KOPECK_KEY" --header 'Content-Type: application/json' "$@") || {
+        printf '%s\n' "$answer" >&2
+        return 1
+    }
+    printf '%s\n' "$answer"
 }
 
+currency=${KOPECK_CURRENCY:-RUB}
+# In a shop: what the buyer's cookie kopeck_clicks holds. Without it nobody is credited.
+clicks=$(printf '%s\n' "${KOPECK_CLICKS:-}" | sed 's/|/", "/g; s/..*/["&"]/; s/^$/[]/')
 placed_at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 call "$api/orders" --header "Idempotency-Key: order-$order_id" --data @- <<JSON >/dev/null
-{"order_id": "$order_id", "placed_at": "$placed_at",
- "total": {"amount": "4490.00", "currency": "RUB"}}
+{"order_id": "$order_id", "placed_at": "$placed_at", "clicks": $clicks,
+ "total": {"amount": "4490.00", "currency": "$currency"}}
 JSON
 
 call "$api/orders/$order_id/refunds" --header "Idempotency-Key: refund-$order_id-1" --data @- <<JSON >/dev/null
-{"refund_id": "R-1", "amount": {"amount": "490.00", "currency": "RUB"}}
+{"refund_id": "R-1", "amount": {"amount": "490.00", "currency": "$currency"}}
 JSON
 
 order=$(call "$api/orders/$order_id")
