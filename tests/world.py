@@ -31,7 +31,7 @@ from affiliate.core.money import MICROS, Money
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
 from affiliate.links.models import Link
-from affiliate.people import sessions, users
+from affiliate.people import grants, sessions, users
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 from payouts.batches.approve import approve
@@ -344,7 +344,7 @@ class World:
         if known is not None:
             return known.id
         user = make_user(self.session, "finance@example.com", now=self.program.created_at)
-        users.grant_role(
+        grants.grant_role(
             self.session, user_id=user.id, role="finance", program_id=self.program.id, by=None,
             now=self.program.created_at,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.db import unit_of_work
 from affiliate.core.errors import Refusal
-from affiliate.people import account, api_keys, second_factor, users
+from affiliate.people import account, api_keys, grants, second_factor, users
 from affiliate.people.models import ApiKey, User
 from affiliate.programs.models import Program
 
@@ -38,7 +38,7 @@ def user_group() -> None:
 
 @user_group.command("create")
 @click.option("--email", required=True, help="The address they sign in with.")
-@click.option("--role", required=True, type=click.Choice(users.STAFF_ROLES))
+@click.option("--role", required=True, type=click.Choice(grants.STAFF_ROLES))
 @click.option("--program", "slug", help="Slug of the program; an owner has all of them.")
 @click.option("--name", default="", help="As shown to others.")
 @click.option(
@@ -63,7 +63,7 @@ def create_command(
             )
             if password is None:
                 account.ask_reset(session, email=user.email, now=now)
-        users.grant_role(
+        grants.grant_role(
             session,
             user_id=user.id,
             role=role,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit, outbox
 from affiliate.core.errors import Invalid, NotFound
-from affiliate.people import mail_links, passwords, users
+from affiliate.people import grants, mail_links, passwords, users
 from affiliate.people.mail_links import LinkInvalid
 from affiliate.people.models import Invitation, User
 from affiliate.programs.models import Program
@@ -35,8 +35,8 @@ def invite(
     Raises Invalid for the address or role, RoleNotYours when the inviter may not give it.
     """
     email = users.check_email(email)
-    users.check_role(role, program_id)
-    users.check_may_give(session, by=by, user_id=None, role=role, program_id=program_id)
+    grants.check_role(role, program_id)
+    grants.check_may_give(session, by=by, user_id=None, role=role, program_id=program_id)
     token = secrets.token_urlsafe(TOKEN_BYTES)
     invitation = Invitation(
         email=email,
@@ -103,7 +103,7 @@ def accept(
     session.flush()
     if invitation.invited_by is not None:
         _still_here(session, invitation.invited_by)
-    users.grant_role(
+    grants.grant_role(
         session,
         user_id=user.id,
         role=invitation.role,
@@ -124,7 +124,7 @@ def withdraw(session: Session, *, invitation_id: int, by: int, now: datetime) ->
     )
     if invitation is None:
         raise NotFound
-    users.check_may_give(
+    grants.check_may_give(
         session, by=by, user_id=None, role=invitation.role, program_id=invitation.program_id
     )
     invitation.expires_at = min(invitation.expires_at, now)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
-from affiliate.people import access, api_keys, invitations, users
+from affiliate.people import access, api_keys, grants, invitations, users
 from affiliate.people.access import Role, allow
 from affiliate.people.forms import InviteForm, KeyForm
 from affiliate.people.models import ApiKey, Grant, User
@@ -46,7 +46,7 @@ def invite() -> Answer:
     owner = form.role.data == Role.OWNER
     try:
         if not owner and form.program.data == ALL_PROGRAMS:
-            raise users.ProgramNeeded
+            raise grants.ProgramNeeded
         invitations.invite(
             session,
             email=form.email.data,
@@ -55,7 +55,7 @@ def invite() -> Answer:
             by=access.actor().user_id,
             now=clock.now(session),
         )
-    except (users.ProgramNeeded, users.RoleNotYours) as refusal:
+    except (grants.ProgramNeeded, grants.RoleNotYours) as refusal:
         form.show(refusal)
         return _staff_page(form), refusal.status
     except Refusal as refusal:
@@ -88,7 +88,9 @@ def revoke_role(grant_id: int) -> Answer:
     session = db.session()
     if session.scalar(sa.select(Grant.role).where(Grant.id == grant_id)) in access.FACTOR_ROLES:
         access.require_factor()
-    users.revoke_role(session, grant_id=grant_id, by=access.actor().user_id, now=clock.now(session))
+    grants.revoke_role(
+        session, grant_id=grant_id, by=access.actor().user_id, now=clock.now(session)
+    )
     return _done(_("The role is taken back."), "/manage/staff")
 
 
@@ -194,7 +196,7 @@ def _done(message: str, url: str) -> Response:
 
 def _invite_form() -> InviteForm:
     form = InviteForm()
-    given = users.STAFF_ROLES if access.is_owner() else users.MANAGERS_GIVE
+    given = grants.STAFF_ROLES if access.is_owner() else grants.MANAGERS_GIVE
     form.role.choices = [(role, _role_name(role)) for role in given]
     form.program.choices = [(p.slug, p.name) for p in _programs()]
     if access.is_owner():
@@ -268,7 +270,7 @@ def _people(
                 "id": grant.id,
                 "role": _role_name(grant.role),
                 "program": programs.get(grant.program_id or 0, ""),
-                "mine_to_take": access.is_owner() or grant.role in users.MANAGERS_GIVE,
+                "mine_to_take": access.is_owner() or grant.role in grants.MANAGERS_GIVE,
             }
         )
     return list(people.values())

@@ -1,6 +1,7 @@
-"""Users and their roles: made, verified, given roles, disabled. Every change is audited.
+"""Users: made, verified, found, disabled, enabled again. Every change is audited.
 
-The passwords' own flows (reset, change, change of address) are in affiliate.people.account.
+Their roles are in affiliate.people.grants, the passwords' own flows (reset, change, change of
+address) in affiliate.people.account.
 """
 
 from __future__ import annotations
@@ -15,18 +16,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from affiliate.core import audit, clock, outbox
-from affiliate.core.errors import Conflict, Forbidden, Invalid, NotFound, Phrase, Refusal
-from affiliate.people import enrollments, mail_links, passwords, sessions
+from affiliate.core.errors import Conflict, Invalid, NotFound
+from affiliate.people import enrollments, grants, mail_links, passwords, sessions
 from affiliate.people.mail_links import Purpose
-from affiliate.people.models import Grant, User
+from affiliate.people.models import User
 
 EMAIL_CHARS_MAX = 254
 NAME_CHARS_MAX = 120
-STAFF_ROLES = ("finance", "curator", "manager", "analyst", "owner")
-MANAGERS_GIVE = ("curator", "analyst")
-"""Roles that the manager of a program may give in it; an owner gives any."""
-OWNERS_LOCK = 0x6B70_6B6F
-"""Number of the advisory lock under which roles are taken."""
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@(?:[\w-]{1,63}\.)*[\w-]{1,63}")
 
 
@@ -35,29 +31,9 @@ class EmailTaken(Conflict):
     title = "Somebody with this address is registered already."
 
 
-class SelfEscalation(Forbidden):
-    code = "self_escalation"
-    title = "Nobody changes their own roles; ask another owner."
-
-
-class RoleNotYours(Forbidden):
-    code = "role_not_yours"
-    title = "Your role does not let you give or take this one."
-
-
-class ProgramNeeded(Refusal):
-    code = "program_needed"
-    title = "Choose the program; only owners have all of them."
-
-
 class Erased(Conflict):
     code = "erased"
     title = "This person was erased: there is nobody to let in."
-
-
-class LastOwner(Conflict):
-    code = "last_owner"
-    title = "This is the last owner. Make another owner first."
 
 
 def create_user(
@@ -173,86 +149,20 @@ def find(session: Session, *, email: str) -> User | None:
     return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.strip().lower()))
 
 
-def grant_role(
-    session: Session,
-    *,
-    user_id: int,
-    role: str,
-    program_id: int | None,
-    by: int | None,
-    now: datetime,
-) -> Grant:
-    """Give a staff role in a program, or `owner` with no program. Giving it again is harmless.
-
-    `by` is the user who gives it, none for the command line. Raises SelfEscalation for one's
-    own roles, RoleNotYours when the giver may not give it.
-    """
-    check_role(role, program_id)
-    check_may_give(session, by=by, user_id=user_id, role=role, program_id=program_id)
-    given: Grant | None = session.scalar(
-        insert(Grant)
-        .values(user_id=user_id, role=role, program_id=program_id, granted_by=by, granted_at=now)
-        .on_conflict_do_nothing()
-        .returning(Grant)
-    )
-    if given is not None:
-        _audit_role(session, "role.grant", given, by=by, now=now)
-        return given
-    return session.scalars(
-        sa.select(Grant).where(
-            Grant.user_id == user_id,
-            Grant.role == role,
-            Grant.program_id.is_not_distinct_from(program_id),
-            Grant.revoked_at.is_(None),
-        )
-    ).one()
-
-
-def revoke_role(session: Session, *, grant_id: int, by: int | None, now: datetime) -> None:
-    """Take a role back at once. Raises LastOwner for the last one, and as grant_role does."""
-    one_at_a_time(session)
-    grant = session.scalar(
-        sa.select(Grant).where(Grant.id == grant_id, Grant.revoked_at.is_(None)).with_for_update()
-    )
-    if grant is None:
-        raise NotFound
-    check_may_give(
-        session, by=by, user_id=grant.user_id, role=grant.role, program_id=grant.program_id
-    )
-    if grant.role == "owner":
-        _keep_an_owner(session, without=grant.user_id)
-    grant.revoked_at = now
-    session.flush()
-    _audit_role(session, "role.revoke", grant, by=by, now=now)
-
-
 def disable_user(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
     """Shut a person out: their sessions end at the next request. Raises LastOwner."""
-    one_at_a_time(session)
+    grants.one_at_a_time(session)
     user = _lock(session, user_id)
     if by == user_id:
-        raise SelfEscalation("Nobody disables themselves; ask another owner.")
+        raise grants.SelfEscalation("Nobody disables themselves; ask another owner.")
     if not user.active:
         return
-    if _owns(session, user_id):
-        _keep_an_owner(session, without=user_id)
+    grants.keep_an_owner(session, without=user_id)
     user.active = False
     session.flush()
     sessions.revoke_all(session, user_id=user_id, now=clock.real_now())
     actor, subject = audit.by_user(by), f"user:{user_id}"
     audit.record(session, actor=actor, action="user.disable", subject=subject, now=now)
-
-
-def give_up_roles(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
-    """Take every staff role off whoever is erased; their numbers stay. Raises LastOwner."""
-    one_at_a_time(session)
-    if _owns(session, user_id):
-        _keep_an_owner(session, without=user_id)
-    held = sa.select(Grant).where(Grant.user_id == user_id, Grant.revoked_at.is_(None))
-    for grant in session.scalars(held.order_by(Grant.id).with_for_update()).all():
-        grant.revoked_at = now
-        session.flush()
-        _audit_role(session, "role.revoke", grant, by=by, now=now)
 
 
 def enable_user(session: Session, *, user_id: int, by: int | None, now: datetime) -> None:
@@ -266,28 +176,6 @@ def enable_user(session: Session, *, user_id: int, by: int | None, now: datetime
     session.flush()
     actor, subject = audit.by_user(by), f"user:{user_id}"
     audit.record(session, actor=actor, action="user.enable", subject=subject, now=now)
-
-
-def check_may_give(
-    session: Session, *, by: int | None, user_id: int | None, role: str, program_id: int | None
-) -> None:
-    """Raise unless `by` may give or take this role; `by` of None is the command line."""
-    if by is None:
-        return
-    if by == user_id:
-        raise SelfEscalation
-    if _owns(session, by):
-        return
-    manages = session.scalar(
-        sa.select(Grant.id).where(
-            Grant.user_id == by,
-            Grant.role == "manager",
-            Grant.program_id == program_id,
-            Grant.revoked_at.is_(None),
-        )
-    )
-    if manages is None or role not in MANAGERS_GIVE:
-        raise RoleNotYours
 
 
 def check_email(email: str, *, field: str = "email") -> str:
@@ -350,59 +238,3 @@ def _lock(session: Session, user_id: int) -> User:
     if user is None:
         raise NotFound
     return user
-
-
-def _owns(session: Session, user_id: int) -> bool:
-    return (
-        session.scalar(
-            sa.select(Grant.id).where(
-                Grant.user_id == user_id, Grant.role == "owner", Grant.revoked_at.is_(None)
-            )
-        )
-        is not None
-    )
-
-
-def one_at_a_time(session: Session) -> None:
-    """Taking roles is serialised: "one owner stays" is a rule about a set, not about a row.
-
-    Two owners who removed each other at once would each see the other still there.
-    """
-    session.execute(sa.select(sa.func.pg_advisory_xact_lock(OWNERS_LOCK)))
-
-
-def _keep_an_owner(session: Session, *, without: int) -> None:
-    other = session.scalar(
-        sa.select(Grant.id)
-        .join(User, User.id == Grant.user_id)
-        .where(Grant.role == "owner", Grant.revoked_at.is_(None), User.active, User.id != without)
-        .limit(1)
-    )
-    if other is None:
-        raise LastOwner
-
-
-def check_role(role: str, program_id: int | None) -> None:
-    """Raise Invalid for a role that is none, or does not go with that program."""
-    if role not in STAFF_ROLES:
-        raise Invalid.field(
-            "role", "unknown_role", Phrase("One of: %(roles)s.", roles=", ".join(STAFF_ROLES))
-        )
-    if (role == "owner") != (program_id is None):
-        raise Invalid.field(
-            "program", "program_and_role", "An owner has all programs; other roles need one."
-        )
-
-
-def _audit_role(
-    session: Session, action: str, grant: Grant, *, by: int | None, now: datetime
-) -> None:
-    audit.record(
-        session,
-        actor=audit.by_user(by),
-        action=action,
-        subject=f"user:{grant.user_id}",
-        scope=grant.program_id,
-        new={"role": grant.role},
-        now=now,
-    )

@@ -19,7 +19,7 @@ from affiliate.core.errors import NotFound
 from affiliate.imports.models import FormerMonth
 from affiliate.links import coupons, links
 from affiliate.links.models import Coupon, Link
-from affiliate.people import account, enrollments, recruiters, users
+from affiliate.people import account, enrollments, grants, recruiters, users
 from affiliate.people.models import (
     Affiliate,
     ApiKey,
@@ -61,7 +61,7 @@ def find_person(session: Session, *, user_id: int, lock: bool = False) -> Person
     change of the account to pay to and a manager's decision.
     """
     if lock:
-        users.one_at_a_time(session)  # Before the row, as whoever takes roles does.
+        grants.one_at_a_time(session)  # Before the row, as whoever takes roles does.
     user = session.scalar(_locked(sa.select(User).where(User.id == user_id), lock))
     if user is None:
         raise NotFound
@@ -109,7 +109,7 @@ def erase_identity(session: Session, person: Person, *, by: int | None, now: dat
 
     Raises LastOwner. Whether money stands in the way is not asked here: this package knows none.
     """
-    users.give_up_roles(session, user_id=person.user_id, by=by, now=now)
+    grants.give_up_roles(session, user_id=person.user_id, by=by, now=now)
     _close(session, person, (Status.ACTIVE, Status.SUSPENDED), by=by, now=now)
     _end_links(session, person, by=by, now=now)
     _end_keys(session, person, now=now)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from world import DAY, World
 
 from affiliate.core.errors import Invalid, NotFound
-from affiliate.people import enrollments, users
+from affiliate.people import enrollments, grants
 from affiliate.people.models import Grant
 from payouts.audit.checks import CHECKS as MONEY_CHECKS
 from payouts.audit.run import run
@@ -304,7 +304,7 @@ class TestReaders:
     ) -> None:
         anna = world.people["Anna"]
         with cases.work() as session:
-            users.grant_role(
+            grants.grant_role(
                 session, user_id=anna.user_id, role="manager", program_id=world.program.id,
                 by=None, now=world.now,
             )  # fmt: skip

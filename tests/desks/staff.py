@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from world import World
 
 from affiliate.core import ids
-from affiliate.people import users
+from affiliate.people import grants
 from affiliate.programs.models import Program
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
 from payouts.batches.models import PayoutBatch, PayoutItem
@@ -34,7 +34,7 @@ def hire(world: World, role: str, *, program: Program | None = None, name: str =
     with world.app.app_context():
         begun = world.program.created_at
         user = make_user(world.session, f"{name}@example.com", now=begun, name=name.title())
-        users.grant_role(
+        grants.grant_role(
             world.session, user_id=user.id, role=role, program_id=where, by=None, now=begun
         )
         world.session.commit()

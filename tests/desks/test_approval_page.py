@@ -16,7 +16,7 @@ from world import World
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.people import ids, second_factor, totp, users
+from affiliate.people import grants, ids, second_factor, totp, users
 from affiliate.people.api_keys import SCOPES, create_key
 from affiliate.people.models import Grant, SecondFactor, UserSession
 from payouts.batches.models import BatchSignature, PayoutBatch, PayoutHold, PayoutItem
@@ -216,7 +216,7 @@ def test_a_disabled_person_and_a_role_taken_back_approve_nothing(world: World) -
         grant = world.session.scalars(
             sa.select(Grant).where(Grant.user_id == revoked.user_id)
         ).one()
-        users.revoke_role(world.session, grant_id=grant.id, by=None, now=world.now)
+        grants.revoke_role(world.session, grant_id=grant.id, by=None, now=world.now)
         world.session.commit()
     path, sent = f"{url_of(batch)}/approval", {"hash": batch.hash}
     led = disabled.client.post(path, data=sent)

@@ -426,12 +426,12 @@ def test_who_only_reads_sees_no_buttons_and_cannot_act(world: World, role: str) 
 
 @pytest.mark.abuse("A25")
 def test_a_manager_of_one_program_who_reads_another_cannot_act_there(world: World) -> None:
-    from affiliate.people import users
+    from affiliate.people import grants
 
     world.affiliate("Vera", approved=False)
     person = hire(world, "manager", program=world.euros)
     with world.app.app_context():
-        users.grant_role(
+        grants.grant_role(
             world.session, user_id=person.user_id, role="analyst", program_id=world.program.id,
             by=None, now=world.now,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from untouched import everything
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.outbox import Mail
-from affiliate.people import api_keys, users
+from affiliate.people import api_keys, grants
 from affiliate.people.models import ApiKey
 from affiliate.programs.models import Program
 from tests.builders import make_program, make_user
@@ -44,7 +44,7 @@ class Cage:
             )
             ensure_partitions(session, now=self.now)
             manager = make_user(session, "manager@example.com", now=self.now)
-            users.grant_role(
+            grants.grant_role(
                 session, user_id=manager.id, role="manager", program_id=self.program.id, by=None,
                 now=self.now,
             )  # fmt: skip

@@ -15,7 +15,7 @@ from affiliate.core.clock import real_now
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.outbox import Mail
-from affiliate.people import second_factor, totp, users
+from affiliate.people import grants, second_factor, totp, users
 from affiliate.people.models import SecondFactor, User
 from tests.conftest import SECRET
 
@@ -95,7 +95,7 @@ def make_person(session: Session, email: str, *, role: str = "", **more: Any) ->
         session, email=email, password=PASSWORD, name="Ada", verified=True, now=real_now(), **more
     )
     if role:
-        users.grant_role(
+        grants.grant_role(
             session, user_id=user.id, role=role, program_id=None, by=None, now=real_now()
         )
         give_app(session, user.id)

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 from affiliate.core.audit import AuditEntry
 from affiliate.core.clock import real_now
 from affiliate.core.errors import Forbidden, NotFound
-from affiliate.people import access, users
+from affiliate.people import access, grants, users
 from affiliate.people.access import Kind, Role
 from affiliate.people.models import Grant, User
 from affiliate.people.navigation import landing
@@ -92,7 +92,7 @@ def test_each_staff_role_meets_only_the_views_that_name_it(
 ) -> None:
     program = make_program(session, now=real_now())
     person = make_person(session, "staff@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=person.id, role=role, program_id=program.id, by=None, now=real_now()
     )
     session.commit()
@@ -151,7 +151,7 @@ def test_programs_open_to_those_with_the_role_there(
     app: Flask, session: Session, world: tuple[User, Program, Program]
 ) -> None:
     ada, first, _second = world
-    users.grant_role(
+    grants.grant_role(
         session, user_id=ada.id, role="finance", program_id=first.id, by=None, now=real_now()
     )
     give_app(session, ada.id)
@@ -194,12 +194,12 @@ def test_a_role_counts_at_the_next_request_and_so_does_its_loss(
     browser = Browser(app)
     browser.sign_in("ada@example.com")
     assert browser.get("/manage/keys").status_code == 403
-    grant = users.grant_role(
+    grant = grants.grant_role(
         session, user_id=ada.id, role="manager", program_id=first.id, by=None, now=real_now()
     )
     session.commit()
     assert browser.get("/manage/keys").status_code == 200
-    users.revoke_role(session, grant_id=grant.id, by=None, now=real_now())
+    grants.revoke_role(session, grant_id=grant.id, by=None, now=real_now())
     session.commit()
     assert browser.get("/manage/keys").status_code == 403
 
@@ -220,7 +220,7 @@ def test_a_disabled_users_live_session_ends_at_the_next_request(
 
 
 def give(session: Session, by: User, to: User, role: str, program: Program | None) -> Grant:
-    return users.grant_role(
+    return grants.grant_role(
         session,
         user_id=to.id,
         role=role,
@@ -236,12 +236,12 @@ def test_nobody_raises_themselves(
 ) -> None:
     ada, first, _ = world
     owner = make_person(session, "owner@example.com", role="owner")
-    with pytest.raises(users.SelfEscalation):
+    with pytest.raises(grants.SelfEscalation):
         give(session, owner, owner, "finance", first)
     give(session, owner, ada, "manager", first)
-    with pytest.raises(users.SelfEscalation):
+    with pytest.raises(grants.SelfEscalation):
         give(session, ada, ada, "curator", first)
-    with pytest.raises(users.SelfEscalation):
+    with pytest.raises(grants.SelfEscalation):
         users.disable_user(session, user_id=owner.id, by=owner.id, now=real_now())
 
 
@@ -267,14 +267,14 @@ def test_a_manager_gives_only_the_desks_of_the_own_program(
 ) -> None:
     ada, first, second = world
     boris = make_person(session, "boris@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=ada.id, role="manager", program_id=first.id, by=None, now=real_now()
     )
     program = {"first": first, "second": second, None: None}[where]
     if allowed:
         assert give(session, ada, boris, role, program).role == role
     else:
-        with pytest.raises(users.RoleNotYours):
+        with pytest.raises(grants.RoleNotYours):
             give(session, ada, boris, role, program)
 
 
@@ -285,7 +285,7 @@ def test_no_other_role_gives_any(
 ) -> None:
     ada, first, _ = world
     boris = make_person(session, "boris@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=ada.id, role=role, program_id=first.id, by=None, now=real_now()
     )
     with pytest.raises(Forbidden):
@@ -295,15 +295,15 @@ def test_no_other_role_gives_any(
 def test_the_last_owner_stays(app: Flask, session: Session) -> None:
     owner = make_person(session, "owner@example.com", role="owner")
     grant = session.scalars(sa.select(Grant)).one()
-    with pytest.raises(users.LastOwner):
-        users.revoke_role(session, grant_id=grant.id, by=None, now=real_now())
-    with pytest.raises(users.LastOwner):
+    with pytest.raises(grants.LastOwner):
+        grants.revoke_role(session, grant_id=grant.id, by=None, now=real_now())
+    with pytest.raises(grants.LastOwner):
         users.disable_user(session, user_id=owner.id, by=None, now=real_now())
     second = make_person(session, "second@example.com", role="owner")
     users.disable_user(session, user_id=second.id, by=owner.id, now=real_now())
     session.flush()
-    with pytest.raises(users.LastOwner):
-        users.revoke_role(session, grant_id=grant.id, by=None, now=real_now())
+    with pytest.raises(grants.LastOwner):
+        grants.revoke_role(session, grant_id=grant.id, by=None, now=real_now())
 
 
 def test_two_owners_who_remove_each_other_do_not_both_succeed(
@@ -311,21 +311,21 @@ def test_two_owners_who_remove_each_other_do_not_both_succeed(
 ) -> None:
     make_person(session, "one@example.com", role="owner")
     make_person(session, "two@example.com", role="owner")
-    grants = session.scalars(sa.select(Grant).order_by(Grant.id)).all()
-    ids = [(grant.id, grant.user_id) for grant in grants]
+    rows = session.scalars(sa.select(Grant).order_by(Grant.id)).all()
+    ids = [(grant.id, grant.user_id) for grant in rows]
     session.rollback()
     with Session(engine) as first, Session(engine) as second:
-        users.revoke_role(first, grant_id=ids[1][0], by=ids[0][1], now=real_now())
+        grants.revoke_role(first, grant_id=ids[1][0], by=ids[0][1], now=real_now())
         second.execute(sa.text("SET LOCAL lock_timeout = '200ms'"))
         with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
-            users.revoke_role(second, grant_id=ids[0][0], by=ids[1][1], now=real_now())
+            grants.revoke_role(second, grant_id=ids[0][0], by=ids[1][1], now=real_now())
         second.rollback()
         first.commit()
-        with pytest.raises(users.RoleNotYours):
-            users.revoke_role(second, grant_id=ids[0][0], by=ids[1][1], now=real_now())
+        with pytest.raises(grants.RoleNotYours):
+            grants.revoke_role(second, grant_id=ids[0][0], by=ids[1][1], now=real_now())
         second.rollback()
-        with pytest.raises(users.LastOwner):
-            users.revoke_role(second, grant_id=ids[0][0], by=None, now=real_now())
+        with pytest.raises(grants.LastOwner):
+            grants.revoke_role(second, grant_id=ids[0][0], by=None, now=real_now())
 
 
 def test_every_change_of_roles_is_in_the_audit_log(
@@ -335,7 +335,7 @@ def test_every_change_of_roles_is_in_the_audit_log(
     owner = make_person(session, "owner@example.com", role="owner")
     grant = give(session, owner, ada, "finance", first)
     assert give(session, owner, ada, "finance", first).id == grant.id, "giving again is harmless"
-    users.revoke_role(session, grant_id=grant.id, by=owner.id, now=real_now())
+    grants.revoke_role(session, grant_id=grant.id, by=owner.id, now=real_now())
     rows = session.execute(
         sa.select(AuditEntry.action, AuditEntry.actor, AuditEntry.new, AuditEntry.scope)
         .where(AuditEntry.subject == f"user:{ada.id}", AuditEntry.action.startswith("role."))
@@ -355,8 +355,8 @@ def test_an_owner_has_no_program_and_others_need_one(
     role: str,
     with_program: bool,
 ) -> None:
-    with pytest.raises(users.Invalid):
-        users.grant_role(
+    with pytest.raises(grants.Invalid):
+        grants.grant_role(
             session,
             user_id=world[0].id,
             role=role,

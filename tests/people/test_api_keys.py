@@ -21,7 +21,7 @@ from affiliate.core.clock import real_now
 from affiliate.core.config import Settings
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.http import csrf
-from affiliate.people import access, api_keys, cli, users
+from affiliate.people import access, api_keys, cli, grants
 from affiliate.people.api_keys import KeyEnded, KeyRefused
 from affiliate.people.models import ApiKey
 from affiliate.programs.models import Program
@@ -326,7 +326,7 @@ def test_a_manager_makes_and_ends_keys_of_the_own_program_alone(
     other = make_program(session, now=real_now(), slug="other", name="Other")
     theirs, _ = make(session, other)
     person = make_person(session, "manager@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=person.id, role="manager", program_id=program.id, by=None, now=real_now()
     )
     session.commit()

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 from affiliate.core.clock import real_now
-from affiliate.people import cli, users
+from affiliate.people import cli, grants, users
 from affiliate.people.models import Grant, Invitation, User
 from affiliate.programs.models import Program
 
@@ -43,7 +43,7 @@ def invite(browser: Browser, role: str = "finance", program: str = "lamps") -> i
     return answer.status_code
 
 
-def grants(session: Session) -> list[tuple[str, str]]:
+def granted(session: Session) -> list[tuple[str, str]]:
     session.rollback()
     found = session.execute(
         sa.select(User.email, Grant.role)
@@ -64,7 +64,7 @@ def test_an_invited_person_sets_name_and_password_and_is_in(
     joined = guest.post(path, name="Nora", password=NEW_PASSWORD)
     assert joined.location == "/profile/second-factor", "the role sleeps until one is set up"
     assert guest.signed_in
-    assert grants(session) == [(NEW, "finance")]
+    assert granted(session) == [(NEW, "finance")]
     assert Browser(app).get(path).status_code == 410
 
 
@@ -85,9 +85,9 @@ def test_a_known_person_joins_with_the_password_they_have(
     invite(owner)
     path = link_in(mails_to(session, NEW)[0])
     assert Browser(app).post(path, password=NEW_PASSWORD).status_code == 422
-    assert grants(session) == []
+    assert granted(session) == []
     assert Browser(app).post(path, password=PASSWORD).status_code == 303
-    assert grants(session) == [(NEW, "finance")]
+    assert granted(session) == [(NEW, "finance")]
 
 
 @pytest.mark.abuse("A28")
@@ -122,7 +122,7 @@ def test_an_invitation_of_somebody_disabled_since_gives_nothing(
     path = link_in(mails_to(session, NEW)[0])
     assert Browser(app).post(path, name="N", password=NEW_PASSWORD).status_code == 422
     assert users.find(session, email=NEW) is None
-    assert grants(session) == []
+    assert granted(session) == []
 
 
 @pytest.mark.abuse("A25")
@@ -141,7 +141,7 @@ def test_a_manager_invites_to_the_own_desk_alone(
 ) -> None:
     make_program(session, now=real_now(), slug="other", name="Other")
     person = make_person(session, "manager@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=person.id, role="manager", program_id=program.id, by=None, now=real_now()
     )
     session.commit()
@@ -161,11 +161,11 @@ def test_a_manager_does_not_see_or_take_roles_of_other_programs(
 ) -> None:
     other = make_program(session, now=real_now(), slug="other", name="Other")
     stranger = make_person(session, "stranger@example.com")
-    theirs = users.grant_role(
+    theirs = grants.grant_role(
         session, user_id=stranger.id, role="curator", program_id=other.id, by=None, now=real_now()
     )
     person = make_person(session, "manager@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=person.id, role="manager", program_id=program.id, by=None, now=real_now()
     )
     session.commit()
@@ -181,7 +181,7 @@ def test_an_owner_takes_roles_back_and_shuts_people_out(
     app: Flask, session: Session, owner: Browser, program: Program
 ) -> None:
     person = make_person(session, NEW)
-    grant = users.grant_role(
+    grant = grants.grant_role(
         session, user_id=person.id, role="finance", program_id=program.id, by=None, now=real_now()
     )
     session.commit()
@@ -194,7 +194,7 @@ def test_an_owner_takes_roles_back_and_shuts_people_out(
     owner.post(f"/manage/staff/people/{user_id}/enabling", page="/manage/staff")
     assert theirs.sign_in(NEW).status_code == 303
     owner.post(f"/manage/staff/roles/{number}/revocation", page="/manage/staff")
-    assert grants(session) == []
+    assert granted(session) == []
 
 
 def test_the_first_owner_is_made_by_the_command_line(app: Flask, session: Session) -> None:
@@ -205,7 +205,7 @@ def test_the_first_owner_is_made_by_the_command_line(app: Flask, session: Sessio
         input=NEW_PASSWORD + "\n",
     )
     assert made.exit_code == 0, made.output
-    assert grants(session) == [(NEW, "owner")]
+    assert granted(session) == [(NEW, "owner")]
     assert Browser(app).sign_in(NEW, NEW_PASSWORD).status_code == 303
     refused = run.invoke(cli.user_group, ["disable", "--email", NEW])
     assert refused.exit_code == 1

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 from affiliate.core.clock import real_now
 from affiliate.core.config import Settings
 from affiliate.core.db import db
-from affiliate.people import passkeys, second_factor, sessions, users
+from affiliate.people import grants, passkeys, second_factor, sessions
 from affiliate.people.models import Passkey, User, UserSession
 from wsgi import create_app
 
@@ -63,7 +63,7 @@ def site(settings: Settings) -> Iterator[tuple[Flask, str]]:
 def olga(site: tuple[Flask, str], session: Session) -> User:
     """An owner without a second factor."""
     user = make_person(session, OLGA)
-    users.grant_role(
+    grants.grant_role(
         session, user_id=user.id, role="owner", program_id=None, by=None, now=real_now()
     )
     session.commit()

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from affiliate.core.audit import AuditEntry
 from affiliate.core.clock import real_now
 from affiliate.core.config import Settings
-from affiliate.people import access, second_factor, sessions, totp, users
+from affiliate.people import access, grants, second_factor, sessions, totp
 from affiliate.people.cli import user_group
 from affiliate.people.models import RecoveryCode, SecondFactor, User, UserSession
 
@@ -39,7 +39,7 @@ def ada(app: Flask, session: Session) -> User:
 def owner(app: Flask, session: Session) -> User:
     """An owner without a second factor."""
     user = make_person(session, "olga@example.com")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=user.id, role="owner", program_id=None, by=None, now=real_now()
     )
     session.commit()
@@ -402,7 +402,7 @@ def test_a_sleeping_owner_is_no_owner_in_another_role(
     with app.test_request_context(base_url=BASE):
         mine = make_program(session, now=real_now(), slug="mine")
         make_program(session, now=real_now(), slug="others")
-    users.grant_role(
+    grants.grant_role(
         session, user_id=owner.id, role="analyst", program_id=mine.id, by=None, now=real_now()
     )
     session.commit()

@@ -27,6 +27,7 @@ from affiliate.core.outbox import NOBODY, Mail, send
 from affiliate.core.personal import Fate
 from affiliate.links.models import Link
 from affiliate.people import account, addresses, enrollments, ids, invitations, users
+from affiliate.people.grants import LastOwner
 from affiliate.people.models import (
     Affiliate,
     Enrollment,
@@ -35,7 +36,7 @@ from affiliate.people.models import (
     User,
     UserSession,
 )
-from affiliate.people.users import Erased, LastOwner
+from affiliate.people.users import Erased
 from affiliate.personal.erase import leave
 from payouts.adjustments import adjust
 from payouts.adjustments.rules import AdjustmentKind, Reason

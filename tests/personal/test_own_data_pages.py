@@ -14,7 +14,7 @@ from marked import PASSWORD
 from world import Person, World
 
 from affiliate.core.clock import real_now
-from affiliate.people import ids, passwords, users
+from affiliate.people import grants, ids, passwords
 from affiliate.people.models import Affiliate, Enrollment, Passkey, User
 from tests.desks.staff import hire
 
@@ -142,7 +142,7 @@ def test_a_manager_erases_nobody_of_other_programs_and_no_colleague(world: World
             world.session, user_id=anna.user_id, program_id=other.id, name="Anna", answers=ANSWERS,
             now=world.now,
         )  # fmt: skip
-        users.grant_role(
+        grants.grant_role(
             world.session, user_id=boris.user_id, role="analyst", program_id=world.program.id,
             by=None, now=world.now,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from affiliate.core.errors import Forbidden, Refusal
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
 from affiliate.links.models import Coupon, Link
-from affiliate.people import api_keys, enrollments, passwords, users
+from affiliate.people import api_keys, enrollments, grants, passwords, users
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
@@ -233,7 +233,7 @@ def _grant(
         for role in person.roles:
             ids = [None] if role == "owner" else [program.id for program in programs]
             for program_id in ids:
-                users.grant_role(
+                grants.grant_role(
                     session,
                     user_id=people[person.email].id,
                     role=role,

@@ -28,7 +28,7 @@ from affiliate.core.money import Money, total
 from affiliate.core.outbox import Mail
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
-from affiliate.people import enrollments, users
+from affiliate.people import enrollments, grants, users
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.programs.announcements import announce
 from affiliate.programs.models import Program
@@ -210,7 +210,7 @@ class _Year:
             user = users.find(session, email=person.email)
             assert user is not None
             for role in set(person.roles) - {"owner"}:
-                users.grant_role(
+                grants.grant_role(
                     session, user_id=user.id, role=role, program_id=program.id, by=None, now=first
                 )
             if "finance" in person.roles and not self.finance_id:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.audit import AuditEntry
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid
-from affiliate.people import users
+from affiliate.people import grants, users
 from affiliate.people.models import Grant
 from payouts.batches.approve import (
     BatchChanged,
@@ -103,7 +103,7 @@ def test_a_signature_of_somebody_who_may_not_any_more_does_not_count(
     sign(by_hand, batch_id, by_hand.finance)
     if how == "role taken":
         grant = session.scalars(sa.select(Grant).where(Grant.user_id == by_hand.finance)).one()
-        users.revoke_role(session, grant_id=grant.id, by=None, now=NOW)
+        grants.revoke_role(session, grant_id=grant.id, by=None, now=NOW)
     elif how == "disabled":
         users.disable_user(session, user_id=by_hand.finance, by=None, now=NOW)
     else:
@@ -302,7 +302,7 @@ def test_a_role_taken_back_between_page_and_click_approves_nothing(by_hand: Pay)
     def revoke() -> None:
         with session_for(by_hand.engine)() as own:
             began.set()
-            users.revoke_role(own, grant_id=grant_id, by=None, now=NOW)
+            grants.revoke_role(own, grant_id=grant_id, by=None, now=NOW)
             own.commit()
             over.set()
 
