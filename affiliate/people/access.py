@@ -24,9 +24,9 @@ from affiliate.core.config import Settings
 from affiliate.core.db import begin_planned_once, db
 from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
 from affiliate.core.http import SAFE_METHODS, wants_problem
-from affiliate.people import api_keys, ids, sessions
-from affiliate.people.api_keys import ApiKeyIdentity
+from affiliate.people import api_keys, ids, sent_keys, sessions
 from affiliate.people.models import Affiliate, Enrollment, Grant, User
+from affiliate.people.sent_keys import ApiKeyIdentity
 from affiliate.programs.models import Program
 
 FRESH_S = 15 * 60
@@ -414,21 +414,21 @@ def _authorise_person(mark: Mark) -> None:
 
 
 def _authorise_key(mark: Mark) -> None:
-    if api_keys.looks_like_key(request.full_path):
-        raise api_keys.KeyInAddress
+    if sent_keys.looks_like_key(request.full_path):
+        raise sent_keys.KeyInAddress
     now = clock.real_now()
     session = db.session()
     if request.method not in SAFE_METHODS:
         begin_planned_once(session)  # What writes finds its rows by their keys.
-    identity = api_keys.authenticate(
+    identity = sent_keys.authenticate(
         session, authorization=request.headers.get("Authorization", ""), now=now
     )
     g.pace = pace.of_app().count(identity.id)
-    if identity.enrollment_id is not None and not api_keys.owner_may(
+    if identity.enrollment_id is not None and not sent_keys.owner_may(
         session, enrollment_id=identity.enrollment_id
     ):
-        raise api_keys.KeyRefused
-    if api_keys.use_is_news(identity, now=now) and api_keys.note_use(
+        raise sent_keys.KeyRefused
+    if sent_keys.use_is_news(identity, now=now) and sent_keys.note_use(
         session, key_id=identity.id, now=now
     ):
         session.commit()

@@ -20,7 +20,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import Model
 from affiliate.links.coupons import owner_of
 from affiliate.links.models import Link
-from affiliate.people import account, api_keys, enrollments, users
+from affiliate.people import account, enrollments, sent_keys, users
 from affiliate.people.models import Enrollment, Grant
 from affiliate.products.models import ProductFeed
 from affiliate.programs.models import Program
@@ -178,7 +178,7 @@ def test_sign_ins_and_the_shops_key_work_and_are_for_their_owner_alone(
         assert row["url"].startswith(settings.public_url)
         assert account.authenticate(session, email=email, password=row["password"]) is not None
     key = (settings.data_dir / "shop-api-key").read_text().strip()
-    identity = api_keys.authenticate(session, authorization=f"Bearer {key}", now=real_now())
+    identity = sent_keys.authenticate(session, authorization=f"Bearer {key}", now=real_now())
     assert identity.scopes == {"orders:read", "orders:write"}
     for name in ("demo.json", "shop-api-key"):
         assert stat.S_IMODE((settings.data_dir / name).stat().st_mode) == 0o600
@@ -196,7 +196,7 @@ def test_lost_files_are_made_again_and_what_they_say_works(
     row = sign_ins(settings)["anna@demo.example"]
     assert account.authenticate(session, email=row["email"], password=row["password"]) is not None
     key = (settings.data_dir / "shop-api-key").read_text().strip()
-    assert api_keys.authenticate(session, authorization=f"Bearer {key}", now=real_now())
+    assert sent_keys.authenticate(session, authorization=f"Bearer {key}", now=real_now())
 
 
 def test_the_shop_may_move_to_another_port(session: Session, settings: Settings) -> None:

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.links.models import Coupon, Link
-from affiliate.people import api_keys
+from affiliate.people import api_keys, sent_keys
 from affiliate.people.ids import public
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
@@ -71,8 +71,8 @@ class World:
         with self.app.app_context():
             sent = headers["Authorization"]
             now = clock.real_now()
-            key = api_keys.authenticate(self.session, authorization=sent, now=now)
-            api_keys.note_use(self.session, key_id=key.id, now=now + timedelta(minutes=1))
+            key = sent_keys.authenticate(self.session, authorization=sent, now=now)
+            sent_keys.note_use(self.session, key_id=key.id, now=now + timedelta(minutes=1))
             self.session.commit()
             self.app.extensions[plain.EXTENSION].remember(sent, key)
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.straight import Connection
-from affiliate.people import api_keys
+from affiliate.people import api_keys, sent_keys
 from affiliate.people.models import ApiKey
 from payouts.commissions.models import Commission
 from payouts.ledger.models import LedgerEntry
@@ -407,7 +407,7 @@ def test_connections_that_the_server_ended_do_not_lose_an_order(world: World) ->
 def test_the_memory_of_keys_is_bounded(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "KEYS_REMEMBERED_MAX", 2)
     made = plain.PlainOrders(app, _plain(app))
-    identity = api_keys.ApiKeyIdentity(1, 1, "abcd", frozenset())
+    identity = sent_keys.ApiKeyIdentity(1, 1, "abcd", frozenset())
     for letter in "abc":
         made.remember(f"Bearer kpk_abcd_{letter * 30}", identity)
     made.remember("Basic nothing", identity)

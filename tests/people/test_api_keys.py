@@ -21,9 +21,10 @@ from affiliate.core.clock import real_now
 from affiliate.core.config import Settings
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.http import csrf
-from affiliate.people import access, api_keys, cli, grants
-from affiliate.people.api_keys import KeyEnded, KeyRefused
+from affiliate.people import access, api_keys, cli, grants, sent_keys
+from affiliate.people.api_keys import KeyEnded
 from affiliate.people.models import ApiKey
+from affiliate.people.sent_keys import KeyRefused
 from affiliate.programs.models import Program
 
 PATH = "/api/v1/probe"
@@ -151,11 +152,11 @@ def test_a_rotated_key_works_until_its_date_beside_the_new_one(
     assert [call(client, f"Bearer {k}").status_code for k in (old, whole)] == [200, 200]
     for after, refused in ((timedelta(days=3, seconds=-1), False), (timedelta(days=3), True)):
         try:
-            api_keys.authenticate(session, authorization=f"Bearer {old}", now=now + after)
+            sent_keys.authenticate(session, authorization=f"Bearer {old}", now=now + after)
             assert not refused
         except KeyRefused:
             assert refused
-    api_keys.authenticate(session, authorization=f"Bearer {whole}", now=now + timedelta(days=400))
+    sent_keys.authenticate(session, authorization=f"Bearer {whole}", now=now + timedelta(days=400))
 
 
 @pytest.mark.abuse("A41")
@@ -241,11 +242,11 @@ def test_an_unknown_prefix_costs_the_same_comparison(
         return hmac.compare_digest(a, b)
 
     monkeypatch.setattr(
-        api_keys, "hmac", type("Hmac", (), {"compare_digest": staticmethod(comparing)})
+        sent_keys, "hmac", type("Hmac", (), {"compare_digest": staticmethod(comparing)})
     )
     for prefix in (key.prefix, "00000000"):
         with pytest.raises(KeyRefused):
-            api_keys.authenticate(
+            sent_keys.authenticate(
                 session, authorization=f"Bearer kpk_{prefix}_{'A' * 43}", now=real_now()
             )
     assert compared == [(32, 32), (32, 32)]
@@ -254,7 +255,7 @@ def test_an_unknown_prefix_costs_the_same_comparison(
 @pytest.mark.abuse("A37")
 def test_nobody_calls_with_the_stand_in_for_unknown_keys(session: Session) -> None:
     with pytest.raises(KeyRefused):
-        api_keys.authenticate(
+        sent_keys.authenticate(
             session, authorization="Bearer kpk_00000000_no key has this secret", now=real_now()
         )
 
@@ -268,8 +269,8 @@ def test_the_last_use_is_noted_to_the_minute(
     first = key.last_used_at
     assert first is not None and (first.second, first.microsecond) == (0, 0)
     session.rollback()
-    assert not api_keys.note_use(session, key_id=key.id, now=first + timedelta(seconds=59))
-    assert api_keys.note_use(session, key_id=key.id, now=first + timedelta(seconds=60))
+    assert not sent_keys.note_use(session, key_id=key.id, now=first + timedelta(seconds=59))
+    assert sent_keys.note_use(session, key_id=key.id, now=first + timedelta(seconds=60))
 
 
 @pytest.mark.parametrize("scopes", [(), ("everything",), ("orders:write", "root")])
@@ -311,11 +312,11 @@ def test_the_desk_shows_a_new_key_once_and_revokes_it(
     new = rotated.text.split('value="kpk_')[1].split('"')[0]
     session.rollback()
     for one in (whole, new):
-        api_keys.authenticate(session, authorization=f"Bearer kpk_{one}", now=real_now())
+        sent_keys.authenticate(session, authorization=f"Bearer kpk_{one}", now=real_now())
     session.rollback()
     owner.post(f"/manage/keys/{number}/revocation", page="/manage/keys")
     with pytest.raises(KeyRefused):
-        api_keys.authenticate(session, authorization=f"Bearer kpk_{whole}", now=real_now())
+        sent_keys.authenticate(session, authorization=f"Bearer kpk_{whole}", now=real_now())
     assert owner.post("/manage/keys", name="Shop", program="lamps").status_code == 422
 
 
@@ -351,14 +352,14 @@ def test_the_command_prints_the_key_alone_and_once(
     )
     assert made.exit_code == 0, made.output
     whole = made.stdout.strip()
-    found = api_keys.authenticate(session, authorization=f"Bearer {whole}", now=real_now())
+    found = sent_keys.authenticate(session, authorization=f"Bearer {whole}", now=real_now())
     assert found.scopes == {"orders:write"}
     session.rollback()
     rotated = run.invoke(
         cli.key_group, ["rotate", "--program", "lamps", "--days", "1", f"kpk_{found.prefix}"]
     )
     assert rotated.exit_code == 0, rotated.output
-    new = api_keys.authenticate(
+    new = sent_keys.authenticate(
         session, authorization=f"Bearer {rotated.stdout.strip()}", now=real_now()
     )
     assert new.prefix != found.prefix
@@ -366,6 +367,6 @@ def test_the_command_prints_the_key_alone_and_once(
     ended = run.invoke(cli.key_group, ["revoke", "--program", "lamps", found.prefix])
     assert ended.exit_code == 0, ended.output
     with pytest.raises(KeyRefused):
-        api_keys.authenticate(session, authorization=f"Bearer {whole}", now=real_now())
+        sent_keys.authenticate(session, authorization=f"Bearer {whole}", now=real_now())
     missing = run.invoke(cli.key_group, ["revoke", "--program", "lamps", "00000000"])
     assert missing.exit_code == 1

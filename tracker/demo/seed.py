@@ -18,7 +18,7 @@ from affiliate.core.errors import Forbidden, Refusal
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
 from affiliate.links.models import Coupon, Link
-from affiliate.people import api_keys, enrollments, grants, passwords, users
+from affiliate.people import api_keys, enrollments, grants, passwords, sent_keys, users
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
@@ -293,7 +293,7 @@ def _shop_key(session: Session, settings: Settings, program: Program, *, now: da
     path = settings.data_dir / SHOP_KEY
     if path.exists():
         try:
-            api_keys.authenticate(
+            sent_keys.authenticate(
                 session, authorization=f"Bearer {path.read_text().strip()}", now=real_now()
             )
         except Refusal:

@@ -15,7 +15,7 @@ from affiliate.core.config import Settings
 from affiliate.core.errors import Refusal
 from affiliate.core.fields import is_shop_id
 from affiliate.links.destinations import ascii_host
-from affiliate.people.api_keys import sent_key
+from affiliate.people.sent_keys import sent_key
 from tracker.clicks.tokens import BadToken, BadTokenReason, read
 from tracker.integration.notebook import EXTENSION, Kind, Notebook, Noticed, flush, notebook
 from tracker.integration.rules import Fact, fields_said

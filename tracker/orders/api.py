@@ -14,7 +14,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.fields import shop_id
 from affiliate.people.access import api_key, api_scope
-from affiliate.people.api_keys import ApiKeyIdentity
+from affiliate.people.sent_keys import ApiKeyIdentity
 from tracker.integration.trying import try_order
 from tracker.orders import plain
 from tracker.orders.cancellation import cancel_order

@@ -30,8 +30,8 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.http import headers_for_machines
 from affiliate.core.straight import Connection
-from affiliate.people import api_keys
-from affiliate.people.api_keys import ApiKeyIdentity, SentKey
+from affiliate.people import sent_keys
+from affiliate.people.sent_keys import ApiKeyIdentity, SentKey
 from tracker.attribution.asking import ask, reach_of
 from tracker.attribution.judging import decision_values, judge_known
 from tracker.attribution.selling import earning_by, is_plain
@@ -102,7 +102,7 @@ class PlainOrders:
         By the hash of the whole secret: the time of an answer tells nothing to whoever does
         not have it. That the key still holds is read with each order.
         """
-        sent = api_keys.sent_key(authorization)
+        sent = sent_keys.sent_key(authorization)
         if sent is not None:
             if len(self._programs) >= KEYS_REMEMBERED_MAX:
                 self._programs.clear()
@@ -111,7 +111,7 @@ class PlainOrders:
     def _taken(self, environ: Environ) -> tuple[bytes | None, list[tuple[str, str]]]:
         """The answer to a plain order that is written by now, and what it says of the key's pace;
         None: it is the view's, which counts the call itself."""
-        sent = api_keys.sent_key(environ.get("HTTP_AUTHORIZATION", ""))
+        sent = sent_keys.sent_key(environ.get("HTTP_AUTHORIZATION", ""))
         known = None if sent is None else self._programs.get(sent.secret_hash)
         if known is None or sent is None or not self._is_plain(environ):
             return None, []
@@ -193,11 +193,11 @@ class PlainOrders:
         if found is None:
             return None
         real_now = clock.real_now()
-        key = api_keys.identity_of(sent, found.key, now=real_now)
+        key = sent_keys.identity_of(sent, found.key, now=real_now)
         now, version = real_now + found.ahead, found.version
         if (
             SCOPE not in key.scopes
-            or api_keys.use_is_news(key, now=real_now)
+            or sent_keys.use_is_news(key, now=real_now)
             or reach_of(version.terms.attribution) != question.reach
             or not is_plain(version)
             or now - report.placed_at > PLACED_BACK_MAX - _SLACK

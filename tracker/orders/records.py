@@ -15,7 +15,7 @@ from affiliate.core.db import rows
 from affiliate.core.errors import NotFound
 from affiliate.core.straight import PLANNED_ONCE, Statement
 from affiliate.core.strict_json import dumps
-from affiliate.people import api_keys
+from affiliate.people import sent_keys
 from affiliate.programs.rule_versions import (
     VERSION,
     VERSION_AT,
@@ -50,7 +50,7 @@ _PROGRAM_AND_RULES: Final = f"""
 _PROGRAM_COLUMNS, _VERSION_COLUMNS = 6, VERSION.count(",") + 1
 # The same without the lock, with the key that calls and how far the demo clock runs ahead.
 _PLAIN_QUESTION: Final = f"""
-    SELECT {api_keys.KEY}, {{clock}}, p.slug, p.currency, p.status, p.closes_at, p.time_zone,
+    SELECT {sent_keys.KEY}, {{clock}}, p.slug, p.currency, p.status, p.closes_at, p.time_zone,
            {VERSION} {{columns}}
     FROM api_keys k JOIN programs p ON p.id = k.program_id {VERSION_AT} {{evidence}}
     WHERE k.prefix = %(prefix)s AND k.program_id = CAST(%(program_id)s AS bigint)
@@ -210,7 +210,7 @@ class PlainAnswer:
     """All that a plain order needs to know before it is decided."""
 
     key: Sequence[Any]
-    """What `api_keys.identity_of` judges."""
+    """What `sent_keys.identity_of` judges."""
     ahead: timedelta
     """How far the demo clock runs ahead."""
     program: ProgramFacts
@@ -232,7 +232,7 @@ def plain_question(
 
 def plain_answer(question: Question, found: Sequence[Sequence[Any]]) -> PlainAnswer | None:
     """What the database said to `plain_question`; None: there is no such key or program."""
-    start = api_keys.KEY_COLUMNS
+    start = sent_keys.KEY_COLUMNS
     if not found or found[0][start + _PROGRAM_COLUMNS] is None:
         return None
     first = found[0]
