@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from affiliate.people import enrollments
+from affiliate.people import enrollments, joining
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
@@ -84,7 +84,7 @@ def make_affiliate(
 ) -> Enrollment:
     """Somebody enrolled in a program; mails are rendered, so an app context is needed."""
     user = make_user(session, email, now=now)
-    enrollment = enrollments.apply(
+    enrollment = joining.apply(
         session,
         user_id=user.id,
         program_id=program.id,

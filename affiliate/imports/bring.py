@@ -21,7 +21,7 @@ from affiliate.imports.rules import Kind, Line
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
 from affiliate.links.models import Coupon, Link
-from affiliate.people import enrollments, mail_links, users
+from affiliate.people import enrollments, joining, mail_links, recruiters, shop_customers, users
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
 
@@ -138,7 +138,7 @@ def _bring_affiliates(into: _Into, lines: list[Line]) -> None:
                 recruited.append((line, enrollment_id))
     for line, enrollment_id in recruited:
         with into.line(line):
-            enrollments.set_recruiter(
+            recruiters.set_recruiter(
                 into.session,
                 enrollment_id=enrollment_id,
                 recruiter_id=_enrollment(into, line, "recruiter").id,
@@ -157,7 +157,7 @@ def _bring_affiliate(into: _Into, line: Line, email: str) -> int | None:
     elif enrollments.of_user(session, user_id=user.id, program_id=program.id) is not None:
         into.brought.known += 1
         return None
-    enrollment = enrollments.take_over(
+    enrollment = joining.take_over(
         session,
         user_id=user.id,
         program_id=program.id,
@@ -168,7 +168,7 @@ def _bring_affiliate(into: _Into, line: Line, email: str) -> int | None:
         now=into.now,
     )
     if customer := line.values.get("customer_id", ""):
-        enrollments.set_shop_customer(
+        shop_customers.set_shop_customer(
             session,
             enrollment_id=enrollment.id,
             customer_id=customer,

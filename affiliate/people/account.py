@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit, clock, outbox
 from affiliate.core.errors import Refusal
-from affiliate.people import addresses, enrollments, mail_links, passwords, sessions, users
+from affiliate.people import addresses, joining, mail_links, passwords, sessions, users
 from affiliate.people.mail_links import LinkInvalid, Purpose
 from affiliate.people.models import User
 
@@ -69,7 +69,7 @@ def reset(session: Session, *, token: str, password: str, now: datetime) -> User
     user.confirmed_at = user.confirmed_at or now
     session.flush()
     sessions.revoke_all(session, user_id=user.id, now=clock.real_now())
-    enrollments.address_verified(session, user_id=user.id, now=now)
+    joining.address_verified(session, user_id=user.id, now=now)
     return user
 
 

@@ -15,7 +15,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.fields import ShopId, Text, moment_json
 from affiliate.core.paging import PageOut, PageQuery, page, row_after
-from affiliate.people import access, enrollments, ids, recruiters, users
+from affiliate.people import access, enrollments, ids, joining, recruiters, shop_customers, users
 from affiliate.people.access import api_scope
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Affiliate, AffiliateGroup, Enrollment
@@ -114,7 +114,7 @@ def enroll(values: dict[str, Any]) -> Response:
             session, email=values["email"], password=None, name=values["name"], now=now
         )
         users.send_verification(session, user=user, now=now)
-    enrollment = enrollments.apply(
+    enrollment = joining.apply(
         session,
         user_id=user.id,
         program_id=key.program_id,
@@ -130,7 +130,7 @@ def enroll(values: dict[str, Any]) -> Response:
         now=now,
     )
     if values["customer_id"] is not None:
-        enrollments.set_shop_customer(
+        shop_customers.set_shop_customer(
             session,
             enrollment_id=enrollment.id,
             customer_id=values["customer_id"],
@@ -160,7 +160,7 @@ def customer(values: dict[str, Any], affiliate: str) -> Response:
     enrollment = enrollments.in_program(
         session, program_id=key.program_id, enrollment_id=ids.enrollment_of(affiliate)
     )
-    enrollments.set_shop_customer(
+    shop_customers.set_shop_customer(
         session,
         enrollment_id=enrollment.id,
         customer_id=values["customer_id"],

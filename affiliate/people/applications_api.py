@@ -15,7 +15,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import Text
 from affiliate.core.paging import PageOut, PageQuery, page, row_after
-from affiliate.people import access, enrollments, ids
+from affiliate.people import access, enrollments, ids, rules
 from affiliate.people.access import api_scope
 from affiliate.people.api import AffiliateOut, affiliate_answer, affiliate_json, affiliates_query
 from affiliate.people.models import Affiliate, Enrollment, User
@@ -58,7 +58,7 @@ class ApplicationsOut(PageOut):
 class ReasonIn(ma.Schema):
     """Why; the person reads it."""
 
-    reason = Text(required=True, empty=False, chars_max=enrollments.REASON_CHARS_MAX)
+    reason = Text(required=True, empty=False, chars_max=rules.REASON_CHARS_MAX)
 
 
 def set_up(app: Flask, _settings: Settings) -> None:

@@ -11,7 +11,7 @@ from affiliate.core import audit
 from affiliate.core.audit import AuditEntry
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.people.models import Enrollment
-from affiliate.people.rules import Status
+from affiliate.people.rules import Status, reason_given
 from affiliate.programs.models import Program
 
 CHANGED = "enrollment.set_recruiter"
@@ -45,8 +45,9 @@ def set_recruiter(
 
     Orders placed before keep the recruiter that their commissions froze; the change counts
     from the next order on. Refuses with RecruiterCycle, RecruiterRefused (another program's,
-    not active) or NotFound. Rule: docs/rules.md, "Two levels".
+    not active), NotFound or Invalid (`reason`). Rule: docs/rules.md, "Two levels".
     """
+    reason = reason_given(reason)
     program_id = session.scalar(
         sa.select(Enrollment.program_id).where(Enrollment.id == enrollment_id)
     )

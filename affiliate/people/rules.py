@@ -1,8 +1,13 @@
-"""How an enrollment moves from state to state. Pure."""
+"""How an enrollment moves from state to state, and the reason given for it. Pure."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+from affiliate.core.errors import Invalid, Phrase
+
+REASON_CHARS_MAX: Final = 1_000
 
 
 class Status(StrEnum):
@@ -39,3 +44,15 @@ TRANSITIONS: dict[tuple[Status, Step], Status] = {
 def next_status(status: Status, step: Step) -> Status | None:
     """Where a step leads, or None when it cannot be taken from here."""
     return TRANSITIONS.get((status, step))
+
+
+def reason_given(text: str) -> str:
+    """The reason for a decision, as it is kept and shown. Raises Invalid (`reason`)."""
+    text = text.strip()
+    if not 1 <= len(text) <= REASON_CHARS_MAX:
+        raise Invalid.field(
+            "reason",
+            "length",
+            Phrase("Give the reason, in at most %(most)s characters.", most=REASON_CHARS_MAX),
+        )
+    return text

@@ -28,7 +28,7 @@ from affiliate.core.errors import Invalid
 from affiliate.people import (
     access,
     account,
-    enrollments,
+    joining,
     limits,
     mail_links,
     navigation,
@@ -263,7 +263,7 @@ def verify(token: str) -> Answer:
     if form.validate_on_submit():
         now = clock.now(session)
         user = users.verify(session, token=token, now=now)
-        enrollments.address_verified(session, user_id=user.id, now=now)
+        joining.address_verified(session, user_id=user.id, now=now)
         if mail_links.is_of_browser(link, cookie.get(REGISTERING_KEY)):
             page = admit(user)
             session.commit()

@@ -21,7 +21,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.fields import Text
 from affiliate.core.paging import CURSOR_CHARS_MAX
-from affiliate.people import access, enrollments, groups, ids
+from affiliate.people import access, enrollments, groups, ids, recruiters, rules
 from affiliate.people.access import api_scope
 from affiliate.people.api import AffiliateOut, affiliate_answer
 from affiliate.people.applications_api import ReasonIn
@@ -43,7 +43,7 @@ class RecruiterIn(ma.Schema):
     """Who recruits them from the next order on; null: nobody."""
 
     recruiter = Text(required=True, allow_none=True, chars_max=CURSOR_CHARS_MAX)
-    reason = Text(required=True, empty=False, chars_max=enrollments.REASON_CHARS_MAX)
+    reason = Text(required=True, empty=False, chars_max=rules.REASON_CHARS_MAX)
 
 
 class GroupIn(ma.Schema):
@@ -128,7 +128,7 @@ def set_recruiter(values: dict[str, Any], affiliate: str) -> Response:
     recruiter_id = _recruiter(values["recruiter"])
     return _done(
         affiliate,
-        lambda session, number, actor, now: enrollments.set_recruiter(
+        lambda session, number, actor, now: recruiters.set_recruiter(
             session,
             enrollment_id=number,
             recruiter_id=recruiter_id,

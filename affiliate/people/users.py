@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import audit, clock, outbox
 from affiliate.core.errors import Conflict, Invalid, NotFound
-from affiliate.people import enrollments, grants, mail_links, passwords, sessions
+from affiliate.people import grants, joining, mail_links, passwords, sessions
 from affiliate.people.mail_links import Purpose
 from affiliate.people.models import User
 
@@ -140,7 +140,7 @@ def verify(session: Session, *, token: str, now: datetime) -> User:
     session.flush()
     actor, subject = audit.by_user(user.id), f"user:{user.id}"
     audit.record(session, actor=actor, action="user.verify", subject=subject, now=now)
-    enrollments.address_verified(session, user_id=user.id, now=now)
+    joining.address_verified(session, user_id=user.id, now=now)
     return user
 
 

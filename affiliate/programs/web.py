@@ -26,7 +26,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import FieldError, Invalid, NotFound
 from affiliate.core.pages import say
-from affiliate.people import access, enrollments, ids
+from affiliate.people import access, ids, joining
 from affiliate.people.access import public, signed_in
 from affiliate.people.forms import RegisterForm
 from affiliate.people.models import Affiliate, Enrollment, User
@@ -141,7 +141,7 @@ def send_application(slug: str) -> Response | tuple[str, int]:
         return _form_page(session, found, form), 422
     by = form.by.data or request.cookies.get(_cookie_name(found), "")
     try:
-        enrollment = enrollments.apply(
+        enrollment = joining.apply(
             session,
             user_id=access.actor().user_id,
             program_id=found.id,

@@ -24,7 +24,7 @@ from affiliate.core.money import Money
 from affiliate.core.outbox import Mail
 from affiliate.links.links import create_link
 from affiliate.links.models import Link
-from affiliate.people import enrollments
+from affiliate.people import enrollments, joining
 from affiliate.people.models import UserSession
 from affiliate.programs.announcements import announce
 from affiliate.programs.models import Program
@@ -178,7 +178,7 @@ def test_several_programs_are_switched_and_remembered(world: World, session: Ses
     anna = world.affiliate("Anna")
     assert "Nordic Tea" not in anna.client.get("/account/").text
     with world.app.app_context():
-        other = enrollments.apply(
+        other = joining.apply(
             session, user_id=anna.user_id, program_id=world.euros.id, name="Anna",
             answers=ANSWERS, now=world.now,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from affiliate.core.audit import AuditEntry
 from affiliate.core.errors import Invalid, NotFound
-from affiliate.people import enrollments
+from affiliate.people import enrollments, recruiters
 from affiliate.people.models import Enrollment
 from payouts.audit.checks import CHECKS as MONEY_CHECKS
 from payouts.audit.run import Severity, run
@@ -125,7 +125,7 @@ def test_level_2_goes_to_the_recruiter_of_then(world: World, boris: Enrollment) 
     dora = world.affiliate("dora", recruiter=boris)
     world.post(world.order())
     with world.app.app_context():
-        enrollments.set_recruiter(
+        recruiters.set_recruiter(
             world.session, enrollment_id=dora.id, recruiter_id=carla.id, by=None,
             now=world.now + timedelta(hours=1), reason="changed teams",
         )  # fmt: skip

@@ -19,8 +19,9 @@ from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.people import sessions
-from affiliate.people.enrollments import set_recruiter, set_shop_customer
 from affiliate.people.models import Affiliate, Enrollment, User
+from affiliate.people.recruiters import set_recruiter
+from affiliate.people.shop_customers import set_shop_customer
 from payouts.audit import run as audit
 from payouts.batches.payees import set_payee
 from payouts.commissions.models import Commission

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import clock
 from affiliate.core.config import Settings
-from affiliate.people.enrollments import set_recruiter
+from affiliate.people.recruiters import set_recruiter
 from affiliate.programs.terms import CustomerPolicy
 from tests.orders.shop_world import DAY, World, affiliates_of, earned, of, rub
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.audit import AuditEntry
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.outbox import Mail
-from affiliate.people import enrollments
+from affiliate.people import enrollments, joining
 from affiliate.people.rules import Status, Step, next_status
 
 
@@ -97,7 +97,7 @@ def test_an_open_program_approves_a_verified_address_at_once(session: Session) -
 def test_an_unverified_address_waits_for_its_verification(session: Session) -> None:
     program = make_program(session, now=NOW, auto_approve=True)
     user = make_user(session, "anna@x.example", now=NOW, verified=False)
-    enrollment = enrollments.apply(
+    enrollment = joining.apply(
         session, user_id=user.id, program_id=program.id, name="Anna", answers=ANSWERS, now=NOW
     )
     assert enrollment.status == "applied"
@@ -105,16 +105,16 @@ def test_an_unverified_address_waits_for_its_verification(session: Session) -> N
         enrollments.approve(session, enrollment_id=enrollment.id, by=None, now=NOW)
 
     user.confirmed_at = NOW
-    assert enrollments.address_verified(session, user_id=user.id, now=NOW) == 1
+    assert joining.address_verified(session, user_id=user.id, now=NOW) == 1
     assert enrollment.status == "active"
-    assert enrollments.address_verified(session, user_id=user.id, now=NOW) == 0
+    assert joining.address_verified(session, user_id=user.id, now=NOW) == 0
 
 
 def test_verifying_approves_nothing_where_a_person_decides(session: Session) -> None:
     program = make_program(session, now=NOW)
     enrollment = make_affiliate(session, program, "anna@x.example", now=NOW, approved=False)
     user = enrollments._user_of(session, enrollment)
-    assert enrollments.address_verified(session, user_id=user.id, now=NOW) == 0
+    assert joining.address_verified(session, user_id=user.id, now=NOW) == 0
     assert enrollment.status == "applied"
 
 
@@ -122,8 +122,8 @@ def test_applying_twice_is_refused(session: Session) -> None:
     program = make_program(session, now=NOW)
     enrollment = make_affiliate(session, program, "anna@x.example", now=NOW)
     user = enrollments._user_of(session, enrollment)
-    with pytest.raises(enrollments.AlreadyApplied):
-        enrollments.apply(
+    with pytest.raises(joining.AlreadyApplied):
+        joining.apply(
             session, user_id=user.id, program_id=program.id, name="A", answers=ANSWERS, now=NOW
         )
 
@@ -144,11 +144,11 @@ def test_a_rejected_affiliate_may_apply_again_after_thirty_days(
     user = enrollments._user_of(session, enrollment)
     call = {"user_id": user.id, "program_id": program.id, "name": "Anna", "answers": ANSWERS}
     if accepted:
-        again = enrollments.apply(session, now=NOW + later, **call)  # type: ignore[arg-type]
+        again = joining.apply(session, now=NOW + later, **call)  # type: ignore[arg-type]
         assert (again.id, again.status, again.decision_reason) == (enrollment.id, "applied", None)
     else:
-        with pytest.raises(enrollments.AppliedTooSoon):
-            enrollments.apply(session, now=NOW + later, **call)  # type: ignore[arg-type]
+        with pytest.raises(joining.AppliedTooSoon):
+            joining.apply(session, now=NOW + later, **call)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", ["closing", "closed"])
@@ -157,8 +157,8 @@ def test_a_program_that_closes_takes_no_applications(session: Session, status: s
     program.status = status
     user = make_user(session, "anna@x.example", now=NOW)
     session.flush()
-    with pytest.raises(enrollments.ProgramClosed):
-        enrollments.apply(
+    with pytest.raises(joining.ProgramClosed):
+        joining.apply(
             session, user_id=user.id, program_id=program.id, name="A", answers=ANSWERS, now=NOW
         )
 
@@ -177,7 +177,7 @@ def test_answers_that_say_nothing_are_refused(session: Session, answers: object)
     program = make_program(session, now=NOW)
     user = make_user(session, "anna@x.example", now=NOW)
     with pytest.raises(Invalid):
-        enrollments.apply(
+        joining.apply(
             session,
             user_id=user.id,
             program_id=program.id,
@@ -193,7 +193,7 @@ def test_names_with_invisible_characters_are_refused(session: Session, name: str
     program = make_program(session, now=NOW)
     user = make_user(session, "anna@x.example", now=NOW)
     with pytest.raises(Invalid):
-        enrollments.apply(
+        joining.apply(
             session, user_id=user.id, program_id=program.id, name=name, answers=ANSWERS, now=NOW
         )
 

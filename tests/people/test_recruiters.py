@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 from affiliate.core.audit import AuditEntry
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid
-from affiliate.people.enrollments import set_recruiter
 from affiliate.people.models import Enrollment
 from affiliate.people.recruiters import (
     RecruiterCycle,
     RecruiterRefused,
     line_above,
     recruits_of,
+    set_recruiter,
 )
 
 WAIT_S = 20

@@ -16,7 +16,16 @@ from affiliate.core import outbox
 from affiliate.core.clock import real_now
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
-from affiliate.people import account, addresses, api_keys, enrollments, invitations, passwords
+from affiliate.people import (
+    account,
+    addresses,
+    api_keys,
+    enrollments,
+    invitations,
+    joining,
+    passwords,
+    shop_customers,
+)
 from affiliate.people import sessions as browser_sessions
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.groups import add_note
@@ -119,7 +128,7 @@ def _second_program(world: World, user_id: int) -> None:
     answers = Answers(
         (Channel.BLOG,), f"A blog about {MARK} and lamps.", Audience.MORE, f"https://{MARK}.example"
     )
-    made = enrollments.apply(
+    made = joining.apply(
         world.session, user_id=user_id, program_id=world.euros.id, name=NAME, answers=answers,
         now=world.now,
     )  # fmt: skip
@@ -135,7 +144,7 @@ def _links_and_orders(world: World, enrollment_id: int) -> None:
         destination=f"https://shop.example/lamps?from={MARK}", sub_ids=SUB_IDS, now=begun,
     )  # fmt: skip
     create_coupon(session, enrollment_id=enrollment_id, code=f"{MARK}10", by=None, now=begun)
-    enrollments.set_shop_customer(
+    shop_customers.set_shop_customer(
         session, enrollment_id=enrollment_id, customer_id=f"{MARK}-customer", by="key:kpk_x",
         now=world.now,
     )  # fmt: skip

@@ -135,10 +135,10 @@ def test_a_manager_erases_nobody_of_other_programs_and_no_colleague(world: World
     anna, boris = world.affiliate("Anna"), world.affiliate("Boris")
     manager, owner = hire(world, "manager"), hire(world, "owner")
     with world.app.app_context():
-        from affiliate.people import enrollments
+        from affiliate.people import joining
 
         other = make_program(world.session, now=world.program.created_at, slug="other")
-        enrollments.apply(
+        joining.apply(
             world.session, user_id=anna.user_id, program_id=other.id, name="Anna", answers=ANSWERS,
             now=world.now,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from affiliate.core.audit import AuditEntry
 from affiliate.core.db import session_for
 from affiliate.core.errors import Invalid, NotFound, Refusal
 from affiliate.core.outbox import Mail
-from affiliate.people import enrollments
+from affiliate.people import enrollments, joining
 from affiliate.people.models import AffiliateGroup, Enrollment
 from affiliate.programs import drafts, rule_versions, telling
 from affiliate.programs.announcements import Grandfather, announce
@@ -414,7 +414,7 @@ def test_the_application_forms_agreement_is_the_first_acceptance(
     session: Session, program: Program
 ) -> None:
     user = make_user(session, "dora@example.com", now=NOW)
-    made = enrollments.apply(
+    made = joining.apply(
         session, user_id=user.id, program_id=program.id, name="Dora",
         answers=replace(ANSWERS, rule_version=1), now=NOW,
     )  # fmt: skip
@@ -431,7 +431,7 @@ def test_agreement_to_rules_that_were_not_shown_is_no_fact(
     """Version 2 is announced, not in force."""
     next_version(session, program)
     user = make_user(session, "dora@example.com", now=NOW)
-    enrollments.apply(
+    joining.apply(
         session, user_id=user.id, program_id=program.id, name="Dora",
         answers=replace(ANSWERS, rule_version=number), now=NOW,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from affiliate.core.errors import Forbidden, Refusal
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
 from affiliate.links.models import Coupon, Link
-from affiliate.people import api_keys, enrollments, grants, passwords, sent_keys, users
+from affiliate.people import api_keys, enrollments, grants, joining, passwords, sent_keys, users
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program
@@ -268,7 +268,7 @@ def _enrollment(
     found = enrollments.of_user(session, user_id=user.id, program_id=program.id)
     if found is not None:
         return found
-    made = enrollments.apply(
+    made = joining.apply(
         session,
         user_id=user.id,
         program_id=program.id,

@@ -28,7 +28,7 @@ from affiliate.core.money import Money, total
 from affiliate.core.outbox import Mail
 from affiliate.links.coupons import create_coupon
 from affiliate.links.links import create_link
-from affiliate.people import enrollments, grants, users
+from affiliate.people import enrollments, grants, joining, users
 from affiliate.people.applications import Answers, Audience, Channel
 from affiliate.programs.announcements import announce
 from affiliate.programs.models import Program
@@ -161,7 +161,7 @@ class _Year:
 
     def load(self, progress: Progress) -> Counter[str]:
         self._begin()
-        joining = deque(plan.joinings(self.chance, self.calendar, self.sizes))
+        queue = deque(plan.joinings(self.chance, self.calendar, self.sizes))
         clicks = self.calendar.spread(self.sizes.clicks)
         others = self.calendar.spread(self.sizes.orders - self.to_convert)
         loader = Loader(self.settings)
@@ -169,7 +169,7 @@ class _Year:
             with ClickRecorder(self.settings) as recorder:
                 for number in range(self.calendar.days):
                     day = self.calendar.day(number)
-                    self._join(joining, day + timedelta(days=1))
+                    self._join(queue, day + timedelta(days=1))
                     self._release(day + timedelta(hours=4))
                     self._pay(number)
                     self._click(recorder, number, clicks[number])
@@ -230,12 +230,12 @@ class _Year:
         )
         session.commit()
 
-    def _join(self, joining: deque[plan.Joining], until: datetime) -> None:
+    def _join(self, queue: deque[plan.Joining], until: datetime) -> None:
         """Whoever applies today, with the answer a few hours later."""
-        if not joining or joining[0].at >= until:
+        if not queue or queue[0].at >= until:
             return
-        while joining and joining[0].at < until:
-            self._join_one(joining.popleft())
+        while queue and queue[0].at < until:
+            self._join_one(queue.popleft())
         # Invented people have no mailbox: their letters are never sent.
         self.session.execute(
             sa.update(Mail)
@@ -251,7 +251,7 @@ class _Year:
             session, email=one.email, password=None, name=one.name, verified=True, now=at
         )
         recruiter = self._recruiter() if one.recruited else None
-        enrollment = enrollments.apply(
+        enrollment = joining.apply(
             session,
             user_id=user.id,
             program_id=self.program_id,

@@ -16,7 +16,7 @@ from affiliate.core.errors import Invalid, NotFound
 from affiliate.imports.lookup import former_months
 from affiliate.links import coupons as coupon_verbs
 from affiliate.links.models import Coupon, Link
-from affiliate.people import access, enrollments, groups
+from affiliate.people import access, enrollments, groups, recruiters, shop_customers
 from affiliate.people import ids as people_ids
 from affiliate.people.access import Role
 from affiliate.people.models import Affiliate, Enrollment
@@ -178,7 +178,7 @@ def set_recruiter(affiliate: str) -> Answer:
     enrollment, name = _mine(affiliate)
     return _act_on(
         affiliate,
-        lambda session, now: enrollments.set_recruiter(
+        lambda session, now: recruiters.set_recruiter(
             session,
             enrollment_id=enrollment,
             recruiter_id=_named_recruiter(request.form.get("recruiter", "")),
@@ -198,7 +198,7 @@ def set_customer(affiliate: str) -> Answer:
     customer_id = request.form.get("customer_id", "").strip() or None
     return _act_on(
         affiliate,
-        lambda session, now: enrollments.set_shop_customer(
+        lambda session, now: shop_customers.set_shop_customer(
             session,
             enrollment_id=enrollment,
             customer_id=customer_id,
