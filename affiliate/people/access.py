@@ -26,6 +26,7 @@ from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
 from affiliate.core.http import SAFE_METHODS, wants_problem
 from affiliate.people import api_keys, ids, sent_keys, sessions
 from affiliate.people.models import Affiliate, Enrollment, Grant, User
+from affiliate.people.next_page import page_before
 from affiliate.people.sent_keys import ApiKeyIdentity
 from affiliate.programs.models import Program
 
@@ -493,10 +494,3 @@ def _unauthenticated(refusal: Unauthenticated) -> Response:
     back = page_before() if sent else request.full_path.rstrip("?")
     query = {"next": back} | ({"sent": "1"} if sent and type(refusal) in pages else {})
     return redirect(f"{page}?{urlencode(query)}" if back else page, 303)  # type: ignore[return-value]
-
-
-def page_before() -> str:
-    """Where a refused form stood: the referrer's path, if it is our own."""
-    own = request.host_url
-    referrer = request.referrer or ""
-    return "/" + referrer[len(own) :] if referrer.startswith(own) else ""

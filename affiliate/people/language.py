@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from affiliate.core import languages
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
-from affiliate.people import access, account, sign_in
+from affiliate.people import access, account, next_page
 from affiliate.people.access import public, signed_in
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ def keep(code: str) -> Response:
 def _chosen(code: str) -> Response:
     if code not in languages.LANGUAGES:
         raise NotFound
-    answer: Any = redirect(sign_in.own_next() or "/", 303)
+    answer: Any = redirect(next_page.own_next() or "/", 303)
     languages.remember(answer, code)
     return answer  # type: ignore[no-any-return]
 
@@ -71,7 +71,7 @@ def _switch() -> dict[str, object]:
             {"code": code, "label": name, "active": code == now}
             for code, name in languages.NAMES.items()
         ],
-        "language_next": access.page_before() if request.method == "POST" else _here(),
+        "language_next": next_page.page_before() if request.method == "POST" else _here(),
     }
 
 

@@ -22,9 +22,8 @@ from affiliate.core.errors import Refusal, Unauthenticated
 from affiliate.core.http import answer as answer_refusal
 from affiliate.core.http import only_value, wants_problem
 from affiliate.core.pages import say
-from affiliate.people import access, factor_form, passkeys, second_factor, totp
+from affiliate.people import access, entering, factor_form, next_page, passkeys, second_factor, totp
 from affiliate.people import sessions as browser_sessions
-from affiliate.people import sign_in as sign_in_pages
 from affiliate.people.access import FactorNeeded, public, signed_in
 from affiliate.people.models import User
 from affiliate.people.second_factor import Factors
@@ -47,7 +46,7 @@ def set_up(app: Flask) -> None:
 @public
 def at_sign_in() -> Answer:
     """After the password: a code of the app, a passkey, or a recovery code."""
-    found = sign_in_pages.waiting()
+    found = entering.waiting()
     if found is None:
         return redirect("/sign-in", 303)
     if request.method == "GET":
@@ -55,9 +54,9 @@ def at_sign_in() -> Answer:
     refusal = _refused(found)
     if refusal is not None:
         return _asking_page(found.user, refusal), 401
-    sign_in_pages.enter(found.user, factor_at=clock.real_now())
+    entering.enter(found.user, factor_at=clock.real_now())
     db.session.commit()
-    return redirect(sign_in_pages.after_sign_in(), 303)
+    return redirect(entering.after_sign_in(), 303)
 
 
 @blueprint.route("/confirm-factor", methods=["GET", "POST"])
@@ -74,15 +73,15 @@ def confirm_factor() -> Answer:
         return _asking_page(found.user, refusal, again=True), 422
     _given(found)
     session.commit()
-    sign_in_pages.remind()
-    return redirect(sign_in_pages.after_sign_in(), 303)
+    entering.remind()
+    return redirect(entering.after_sign_in(), 303)
 
 
 @blueprint.post("/second-factor/challenge")
 @public
 def challenge() -> Response:
     """What the browser hands to a passkey; for whoever is signed in, or about to be."""
-    found = sign_in_pages.waiting() or access.sign_in()
+    found = entering.waiting() or access.sign_in()
     if found is None:
         raise Unauthenticated
     session = db.session()
@@ -112,7 +111,7 @@ def begin_app() -> Answer:
         session.rollback()
         return _profile_page(refusal), refusal.status
     session.commit()
-    return redirect(sign_in_pages.with_next(f"{PROFILE}/app"), 303)
+    return redirect(next_page.with_next(f"{PROFILE}/app"), 303)
 
 
 @blueprint.get("/profile/second-factor/app")
@@ -224,7 +223,7 @@ def _refused(found: SignIn) -> Refusal | None:
 def _given(found: SignIn) -> None:
     """A session that may do more from now on gets a new id (abuse A26)."""
     if found.factor_at is None:
-        sign_in_pages.enter(found.user, factor_at=clock.real_now())
+        entering.enter(found.user, factor_at=clock.real_now())
         return
     browser_sessions.give_factor(db.session(), session_id=found.id, now=clock.real_now())
     access.forget()
@@ -237,7 +236,7 @@ def _added(found: SignIn, codes: list[str], *, first: bool) -> Answer:
         browser_sessions.revoke_all(
             session, user_id=found.user.id, except_id=found.id, now=clock.real_now()
         )
-        sign_in_pages.enter(found.user, factor_at=clock.real_now())
+        entering.enter(found.user, factor_at=clock.real_now())
     session.commit()
     if codes:
         return _codes_page(codes), 201
@@ -275,7 +274,7 @@ def _asking_page(user: User, refusal: Refusal | None = None, *, again: bool = Fa
         error=None if refusal is None else say(refusal.detail),
         by_app=factors.totp_since is not None,
         by_passkey=bool(factors.passkeys) and passkeys.possible(),
-        next=sign_in_pages.own_next(),
+        next=next_page.own_next(),
     )
 
 
@@ -290,7 +289,7 @@ def _app_page(found: SignIn, refusal: Refusal | None = None) -> str | None:
         ),
         key=totp.typed_key(secret),
         error=None if refusal is None else say(refusal.detail),
-        next=sign_in_pages.own_next(),
+        next=next_page.own_next(),
     )
 
 
@@ -303,13 +302,13 @@ def _profile_page(refusal: Refusal | None = None) -> str:
         needed=access.asleep(),
         possible=passkeys.possible(),
         errors=[] if refusal is None else _sentences(refusal),
-        next=sign_in_pages.own_next(),
+        next=next_page.own_next(),
     )
 
 
 def _codes_page(codes: list[str]) -> str:
     return render_template(
-        "affiliate/people/recovery_codes.html", codes=codes, next=sign_in_pages.own_next()
+        "affiliate/people/recovery_codes.html", codes=codes, next=next_page.own_next()
     )
 
 
@@ -322,7 +321,7 @@ def _needed(refusal: FactorNeeded) -> Response:
     if wants_problem():
         return answer_refusal(refusal)
     found = _found()
-    back = request.full_path.rstrip("?") if request.method == "GET" else access.page_before()
+    back = request.full_path.rstrip("?") if request.method == "GET" else next_page.page_before()
     enrolled = second_factor.factors_of(db.session(), user_id=found.user.id).enrolled
     html = render_template(
         "affiliate/people/factor_needed.html", title=refusal.title, enrolled=enrolled, next=back

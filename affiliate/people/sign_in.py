@@ -1,24 +1,23 @@
-"""Signing in and out, registering, verifying, resetting: pages over the verbs of this room.
+"""Pages of signing in and out, registering, verifying, resetting; and what they are wired to.
 
 Flask-Security carries the sign-in; our own table of sessions decides whether it still counts
-(affiliate.people.sessions). The second factor follows in affiliate.people.second_factor_web.
-Every answer to a stranger is the same whether the address is known or not.
+(affiliate.people.sessions), and affiliate.people.entering lets browsers in and out. The second
+factor follows in affiliate.people.second_factor_web. Every answer to a stranger is the same
+whether the address is known or not.
 """
 
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
-from flask import Blueprint, Flask, current_app, flash, g, redirect, render_template, request
+from flask import Blueprint, Flask, current_app, flash, redirect, render_template, request
 from flask import session as cookie
 from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_security import Security, SQLAlchemySessionUserDatastore
-from flask_security.utils import login_user, logout_user
 from werkzeug.wrappers import Response
 
 from affiliate.core import clock
@@ -28,11 +27,10 @@ from affiliate.core.errors import Invalid
 from affiliate.people import (
     access,
     account,
-    joining,
+    entering,
     limits,
     mail_links,
     navigation,
-    second_factor,
     users,
 )
 from affiliate.people import sessions as browser_sessions
@@ -47,9 +45,9 @@ from affiliate.people.forms import (
 )
 from affiliate.people.mail_links import Purpose
 from affiliate.people.models import User
+from affiliate.people.next_page import own_next, with_next
 
 Answer = str | Response | tuple[str, int]
-NEXT_CHARS_MAX = 1_000
 REGISTERING_KEY = "registering"
 """Name of the secret in the cookie of a browser that has registered somebody."""
 REGISTERING_BYTES = 16
@@ -90,96 +88,6 @@ def set_up(app: Flask, settings: Settings) -> None:
     app.register_blueprint(blueprint)
 
 
-def admit(user: User) -> str:
-    """The password was right: sign in, or ask for the second factor first; where to go on.
-
-    Whoever has a second factor is not signed in by the password alone, by whatever page.
-    """
-    if not second_factor.factors_of(db.session(), user_id=user.id).enrolled:
-        enter(user)
-        return after_sign_in()
-    _end_what_was()
-    cookie[browser_sessions.WAITING_COOKIE_KEY] = _begin(user, awaits_factor=True)
-    return with_next("/second-factor")
-
-
-def enter(user: User, *, factor_at: datetime | None = None) -> None:
-    """Sign this browser in as the user, under a new session and an empty cookie.
-
-    `factor_at` is when the person gave their second factor, if they did. Whatever the browser
-    brought (a session planted by somebody else, an older sign-in) ends here, so a fixed id is
-    worth nothing.
-    """
-    _end_what_was()
-    ways = ["password"] if factor_at is None else ["password", "mfa"]
-    login_user(user, remember=False, authn_via=ways)  # type: ignore[arg-type]
-    cookie[browser_sessions.COOKIE_KEY] = _begin(user, factor_at=factor_at)
-    cookie.permanent = True
-    access.forget()
-
-
-def waiting() -> browser_sessions.SignIn | None:
-    """Who has given the password in this browser and is asked for the second factor."""
-    token = cookie.get(browser_sessions.WAITING_COOKIE_KEY)
-    if not isinstance(token, str):
-        return None
-    return browser_sessions.find_waiting(db.session(), token=token, now=clock.real_now())
-
-
-def _begin(user: User, *, factor_at: datetime | None = None, awaits_factor: bool = False) -> str:
-    return browser_sessions.begin(
-        db.session(),
-        user_id=user.id,
-        agent=request.headers.get("User-Agent", ""),
-        now=clock.real_now(),
-        factor_at=factor_at,
-        awaits_factor=awaits_factor,
-    )
-
-
-def _end_what_was() -> None:
-    session, now = db.session(), clock.real_now()
-    for found in (access.sign_in(), waiting()):
-        if found is not None:
-            browser_sessions.revoke(session, user_id=found.user.id, session_id=found.id, now=now)
-    cookie.clear()
-    g.pop("csrf_token", None)
-    access.forget()
-
-
-def leave() -> None:
-    """Sign this browser out, on the server as well as in the cookie."""
-    logout_user()
-    _end_what_was()
-
-
-def after_sign_in() -> str:
-    """The page that was asked for, when it is ours; else the desk where the role lives.
-
-    A role that sleeps for want of a second factor leads to where one is set up.
-    """
-    if access.asleep():
-        return with_next("/profile/second-factor")
-    return own_next() or navigation.landing(access.roles())
-
-
-def own_next() -> str:
-    """The page of ours that the reader was on the way to, else nothing."""
-    wanted = request.values.get("next", "")
-    return wanted if is_own_path(wanted) else ""
-
-
-def is_own_path(path: str) -> bool:
-    """Whether a `next` leads to a page of ours: no other host by `//` or `/\\`, no control."""
-    return (
-        0 < len(path) <= NEXT_CHARS_MAX
-        and path.startswith("/")
-        and not path.startswith(("//", "/\\"))
-        and path.isprintable()
-        and path.partition("?")[0] not in ("/sign-in", "/sign-out", "/second-factor")
-    )
-
-
 @blueprint.route("/sign-in", methods=["GET", "POST"])
 @public
 @limits.braked(limits.brake_sign_in)
@@ -187,7 +95,7 @@ def sign_in() -> Answer:
     """E-mail and password; one sentence for every way in which they can be wrong."""
     form = SignInForm()
     if request.method == "GET" and access.sign_in() is not None:
-        return redirect(after_sign_in(), 303)
+        return redirect(entering.after_sign_in(), 303)
     if not form.validate_on_submit():
         return _sign_in_page(form), 422 if form.is_submitted() else 200
     session = db.session()
@@ -200,7 +108,7 @@ def sign_in() -> Answer:
         users.send_verification(session, user=user, next_path=own_next(), now=clock.now(session))
         session.commit()
         return _check_mail(user.email)
-    page = admit(user)
+    page = entering.admit(user)
     session.commit()
     return redirect(page, 303)
 
@@ -209,7 +117,7 @@ def sign_in() -> Answer:
 @public
 def sign_out() -> Answer:
     """End this sign-in. Harmless for a visitor."""
-    leave()
+    entering.leave()
     db.session.commit()
     flash(_("You are signed out."), "info")
     return redirect("/sign-in", 303)
@@ -261,11 +169,9 @@ def verify(token: str) -> Answer:
     link = mail_links.read(session, Purpose.VERIFY, token)
     form = ButtonForm()
     if form.validate_on_submit():
-        now = clock.now(session)
-        user = users.verify(session, token=token, now=now)
-        joining.address_verified(session, user_id=user.id, now=now)
+        user = users.verify(session, token=token, now=clock.now(session))
         if mail_links.is_of_browser(link, cookie.get(REGISTERING_KEY)):
-            page = admit(user)
+            page = entering.admit(user)
             session.commit()
             flash(_("Your address is verified. Welcome."), "success")
             return redirect(page, 303)
@@ -338,8 +244,8 @@ def confirm_password() -> Answer:
         if user is not None:
             browser_sessions.refresh(session, session_id=found.id, now=clock.real_now())
             session.commit()
-            remind()
-            return redirect(after_sign_in(), 303)
+            entering.remind()
+            return redirect(entering.after_sign_in(), 303)
         form.form_errors.append(_("This is not your password."))
     html = _page(
         form,
@@ -349,14 +255,6 @@ def confirm_password() -> Answer:
         links=[(_("I forgot it"), "/forgot-password")],
     )
     return html, 401 if form.form_errors else 200
-
-
-def remind() -> None:
-    """Say that the form which was sent before the password or code has done nothing yet."""
-    if "sent" in request.args:
-        flash(
-            _("Thank you. Nothing of what you sent before was done: please send it again."), "info"
-        )
 
 
 def _sign_in_page(form: SignInForm) -> str:
@@ -369,12 +267,6 @@ def _sign_in_page(form: SignInForm) -> str:
             (_("Create an account"), with_next("/sign-up")),
         ],
     )
-
-
-def with_next(path: str) -> str:
-    """The path with the page that the reader was on the way to."""
-    wanted = own_next()
-    return f"{path}?{urlencode({'next': wanted})}" if wanted else path
 
 
 def _page(

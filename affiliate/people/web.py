@@ -15,6 +15,7 @@ from affiliate.people import (
     access,
     account,
     agents,
+    entering,
     invitations,
     language,
     limits,
@@ -24,7 +25,6 @@ from affiliate.people import (
     users,
 )
 from affiliate.people import sessions as browser_sessions
-from affiliate.people import sign_in as sign_in_pages
 from affiliate.people.access import public, signed_in
 from affiliate.people.forms import (
     ButtonForm,
@@ -99,7 +99,7 @@ def change_password() -> Answer:
     except Refusal as refusal:
         form.show(refusal)
         return _profile_page(password_form=form), 422
-    sign_in_pages.enter(user, factor_at=found.factor_at)
+    entering.enter(user, factor_at=found.factor_at)
     return _done(_("The new password is set. You are signed out everywhere else."))
 
 
@@ -196,7 +196,7 @@ def accept_invitation(token: str) -> Answer:
             session.rollback()
             form.show(refusal)
         else:
-            page = sign_in_pages.admit(user)
+            page = entering.admit(user)
             session.commit()
             return redirect(page, 303)
     html = render_template(

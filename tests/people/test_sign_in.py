@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from affiliate.core.clock import real_now
 from affiliate.people import mail_links, passwords, users
 from affiliate.people.models import User, UserSession
-from affiliate.people.sign_in import is_own_path
+from affiliate.people.next_page import is_own_path
 
 ADA = "ada@example.com"
 NEW_PASSWORD = "another leaf under the lamp"

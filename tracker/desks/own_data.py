@@ -16,8 +16,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.pages import say
 from affiliate.core.personal import BOOKS_YEARS
-from affiliate.people import access, account, limits, second_factor
-from affiliate.people import sign_in as sign_in_pages
+from affiliate.people import access, account, entering, limits, second_factor
 from affiliate.people.access import signed_in
 from affiliate.people.forms import PresentPasswordForm
 from affiliate.personal.erase import find_person, is_in_programs, leave
@@ -91,7 +90,7 @@ def erase() -> Answer:
     if refused is not None:
         return _page(erase_form=form), refused
     access.forget()  # The sign-in went with the rest.
-    sign_in_pages.leave()
+    entering.leave()
     db.session.commit()
     flash(_("You are erased and signed out."), "success")
     return redirect("/", 303)

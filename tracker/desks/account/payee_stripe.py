@@ -17,7 +17,8 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal, Unavailable
 from affiliate.core.http import only_value
 from affiliate.people import access, limits
-from affiliate.people.access import PasswordNeeded, affiliates, page_before
+from affiliate.people.access import PasswordNeeded, affiliates
+from affiliate.people.next_page import page_before
 from payouts.batches.payee_guard import refuse_stopped
 from payouts.batches.payee_onboarding import (
     Intent,
