@@ -24,7 +24,7 @@ from affiliate.core.db import db, engine_options
 from affiliate.core.periodic import Periodic
 
 SET_UPS = (
-    "affiliate.people.access",
+    "affiliate.people.gate",
     "affiliate.people.sign_in",
     "affiliate.core.api",
     "affiliate.core.health",

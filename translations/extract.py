@@ -42,7 +42,7 @@ MACHINES_ALONE = (
     "affiliate/core/fields.py",
     "affiliate/core/paging.py",
     "affiliate/core/strict_json.py",
-    "affiliate/people/access.py",
+    "affiliate/people/gate.py",
     "payouts/batches/api.py",
     "tracker/clicks/quarantine.py",
     "tracker/clicks/retention.py",

@@ -1,39 +1,32 @@
-"""Who may call what: every view names it, one hook holds it, roles are read on every request.
+"""Who may call what, and who is calling: every view names it, roles are read on every request.
 
 A view carries exactly one mark: `@public`, `@signed_in`, `@allow(Role.…)`, `@affiliates` or
-`@api_scope("…")`. The application refuses to answer at all while a view without a mark
-exists. Roles come from the database on each request, so that a change counts at once.
+`@api_scope("…")`; affiliate.people.gate holds it before the view runs. Roles come from the
+database on each request, so that a change counts at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
-from flask import Flask, Response, current_app, g, redirect, request
+from flask import Flask, current_app, g, request
 from flask import session as cookie
 from sqlalchemy.orm import Session
 
-from affiliate.core import clock, pace
+from affiliate.core import clock
 from affiliate.core.config import Settings
-from affiliate.core.db import begin_planned_once, db
-from affiliate.core.errors import Forbidden, NotFound, Unauthenticated
-from affiliate.core.http import SAFE_METHODS, wants_problem
-from affiliate.people import api_keys, ids, sent_keys, sessions
+from affiliate.core.db import db
+from affiliate.core.errors import NotFound, Unauthenticated
+from affiliate.core.http import SAFE_METHODS
+from affiliate.people import api_keys, ids, sessions
 from affiliate.people.models import Affiliate, Enrollment, Grant, User
-from affiliate.people.next_page import page_before
 from affiliate.people.sent_keys import ApiKeyIdentity
 from affiliate.programs.models import Program
 
-FRESH_S = 15 * 60
-"""For how long after giving the password money actions need not ask again."""
-FACTOR_FRESH_S = 5 * 60
-"""For how long after a second factor an approval, or what is like one, need not ask again."""
 _MARK = "kopeck_access"
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -105,32 +98,6 @@ class Standing:
         return (Role.OWNER, None) in self.grants
 
 
-class ScopeMissing(Forbidden):
-    code = "scope_missing"
-    title = "This API key does not have the scope that the call needs."
-
-
-class PasswordNeeded(Unauthenticated):
-    """The session is live, but too long since the password was given."""
-
-    code = "password_needed"
-    title = "Give your password again to go on."
-
-
-class FactorNeeded(Forbidden):
-    """The role is theirs; the session has not shown a second factor."""
-
-    code = "second_factor_needed"
-    title = "Finance and owners work with a second factor."
-
-
-class FactorStale(Unauthenticated):
-    """The session has shown a second factor, but too long ago for this."""
-
-    code = "second_factor_stale"
-    title = "Give your second factor again to go on."
-
-
 PUBLIC_ENDPOINTS = frozenset(
     {
         "static",
@@ -182,7 +149,7 @@ def api_scope(scope: str, *, own: str = "") -> Callable[[View], View]:
 
 def actor() -> Actor:
     """The signed-in person; Unauthenticated when there is none."""
-    return _standing().actor
+    return require_standing().actor
 
 
 def roles() -> frozenset[Role]:
@@ -199,7 +166,7 @@ def is_owner() -> bool:
 
 def programs_of(*wanted: Role) -> list[Program]:
     """Programs in which the signed-in person has one of the roles, oldest first; an owner: all."""
-    standing = _standing()
+    standing = require_standing()
     if request.method in SAFE_METHODS and Role.AFFILIATE not in wanted:
         # A page asks several times: who may read here, who may act, what the menus count.
         granted = {program for role, program in standing.grants if role in wanted}
@@ -213,7 +180,7 @@ def programs_of(*wanted: Role) -> list[Program]:
 def _all_granted() -> list[Program]:
     """Programs in which the person has any staff role, asked for once a request."""
     if "programs_granted" not in g:
-        standing = _standing()
+        standing = require_standing()
         query = sa.select(Program).order_by(Program.id)
         if not standing.owner:
             query = query.where(Program.id.in_({program for _, program in standing.grants}))
@@ -227,7 +194,7 @@ def require_program(slug: str, *wanted: Role) -> Program:
 
     A program where one has no role answers exactly as one that does not exist.
     """
-    standing = _standing()
+    standing = require_standing()
     query = sa.select(Program).where(Program.slug == slug)
     if not standing.owner:
         query = query.where(Program.id.in_(_program_ids(standing, frozenset(wanted))))
@@ -255,48 +222,6 @@ def enrollment_named(affiliate: str) -> int:
     if own is not None and own != number:
         raise NotFound
     return number
-
-
-def require_fresh(max_age_s: int = FRESH_S) -> None:
-    """Before money moves: the password must have been given in the last `max_age_s`.
-
-    Raises PasswordNeeded, which a browser meets as the page that asks for it.
-    """
-    if sign_in() is None:
-        raise Unauthenticated
-    if not is_fresh(max_age_s):
-        raise PasswordNeeded
-
-
-def is_fresh(max_age_s: int = FRESH_S) -> bool:
-    """Whether the password was given that lately: a long form asks before it is filled in."""
-    found = sign_in()
-    if found is None:
-        return False
-    return clock.real_now() - found.fresh_at <= timedelta(seconds=max_age_s)
-
-
-def factor_at() -> datetime | None:
-    """When a second factor was given in this session, if that was in the last five minutes.
-
-    Real time. None means that it has to be asked for.
-    """
-    found = sign_in()
-    if found is None or found.factor_at is None:
-        return None
-    age_s = (clock.real_now() - found.factor_at).total_seconds()
-    return found.factor_at if age_s <= FACTOR_FRESH_S else None
-
-
-def require_factor() -> None:
-    """Before roles, policies or locks change: a second factor of the last five minutes.
-
-    Raises FactorStale, which a browser meets as the page that asks for it.
-    """
-    if sign_in() is None:
-        raise Unauthenticated
-    if factor_at() is None:
-        raise FactorStale
 
 
 def asleep() -> bool:
@@ -374,73 +299,11 @@ def unmarked(app: Flask) -> list[str]:
     ]
 
 
-def set_up(app: Flask, _settings: Settings) -> None:
-    """Install the hook before every view, and the answer of PasswordNeeded."""
-    app.before_request(_authorise)
-    app.register_error_handler(Unauthenticated, _unauthenticated)
-
-
 def _marked(view: View, mark: Mark) -> View:
     if hasattr(view, _MARK):
         raise ValueError(f"{view.__name__} has two access marks")
     setattr(view, _MARK, mark)
     return view
-
-
-def _authorise() -> None:
-    if not current_app.extensions.get("kopeck.access_checked"):
-        missing = unmarked(current_app)
-        if missing:
-            raise RuntimeError(f"views without a role: {', '.join(missing)}")
-        current_app.extensions["kopeck.access_checked"] = True
-    endpoint = request.endpoint
-    if endpoint is None or request.method == "OPTIONS":
-        return
-    mark = mark_of(current_app.view_functions[endpoint], endpoint, request.method)
-    if mark is None:
-        raise RuntimeError(f"{endpoint} does not say who may call it")
-    if mark.kind is Kind.SCOPE:
-        _authorise_key(mark)
-    elif mark.kind is not Kind.PUBLIC:
-        _authorise_person(mark)
-
-
-def _authorise_person(mark: Mark) -> None:
-    standing = _standing()
-    held = standing.roles
-    if mark.kind is Kind.AFFILIATES and Role.AFFILIATE not in held:
-        raise Forbidden
-    if mark.kind is Kind.ROLES and not held & mark.roles:
-        raise FactorNeeded if standing.asleep & mark.roles else Forbidden
-
-
-def _authorise_key(mark: Mark) -> None:
-    if sent_keys.looks_like_key(request.full_path):
-        raise sent_keys.KeyInAddress
-    now = clock.real_now()
-    session = db.session()
-    if request.method not in SAFE_METHODS:
-        begin_planned_once(session)  # What writes finds its rows by their keys.
-    identity = sent_keys.authenticate(
-        session, authorization=request.headers.get("Authorization", ""), now=now
-    )
-    g.pace = pace.of_app().count(identity.id)
-    if identity.enrollment_id is not None and not sent_keys.owner_may(
-        session, enrollment_id=identity.enrollment_id
-    ):
-        raise sent_keys.KeyRefused
-    if sent_keys.use_is_news(identity, now=now) and sent_keys.note_use(
-        session, key_id=identity.id, now=now
-    ):
-        session.commit()
-    scope = mark.scope if identity.enrollment_id is None else mark.own
-    if scope not in identity.scopes:
-        raise ScopeMissing(
-            f"This API key does not have the scope {scope}."
-            if scope
-            else "An affiliate's own key reaches what is theirs alone."
-        )
-    g.api_key = identity
 
 
 def _find_sign_in() -> sessions.SignIn | None:
@@ -464,7 +327,8 @@ def _find_sign_in() -> sessions.SignIn | None:
     return found
 
 
-def _standing() -> Standing:
+def require_standing() -> Standing:
+    """The caller's rights; Unauthenticated for a visitor."""
     standing = find_standing()
     if standing is None:
         raise Unauthenticated
@@ -480,17 +344,3 @@ def _program_ids(standing: Standing, wanted: frozenset[Role]) -> sa.Select[int]:
         )
         query = sa.select(Program.id).where(Program.id.in_(ids) | Program.id.in_(enrolled))
     return query
-
-
-def _unauthenticated(refusal: Unauthenticated) -> Response:
-    """Machines get the 401; people are led to where they sign in or give the password."""
-    from affiliate.core.http import answer
-
-    if wants_problem():
-        return answer(refusal)
-    pages = {PasswordNeeded: "/confirm-password", FactorStale: "/confirm-factor"}
-    page = pages.get(type(refusal), "/sign-in")
-    sent = request.method != "GET"
-    back = page_before() if sent else request.full_path.rstrip("?")
-    query = {"next": back} | ({"sent": "1"} if sent and type(refusal) in pages else {})
-    return redirect(f"{page}?{urlencode(query)}" if back else page, 303)  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Forbidden, Unauthenticated
 from affiliate.core.http import only_value
-from affiliate.people import access, passkeys, second_factor
+from affiliate.people import access, freshness, passkeys, second_factor
 from affiliate.people import sessions as browser_sessions
 
 
@@ -31,7 +31,7 @@ def take() -> datetime:
     found = access.sign_in()
     if found is None:
         raise Unauthenticated
-    given, fresh = _given(), access.factor_at()
+    given, fresh = _given(), freshness.factor_at()
     if fresh is not None:
         return fresh
     if not given:
@@ -42,7 +42,7 @@ def take() -> datetime:
     except (second_factor.CodeWrong, passkeys.PasskeyWrong):
         # Of a double click the first has used the code up, and made the session fresh.
         access.forget()
-        fresh = access.factor_at()
+        fresh = freshness.factor_at()
         if fresh is None:
             raise
         return fresh

@@ -22,9 +22,19 @@ from affiliate.core.errors import Refusal, Unauthenticated
 from affiliate.core.http import answer as answer_refusal
 from affiliate.core.http import only_value, wants_problem
 from affiliate.core.pages import say
-from affiliate.people import access, entering, factor_form, next_page, passkeys, second_factor, totp
+from affiliate.people import (
+    access,
+    entering,
+    factor_form,
+    freshness,
+    next_page,
+    passkeys,
+    second_factor,
+    totp,
+)
 from affiliate.people import sessions as browser_sessions
-from affiliate.people.access import FactorNeeded, public, signed_in
+from affiliate.people.access import public, signed_in
+from affiliate.people.gate import FactorNeeded
 from affiliate.people.models import User
 from affiliate.people.second_factor import Factors
 from affiliate.people.sessions import SignIn
@@ -147,7 +157,7 @@ def confirm_app() -> Answer:
 @signed_in
 def remove_app() -> Answer:
     """The app's codes count no longer."""
-    access.require_factor()
+    freshness.require_factor()
     session = db.session()
     second_factor.remove_app(session, user_id=_found().user.id, now=clock.now(session))
     return _done(_("Codes of the app are no longer taken."))
@@ -193,7 +203,7 @@ def add_passkey() -> Answer:
 @signed_in
 def remove_passkey(passkey_id: int) -> Answer:
     """Forget a passkey of mine."""
-    access.require_factor()
+    freshness.require_factor()
     session = db.session()
     passkeys.remove(
         session, user_id=_found().user.id, passkey_id=passkey_id, now=clock.now(session)
@@ -205,7 +215,7 @@ def remove_passkey(passkey_id: int) -> Answer:
 @signed_in
 def renew_codes() -> Answer:
     """Ten new recovery codes; the old ones are void."""
-    access.require_factor()
+    freshness.require_factor()
     session = db.session()
     codes = second_factor.renew_codes(session, user_id=_found().user.id, now=clock.now(session))
     session.commit()
@@ -248,9 +258,9 @@ def _may_change() -> SignIn:
     """Whoever only found the browser open must not add a factor of their own."""
     found = _found()
     if second_factor.factors_of(db.session(), user_id=found.user.id).enrolled:
-        access.require_factor()
+        freshness.require_factor()
     else:
-        access.require_fresh()
+        freshness.require_fresh()
     return found
 
 

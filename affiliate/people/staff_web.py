@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
-from affiliate.people import access, api_keys, grants, invitations, users
+from affiliate.people import access, api_keys, freshness, grants, invitations, users
 from affiliate.people.access import Role, allow
 from affiliate.people.forms import InviteForm, KeyForm
 from affiliate.people.models import ApiKey, Grant, User
@@ -36,12 +36,12 @@ def staff() -> Answer:
 @allow(Role.OWNER, Role.MANAGER)
 def invite() -> Answer:
     """Mail an invitation."""
-    access.require_fresh()
+    freshness.require_fresh()
     form = _invite_form()
     if not form.validate_on_submit():
         return _staff_page(form), 422
     if form.role.data in access.FACTOR_ROLES:
-        access.require_factor()
+        freshness.require_factor()
     session = db.session()
     owner = form.role.data == Role.OWNER
     try:
@@ -82,12 +82,12 @@ def withdraw_invitation(invitation_id: int) -> Answer:
 @allow(Role.OWNER, Role.MANAGER)
 def revoke_role(grant_id: int) -> Answer:
     """Take a role back; it counts at the person's next request."""
-    access.require_fresh()
+    freshness.require_fresh()
     if not access.is_owner():
         _visible_grant(grant_id)
     session = db.session()
     if session.scalar(sa.select(Grant.role).where(Grant.id == grant_id)) in access.FACTOR_ROLES:
-        access.require_factor()
+        freshness.require_factor()
     grants.revoke_role(
         session, grant_id=grant_id, by=access.actor().user_id, now=clock.now(session)
     )
@@ -98,7 +98,7 @@ def revoke_role(grant_id: int) -> Answer:
 @allow(Role.OWNER)
 def disable(user_id: int) -> Answer:
     """Shut a person out at once."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     users.disable_user(session, user_id=user_id, by=access.actor().user_id, now=clock.now(session))
     return _done(_("They can no longer sign in, and are signed out."), "/manage/staff")
@@ -108,7 +108,7 @@ def disable(user_id: int) -> Answer:
 @allow(Role.OWNER)
 def enable(user_id: int) -> Answer:
     """Let a person in again."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     users.enable_user(session, user_id=user_id, by=access.actor().user_id, now=clock.now(session))
     return _done(_("They can sign in again."), "/manage/staff")
@@ -131,7 +131,7 @@ def keys() -> Answer:
 @allow(Role.OWNER, Role.MANAGER)
 def create_key() -> Answer:
     """Make a key and show it, this once."""
-    access.require_fresh()
+    freshness.require_fresh()
     form = _key_form()
     if not form.validate_on_submit():
         return _keys_page(form), 422
@@ -152,7 +152,7 @@ def create_key() -> Answer:
 @allow(Role.OWNER, Role.MANAGER)
 def rotate_key(key_id: int) -> Answer:
     """Make the key that takes its place and show it, this once; the old one works on a while."""
-    access.require_fresh()
+    freshness.require_fresh()
     key, session = _visible_key(key_id), db.session()
     _new, secret = api_keys.rotate_key(
         session,

@@ -16,6 +16,7 @@ from affiliate.people import (
     account,
     agents,
     entering,
+    freshness,
     invitations,
     language,
     limits,
@@ -108,7 +109,7 @@ def change_password() -> Answer:
 @limits.braked(limits.brake_mails)
 def ask_change_email() -> Answer:
     """Ask to use another address; it counts once its mail was answered."""
-    access.require_fresh()
+    freshness.require_fresh()
     form = NewAddressForm()
     session = db.session()
     if not form.validate_on_submit():

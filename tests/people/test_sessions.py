@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core import clock
 from affiliate.core.clock import real_now
-from affiliate.people import access, agents, sessions
+from affiliate.people import agents, freshness, sessions
 from affiliate.people.models import User, UserSession
 
 ADA = "ada@example.com"
@@ -168,7 +168,7 @@ def test_money_and_access_ask_for_the_password_again(app: Flask, session: Sessio
     make_person(session, "owner@example.com", role="owner")
     owner = Browser(app)
     owner.sign_in("owner@example.com")
-    later = real_now() + timedelta(seconds=access.FRESH_S + 1)
+    later = real_now() + timedelta(seconds=freshness.FRESH_S + 1)
     with time_machine.travel(later, tick=False):
         form = {"email": "new@example.com", "role": "owner", "program": ""}
         refused = owner.post("/manage/staff/invitations", page="/manage/staff", **form)

@@ -16,7 +16,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.pages import say
 from affiliate.core.personal import BOOKS_YEARS
-from affiliate.people import access, account, entering, limits, second_factor
+from affiliate.people import access, account, entering, freshness, limits, second_factor
 from affiliate.people.access import signed_in
 from affiliate.people.forms import PresentPasswordForm
 from affiliate.personal.erase import find_person, is_in_programs, leave
@@ -50,7 +50,7 @@ def own_data() -> str:
 @limits.braked(limits.brake_archives)
 def archive() -> Response:
     """Everything that is held about me, as a ZIP."""
-    access.require_fresh()
+    freshness.require_fresh()
     session, user_id = db.session(), access.actor().user_id
     now = clock.now(session)
     answer = kept_answer(
@@ -108,7 +108,7 @@ def _refused(
         form.password.errors = [_("This is not your password.")]
         return 422
     if second_factor.factors_of(session, user_id=found.user.id).enrolled:
-        access.require_factor()
+        freshness.require_factor()
     try:
         verb(session, found.user.id, clock.now(session))
         session.commit()

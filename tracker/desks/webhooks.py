@@ -22,7 +22,7 @@ from affiliate.core import clock, ids
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Forbidden, NotFound, Refusal
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.programs.models import Program
 from affiliate.webhooks import again, endpoints, reading
 from affiliate.webhooks.endpoints import DELIVERY, ENDPOINT, METHODS, Owner, Wanted
@@ -167,7 +167,7 @@ class Pages:
     def show_secret(self, code: str) -> Answer:
         """The secret, after the password."""
         row = self._row(code)
-        access.require_fresh()
+        freshness.require_fresh()
         try:
             secret = endpoints.secret_of(
                 db.session(), owner=self.owner, endpoint_id=row.id, settings=_settings()
@@ -180,7 +180,7 @@ class Pages:
     def rotate(self, code: str) -> Answer:
         """A new secret, after the password; the one before signs for a day more."""
         row = self._row(code)
-        access.require_fresh()
+        freshness.require_fresh()
         session = db.session()
         secret = endpoints.rotate_secret(
             session, owner=self.owner, endpoint_id=row.id, settings=_settings(),

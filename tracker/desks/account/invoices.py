@@ -12,7 +12,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import PPM
-from affiliate.people import access
+from affiliate.people import freshness
 from affiliate.people.access import affiliates
 from payouts.invoices.models import Invoice
 from payouts.invoices.parties import LegalForm, TaxData, VatStatus, countries
@@ -41,7 +41,7 @@ def invoices_page(place: Place) -> Answer:
 @in_program
 def save_tax_data(place: Place) -> Answer:
     """Say who one is to the tax office; invoices that are issued keep what they say."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     typed: dict[str, Any] = {name: only_value(name)[:1_000] for name in FIELDS}
     agreed = request.form.get("agreed") == "yes"
@@ -89,7 +89,7 @@ def _page(place: Place, typed: dict[str, Any] | None, errors: dict[str, list[str
         profile=profile,
         typed=typed or _typed(profile, place),
         errors=errors,
-        fresh=access.is_fresh(),
+        fresh=freshness.is_fresh(),
         forms=[(form.value, papers.legal_form(form)) for form in LegalForm],
         statuses=[(status.value, papers.vat_status(status)) for status in VatStatus],
         countries=sorted(

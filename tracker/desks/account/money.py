@@ -16,7 +16,7 @@ from affiliate.core.http import leads_to, only_value
 from affiliate.core.ids import public_id
 from affiliate.core.money import Money, MoneyError, exponent
 from affiliate.core.pages import duration, moment, money
-from affiliate.people import access
+from affiliate.people import freshness
 from affiliate.people.access import affiliates
 from payouts.adjustments.reading import AdjustmentView, adjustments_of
 from payouts.batches.choices import choice_of
@@ -91,7 +91,7 @@ def money_page(place: Place) -> Answer:
 @in_program
 def request_withdrawal(place: Place) -> Answer:
     """Ask to be paid now; an empty amount asks for everything."""
-    access.require_fresh()
+    freshness.require_fresh()
     typed = Typed(amount=only_value("amount").strip())
     session = db.session()
     try:
@@ -186,7 +186,7 @@ def money_page_of(place: Place, typed: Typed, status: int = 200) -> Response:
         corrections=_corrections(session, place),
         correction_words=adjustment_reason,
         typed=typed,
-        fresh=access.is_fresh(),
+        fresh=freshness.is_fresh(),
     )
     return leads_to(make_response(html, status), shown.page_origins)
 

@@ -7,7 +7,7 @@ from flask import current_app, flash, redirect, request, url_for
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Refusal
-from affiliate.people import access, api_keys
+from affiliate.people import api_keys, freshness
 from affiliate.people import ids as people_ids
 from affiliate.people.access import affiliates
 from tracker.desks.account.blueprint import Answer, account, field_messages, in_program, page
@@ -28,7 +28,7 @@ def own_api(place: Place) -> Answer:
 @in_program
 def make_key(place: Place) -> Answer:
     """Make a key and show it, this once."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     try:
         _key, secret = api_keys.create_own_key(

@@ -18,7 +18,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Conflict, Refusal
 from affiliate.core.http import only_value
 from affiliate.core.pages import moment
-from affiliate.people import access, limits
+from affiliate.people import freshness, limits
 from affiliate.people.access import affiliates
 from payouts.batches.models import PayeeAccount
 from payouts.batches.payee_banks import former_of
@@ -57,7 +57,7 @@ def change_payee(place: Place) -> Answer:
 
     `again` has the account that is named already looked at anew.
     """
-    access.require_fresh()
+    freshness.require_fresh()
     if _provider(place) is not None:
         raise MadeByTheProvider
     session, rail = db.session(), rail_of(place.program.rail)
@@ -84,7 +84,7 @@ def change_payee(place: Place) -> Answer:
 @in_program
 def go_back(place: Place) -> Answer:
     """Go back to the account before, while the new one is not paid to yet."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     payee = payee_of(session, affiliate_id=place.affiliate_id, rail=place.program.rail)
     former = None

@@ -16,8 +16,9 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal, Unavailable
 from affiliate.core.http import only_value
-from affiliate.people import access, limits
-from affiliate.people.access import PasswordNeeded, affiliates
+from affiliate.people import freshness, limits
+from affiliate.people.access import affiliates
+from affiliate.people.freshness import PasswordNeeded
 from affiliate.people.next_page import page_before
 from payouts.batches.payee_guard import refuse_stopped
 from payouts.batches.payee_onboarding import (
@@ -56,7 +57,7 @@ class ProviderRefused(Refusal):
 @in_program
 def begin_onboarding(place: Place) -> Answer:
     """Make the account where there is none, or in place of the one that was seen; go there."""
-    access.require_fresh()
+    freshness.require_fresh()
     provider = _provider(place)
     country = only_value("country").strip().upper()[:COUNTRY_CHARS_MAX]
     try:
@@ -75,7 +76,7 @@ def begin_onboarding(place: Place) -> Answer:
 @in_program
 def go_on(place: Place) -> Answer:
     """Go to Stripe again, to give what is missing or to change the bank account there."""
-    access.require_fresh()
+    freshness.require_fresh()
     try:
         return redirect(_link(place, _provider(place)), 303)
     except Refusal as refusal:
@@ -98,7 +99,7 @@ def renew_link(place: Place) -> Answer:
     provider = _provider(place)
     own_page = redirect(url_for(".money_page") + "#payee", 303)
     try:
-        access.require_fresh()
+        freshness.require_fresh()
     except PasswordNeeded:
         flash(_("The way to Stripe has ended meanwhile; go on by the button."), "info")
         return own_page

@@ -13,7 +13,7 @@ from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.http import only_value
-from affiliate.people import access, factor_form
+from affiliate.people import access, factor_form, freshness
 from payouts.batches.approve import Signed, approve
 from payouts.batches.cancel import cancel_batch, hold_item
 from payouts.batches.draft import draft_weekly, open_periods, undrafted
@@ -124,7 +124,7 @@ def resumption(batch: str) -> Answer:
     """Go on with a stopped batch: money leaves again."""
     batch_id = batch_row(batch)
     _see_batch(batch_id)
-    access.require_fresh()
+    freshness.require_fresh()
     return act(
         lambda session, now: resume_batch(
             session,
@@ -172,7 +172,7 @@ def hold_affiliate(affiliate: str) -> Answer:
 @allowed
 def lift_affiliate(affiliate: str) -> Answer:
     """Let an affiliate's money go again."""
-    access.require_fresh()
+    freshness.require_fresh()
     return _about_holds(affiliate, lift_hold, _("Payouts to %(name)s go on."))
 
 
@@ -198,7 +198,7 @@ def payment(item: str) -> Answer:
     """Say that a payout was made, and under which reference."""
     item_id = item_row(item)
     found = _see_item(item_id)
-    access.require_factor()
+    freshness.require_factor()
     batch_id, by_hand = found.batch.id, found.item.status == "queued"
     return act(
         lambda session, now: mark_paid(
@@ -244,7 +244,7 @@ def lift_locks() -> Answer:
 
     A restored backup is lifted by the command alone, which knows the node's fence.
     """
-    access.require_factor()
+    freshness.require_factor()
     return act(
         lambda session, now: unlock(
             session,

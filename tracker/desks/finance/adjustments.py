@@ -13,7 +13,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound, Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import Money, MoneyError
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment, User
 from affiliate.programs.models import Program
@@ -44,7 +44,7 @@ def adjustments() -> str:
 @allowed
 def propose_adjustment() -> Answer:
     """Propose a correction; somebody else confirms it."""
-    access.require_fresh()
+    freshness.require_fresh()
     typed = {name: only_value(name).strip()[:1_000] for name in FIELDS}
     session = db.session()
     try:
@@ -74,7 +74,7 @@ def propose_adjustment() -> Answer:
 def confirm_adjustment(adjustment: str) -> Answer:
     """Book a correction that somebody else proposed."""
     adjustment_id = _visible(adjustment)
-    access.require_fresh()
+    freshness.require_fresh()
 
     def verb(session: Session, now: object) -> None:
         adjust.confirm(

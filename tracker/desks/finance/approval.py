@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.pages import moment, money
-from affiliate.people import access, passkeys, second_factor
+from affiliate.people import access, freshness, passkeys, second_factor
 from affiliate.people.models import User
 from payouts.batches.approve import odd_amounts
 from payouts.batches.locks import OpenLock
@@ -65,7 +65,7 @@ def approval_of(
         needed = signatures_needed(policy, line.total)
     signed = _signed(session, batch)
     mine = [each.did for each in makers if each.user_id == me]
-    asks = access.factor_at() is None
+    asks = freshness.factor_at() is None
     by_app, by_passkey = second_factor.ways_of(session, user_id=me) if asks else (False, False)
     obstacles = [
         text

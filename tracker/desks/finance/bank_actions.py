@@ -15,7 +15,7 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.core.http import only_value, takes_bytes
-from affiliate.people import access
+from affiliate.people import access, freshness
 from payouts.batches.bank_answers import apply_statement, bring_statement, look_at
 from payouts.batches.bank_files import NothingForAFile, make_file
 from payouts.batches.bank_handover import declare_not_sent, open_file
@@ -53,7 +53,7 @@ def make_files(batch: str) -> Answer:
     """Put everything payable that is in no file yet into files for the bank."""
     batch_id = batch_row(batch)
     _see_batch(batch_id)
-    access.require_fresh()
+    freshness.require_fresh()
     return act(
         lambda session, now: _make_all(session, batch_id, now),
         done=_("The file is made. Download it, and hand it to your bank."),
@@ -70,7 +70,7 @@ def download(file: str) -> Answer:
     session = db.session()
     found = bank.file(session, programs=desk().programs, file_id=file_id)
     batch_id = found.batch_id
-    if not access.is_fresh():
+    if not freshness.is_fresh():
         # Back to the page with the button: a download would leave them before the password.
         there = url_for("finance.batch", batch=ids.public_id(BATCH, batch_id)) + "#bank"
         return redirect(url_for("sign_in.confirm_password", next=there), 303)
@@ -103,7 +103,7 @@ def not_sent(file: str) -> Answer:
     file_id = file_row(file)
     found = bank.file(db.session(), programs=desk().programs, file_id=file_id)
     batch_id = found.batch_id
-    access.require_factor()
+    freshness.require_factor()
     return act(
         lambda session, now: declare_not_sent(
             session,
@@ -161,7 +161,7 @@ def application(statement: str) -> Answer:
     """Do what the page showed."""
     statement_id = statement_row(statement)
     bank.statement(db.session(), programs=desk().programs, statement_id=statement_id)
-    access.require_fresh()
+    freshness.require_fresh()
     return act(
         lambda session, now: apply_statement(
             session,

@@ -16,7 +16,7 @@ from affiliate.core.errors import NotFound, Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import total
 from affiliate.core.tables import Cell, Sheet
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.people import ids as people_ids
 from affiliate.programs.models import Program
 from payouts.batches.periods import Period
@@ -63,7 +63,7 @@ def invoices() -> Response | str:
 @allowed
 def issue_invoices() -> Response:
     """Issue what of the month can be issued: at once, or the rest by a job."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     program, month, now = _asked(list(desk().programs.values()))
     by = access.actor().user_id
@@ -86,7 +86,7 @@ def issue_invoices() -> Response:
 @allowed
 def save_issuer() -> Answer:
     """Say who the merchant is; documents that are issued keep what they say."""
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     program, month, now = _asked(list(desk().programs.values()))
     typed: dict[str, Any] = {name: only_value(name)[:1_000] for name in ISSUER_FIELDS}
@@ -124,7 +124,7 @@ def invoice_pdf(invoice: str) -> Response:
 def credit_invoice(invoice: str) -> Answer:
     """Take an invoice back by a credit; the month can then be issued again."""
     row = _visible(invoice)
-    access.require_fresh()
+    freshness.require_fresh()
     program = desk().programs[row.program_id]
     month = month_of(f"{row.period:%Y-%m}", program=program, now=clock.now(db.session()))
     return act(
@@ -165,7 +165,7 @@ def _page(
         issuer=issuer,
         typed=typed or _typed(issuer),
         errors=errors,
-        fresh=access.is_fresh(),
+        fresh=freshness.is_fresh(),
         countries=sorted(countries(), key=papers.country_name),
         country_name=papers.country_name,
     )

@@ -8,7 +8,7 @@ from flask import render_template, request, url_for
 from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.people import ids as people_ids
 from affiliate.people.models import Affiliate, Enrollment
 from payouts.batches.models import PayeeAccount
@@ -73,7 +73,7 @@ def payee(affiliate: str) -> str:
 def lift_stop(affiliate: str) -> Answer:
     """A person has looked: the account stays, or the one before is theirs again."""
     person = _mine(affiliate)
-    access.require_factor()
+    freshness.require_factor()
     outcome = _outcome()
     return act(
         lambda session, now: lift(
@@ -96,7 +96,7 @@ def release(item: str) -> Answer:
     """Let a payout go to the destination that was approved, though another was named since."""
     item_id = item_row(item)
     payouts_of.payout(db.session(), programs=desk().programs, item_id=item_id)
-    access.require_factor()
+    freshness.require_factor()
     return act(
         lambda session, now: release_to_approved(
             session,

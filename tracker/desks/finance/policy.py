@@ -16,7 +16,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import FieldError, Invalid, NotFound, Phrase, Refusal
 from affiliate.core.money import Money, MoneyError
 from affiliate.core.pages import say
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.people.access import Role
 from affiliate.programs.models import Program
 from payouts.policies.change import (
@@ -141,7 +141,7 @@ def policies() -> str:
 @owners
 def set_policy(slug: str) -> Answer:
     """Put other rules in force; an owner with a fresh second factor."""
-    access.require_factor()
+    freshness.require_factor()
     program = _program(slug)
     if program is None:
         raise NotFound
@@ -189,7 +189,7 @@ def _page(program: Program, form: PolicyForm | None) -> str:
         policy=now_in_force,
         form=form or PolicyForm(formdata=None, data=_data(now_in_force)),
         owner=access.is_owner(),
-        factor=access.factor_at() is not None,
+        factor=freshness.factor_at() is not None,
         changes=[Change(row, read(row), names.get(f"user:{row.set_by}", "Kopeck")) for row in rows],
     )
 

@@ -8,7 +8,7 @@ from affiliate.core import clock
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound, Refusal
 from affiliate.core.http import only_value
-from affiliate.people import access, limits
+from affiliate.people import access, freshness, limits
 from payouts.batches.review import try_again
 from payouts.provider.jobs import comparing
 from payouts.provider.look_up import LookedUp, look_up, refuse_unsure
@@ -71,7 +71,7 @@ def new_attempt(item: str) -> Answer:
     """
     item_id = item_row(item)
     asked = _provider_of(item_id)
-    access.require_factor()
+    freshness.require_factor()
     looked = None
     try:
         why, seen = reason(), only_value("seen").split()

@@ -16,7 +16,7 @@ from affiliate.core.errors import Invalid, NotFound
 from affiliate.imports.lookup import former_months
 from affiliate.links import coupons as coupon_verbs
 from affiliate.links.models import Coupon, Link
-from affiliate.people import access, enrollments, groups, recruiters, shop_customers
+from affiliate.people import access, enrollments, freshness, groups, recruiters, shop_customers
 from affiliate.people import ids as people_ids
 from affiliate.people.access import Role
 from affiliate.people.models import Affiliate, Enrollment
@@ -291,7 +291,7 @@ def groups_page() -> str:
 def lift_payee_stop(affiliate: str) -> Answer:
     """A person has looked at a disowned account: it stays, or the one before is theirs again."""
     _enrollment, name = _mine(affiliate)
-    access.require_fresh()
+    freshness.require_fresh()
     _row, person, _user = people.find(db.session(), public=affiliate)
     try:
         outcome = Outcome(request.form.get("outcome", ""))

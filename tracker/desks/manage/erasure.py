@@ -17,7 +17,7 @@ from affiliate.core.db import db
 from affiliate.core.errors import Forbidden, Invalid, Refusal
 from affiliate.core.pages import say
 from affiliate.core.personal import BOOKS_YEARS
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.people.forms import Form
 from affiliate.people.models import Affiliate, Enrollment, Grant, User
 from affiliate.personal.erase import find_person
@@ -65,7 +65,7 @@ def erasure(affiliate: str) -> str:
 def erase(affiliate: str) -> Answer:
     """Erase them with all their programs; there is no way back."""
     _enrollment, _person, user = _found(affiliate)
-    access.require_fresh()
+    freshness.require_fresh()
     form, session = ErasureForm(), db.session()
     if not form.validate_on_submit():
         return _page(affiliate, form), 422

@@ -12,7 +12,7 @@ from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.core.http import only_value
 from affiliate.core.money import Money, MoneyError
 from affiliate.core.pages import say
-from affiliate.people import access
+from affiliate.people import access, freshness
 from affiliate.programs.models import Program
 from payouts.batches.own_accounts import (
     fee_of,
@@ -54,7 +54,7 @@ def name_own_account(slug: str) -> Answer:
     rail = rail_named(_rails(), program.rail)
     if not isinstance(rail, BankRail):
         raise NotFound
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     typed = Typed(account={one.name: only_value(one.name).strip() for one in rail.own_fields})
     try:

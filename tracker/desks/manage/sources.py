@@ -14,7 +14,7 @@ from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
-from affiliate.people import access
+from affiliate.people import access, freshness
 from tracker.desks.acting import Answer, act, submit
 from tracker.desks.manage import source_words as words
 from tracker.desks.manage.blueprint import (
@@ -143,7 +143,7 @@ def add_source() -> Answer:
     here, form = place(), SourceForm()
     program_id, kind = here.required.id, _kind(form.kind.data or "")
     require_acting(program_id)
-    access.require_fresh()
+    freshness.require_fresh()
     session = db.session()
     if not form.validate_on_submit():
         return _new_page(here, kind, form), 422
@@ -180,7 +180,7 @@ def set_source_secret(source: str) -> Answer:
     """Set another secret; the one before counts for some days more."""
     here, row = found(source)
     require_acting(row.program_id)
-    access.require_fresh()
+    freshness.require_fresh()
     session, form = db.session(), SecretForm()
     if not form.validate_on_submit():
         return _page(here, row, secret=form), 422
