@@ -84,19 +84,7 @@ def set_up(app: Flask, _settings: Settings) -> None:
 @blueprint.response(200, LinksOut)
 def listing(query: dict[str, Any], affiliate: str) -> Response:
     """The affiliate's links."""
-    session = db.session()
-    wanted = sa.select(Link).where(Link.enrollment_id == _enrollment_id(affiliate))
-    after, limit = row_after(LINK_PREFIX, query), query["limit"]
-    if after is not None:
-        wanted = wanted.where(Link.id < after)
-    rows = session.scalars(wanted.order_by(Link.id.desc()).limit(limit + 1)).all()
-    return page(
-        "links",
-        rows,
-        limit=limit,
-        cursor=lambda link: public_id(LINK_PREFIX, link.id),
-        write=link_json,
-    )
+    return links_page(sa.select(Link).where(Link.enrollment_id == _enrollment_id(affiliate)), query)
 
 
 @blueprint.post("/<affiliate>/links")
@@ -120,6 +108,21 @@ def _enrollment_id(affiliate: str) -> int:
         program_id=access.api_key().program_id,
         enrollment_id=access.enrollment_named(affiliate),
     ).id
+
+
+def links_page(wanted: sa.Select[Link], query: dict[str, Any]) -> Response:
+    """One page of the links that are wanted, newest first."""
+    after, limit = row_after(LINK_PREFIX, query), query["limit"]
+    if after is not None:
+        wanted = wanted.where(Link.id < after)
+    rows = db.session.scalars(wanted.order_by(Link.id.desc()).limit(limit + 1)).all()
+    return page(
+        "links",
+        rows,
+        limit=limit,
+        cursor=lambda link: public_id(LINK_PREFIX, link.id),
+        write=link_json,
+    )
 
 
 def link_json(link: Link) -> dict[str, Any]:

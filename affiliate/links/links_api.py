@@ -13,10 +13,10 @@ from affiliate.core.config import Settings
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.fields import Text
-from affiliate.core.ids import public_id, row_id
-from affiliate.core.paging import CURSOR_CHARS_MAX, PageOut, PageQuery, page, row_after, row_in
+from affiliate.core.ids import row_id
+from affiliate.core.paging import CURSOR_CHARS_MAX, PageOut, PageQuery, row_in
 from affiliate.links import links, rules
-from affiliate.links.api import LINK_PREFIX, LinkOut, link_json
+from affiliate.links.api import LINK_PREFIX, LinkOut, link_json, links_page
 from affiliate.links.models import Link
 from affiliate.people import access, ids
 from affiliate.people.access import api_scope
@@ -54,17 +54,7 @@ def listing(query: dict[str, Any]) -> Response:
         wanted = wanted.where(Link.enrollment_id == affiliate)
     if query["code"] is not None:
         wanted = wanted.where(Link.code == query["code"])
-    after, limit = row_after(LINK_PREFIX, query), query["limit"]
-    if after is not None:
-        wanted = wanted.where(Link.id < after)
-    found = db.session.scalars(wanted.order_by(Link.id.desc()).limit(limit + 1)).all()
-    return page(
-        "links",
-        found,
-        limit=limit,
-        cursor=lambda link: public_id(LINK_PREFIX, link.id),
-        write=link_json,
-    )
+    return links_page(wanted, query)
 
 
 @blueprint.get("/<link>")
