@@ -6,17 +6,19 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from flask import flash, redirect
+from flask import flash, redirect, request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import NotFound, Refusal, Unauthenticated
+from affiliate.core.errors import Invalid, NotFound, Refusal, Unauthenticated
 from affiliate.core.pages import say
+from tracker.desks.words import _
 
 Answer = str | Response | tuple[str, int]
 Made = TypeVar("Made")
+REASON_CHARS_MAX = 500
 
 
 class Fields(Protocol):
@@ -88,3 +90,11 @@ def submit(
 def in_words(refusal: Refusal) -> str:
     """The refusal's sentence; with errors of fields, theirs."""
     return " ".join(say(error.message) for error in refusal.errors) or say(refusal.detail)
+
+
+def reason_said() -> str:
+    """Why, in the words of whoever does it; it is kept. Raises Invalid (`reason`) without any."""
+    text = " ".join(request.form.get("reason", "").split())
+    if not 1 <= len(text) <= REASON_CHARS_MAX:
+        raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))
+    return text

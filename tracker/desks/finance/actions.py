@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from flask import flash, redirect, request, url_for
+from flask import flash, redirect, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from affiliate.core import clock
 from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound
+from affiliate.core.errors import NotFound
 from affiliate.core.http import only_value
 from affiliate.people import access, factor_form, freshness
 from payouts.batches.approve import Signed, approve
@@ -25,7 +25,7 @@ from payouts.batches.review import mark_paid
 from payouts.rails.bank import BankRail
 from payouts.rails.protocol import Rail
 from payouts.rails.registry import rail_named
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, reason_said
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance import questions
 from tracker.desks.finance.blueprint import (
@@ -40,7 +40,6 @@ from tracker.desks.finance.blueprint import (
 from tracker.desks.finance.web import batch_page, holds, item_page, to_do
 from tracker.desks.words import _, ngettext
 
-REASON_CHARS_MAX = 500
 HASH_CHARS = 64
 
 
@@ -82,19 +81,11 @@ def approval(batch: str) -> Answer:
 @allowed
 def cancellation(batch: str) -> Answer:
     """Cancel a batch that is not approved; every amount returns to its balance."""
-    batch_id = batch_row(batch)
-    _see_batch(batch_id)
-    return act(
-        lambda session, now: cancel_batch(
-            session,
-            batch_id=batch_id,
-            by_user_id=access.actor().user_id,
-            why=reason(),
-            now=now,
-        ),
-        done=_("The batch is cancelled. Every amount is back in its balance."),
-        back=url_for("finance.batch", batch=batch),
-        page=lambda: batch_page(batch_id),
+    _see_batch(batch_row(batch))
+    return _about_batch(
+        batch,
+        cancel_batch,
+        _("The batch is cancelled. Every amount is back in its balance."),
     )
 
 
@@ -102,19 +93,11 @@ def cancellation(batch: str) -> Answer:
 @allowed
 def pause(batch: str) -> Answer:
     """Stop a batch that is being paid: nothing more is sent until it is resumed."""
-    batch_id = batch_row(batch)
-    _see_batch(batch_id)
-    return act(
-        lambda session, now: pause_batch(
-            session,
-            batch_id=batch_id,
-            by_user_id=access.actor().user_id,
-            why=reason(),
-            now=now,
-        ),
-        done=_("Stopped. What was on its way comes to its end; nothing more is sent."),
-        back=url_for("finance.batch", batch=batch),
-        page=lambda: batch_page(batch_id),
+    _see_batch(batch_row(batch))
+    return _about_batch(
+        batch,
+        pause_batch,
+        _("Stopped. What was on its way comes to its end; nothing more is sent."),
     )
 
 
@@ -122,18 +105,22 @@ def pause(batch: str) -> Answer:
 @allowed
 def resumption(batch: str) -> Answer:
     """Go on with a stopped batch: money leaves again."""
-    batch_id = batch_row(batch)
-    _see_batch(batch_id)
+    _see_batch(batch_row(batch))
     freshness.require_fresh()
+    return _about_batch(batch, resume_batch, _("It goes on where it was."))
+
+
+def _about_batch(batch: str, verb: Callable[..., object], done: str) -> Answer:
+    batch_id = batch_row(batch)
     return act(
-        lambda session, now: resume_batch(
+        lambda session, now: verb(
             session,
             batch_id=batch_id,
             by_user_id=access.actor().user_id,
-            why=reason(),
+            why=reason_said(),
             now=now,
         ),
-        done=_("It goes on where it was."),
+        done=done,
         back=url_for("finance.batch", batch=batch),
         page=lambda: batch_page(batch_id),
     )
@@ -150,7 +137,7 @@ def hold(item: str) -> Answer:
             session,
             item_id=item_id,
             by_user_id=access.actor().user_id,
-            why=reason(),
+            why=reason_said(),
             now=now,
         ),
         done=_("%(name)s is held; the amount is back in the balance.", name=found.affiliate.name),
@@ -183,7 +170,7 @@ def _about_holds(affiliate: str, verb: Callable[..., None], done: str) -> Answer
             session,
             enrollment_id=enrollment_id,
             by_user_id=access.actor().user_id,
-            why=reason(),
+            why=reason_said(),
             now=now,
         ),
         done=done % {"name": name},
@@ -225,7 +212,7 @@ def stop() -> Answer:
         lambda session, now: lock(
             session,
             reason=LockReason.BY_HAND,
-            detail=reason(),
+            detail=reason_said(),
             by=access.actor().label,
             now=now,
         ),
@@ -249,7 +236,7 @@ def lift_locks() -> Answer:
         lambda session, now: unlock(
             session,
             by=access.actor().label,
-            why=reason(),
+            why=reason_said(),
             reasons=LIFTED_ON_A_PAGE,
             now=now,
         ),
@@ -328,11 +315,3 @@ def _see_batch(batch_id: int) -> PayoutBatch:
 
 def _see_item(item_id: int) -> payouts_of.Payout:
     return payouts_of.payout(db.session(), programs=desk().programs, item_id=item_id)
-
-
-def reason() -> str:
-    """Why, in the words of whoever does it. Raises Invalid without any."""
-    text = " ".join(request.form.get("reason", "").split())
-    if not 1 <= len(text) <= REASON_CHARS_MAX:
-        raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))
-    return text

@@ -23,9 +23,8 @@ from payouts.batches.bank_rules import Outcome
 from payouts.batches.fence import check_fence
 from payouts.batches.models import PayoutBatch
 from payouts.rails.bank_statements import FILE_BYTES_MAX
-from tracker.desks.acting import Answer, act, in_words
+from tracker.desks.acting import Answer, act, in_words, reason_said
 from tracker.desks.finance import bank
-from tracker.desks.finance.actions import reason
 from tracker.desks.finance.blueprint import (
     BATCH,
     STATEMENT,
@@ -109,7 +108,7 @@ def not_sent(file: str) -> Answer:
             session,
             file_id=file_id,
             by_user_id=access.actor().user_id,
-            why=reason(),
+            why=reason_said(),
             now=now,
         ),
         done=_("Noted. Its payouts wait for another file."),

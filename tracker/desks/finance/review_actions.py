@@ -13,10 +13,9 @@ from payouts.batches.review import try_again
 from payouts.provider.jobs import comparing
 from payouts.provider.look_up import LookedUp, look_up, refuse_unsure
 from payouts.rails.protocol import Provider, provider
-from tracker.desks.acting import Answer, act, in_words
+from tracker.desks.acting import Answer, act, in_words, reason_said
 from tracker.desks.finance import payout as payouts_of
 from tracker.desks.finance import review, sentences
-from tracker.desks.finance.actions import reason
 from tracker.desks.finance.blueprint import allowed, desk, finance, item_row, known_rails
 from tracker.desks.finance.web import item_page
 from tracker.desks.words import _
@@ -74,7 +73,7 @@ def new_attempt(item: str) -> Answer:
     freshness.require_factor()
     looked = None
     try:
-        why, seen = reason(), only_value("seen").split()
+        why, seen = reason_said(), only_value("seen").split()
         if asked is not None:
             looked = _look(asked, item_id)
             if looked.settled:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from flask import request, url_for
+from flask import url_for
 from sqlalchemy.orm import Session
 
 from affiliate.core import ids
@@ -14,11 +14,10 @@ from affiliate.core.db import db
 from affiliate.core.errors import NotFound
 from affiliate.core.money import Money
 from affiliate.people import access
-from affiliate.people import ids as people_ids
 from payouts.commissions.counted import lead_reference
 from payouts.commissions.rows import commissions_for, commissions_for_many
 from tracker.attribution.subject import ReviewOutcome
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, reason_said
 from tracker.desks.manage import people, sentences
 from tracker.desks.manage.blueprint import (
     LEAD,
@@ -30,16 +29,17 @@ from tracker.desks.manage.blueprint import (
     readers,
     require_acting,
 )
-from tracker.desks.manage.orders import (
-    CREDITS,
+from tracker.desks.manage.decided import (
     ROWS_MAX,
-    SEARCH_CHARS_MAX,
     TO_REVIEW,
+    Search,
     commission_told,
+    credited,
     decision_told,
     everybody,
     person,
-    reason_said,
+    search_asked,
+    waits_for_review,
 )
 from tracker.desks.words import _
 from tracker.leads.decide import decisions_of
@@ -61,26 +61,17 @@ def leads() -> str:
     """The program's leads, newest first, by id, status or credit."""
     here = place()
     program = here.required
-    text = request.args.get("q", "").replace("\0", "").strip()[:SEARCH_CHARS_MAX]
-    status, credit = request.args.get("status", ""), request.args.get("credit", "")
-    if status not in ("", *STATUSES) or credit not in ("", *CREDITS):
-        raise NotFound
-    before = request.args.get("before", type=lead_row)
-    found = _rows(
-        db.session(), program.id, text=text, status=status, credit=credit, before_id=before
-    )
+    search = search_asked(STATUSES, lead_row)
+    found = _rows(db.session(), program.id, search)
     shown = found[:ROWS_MAX]
-    filters: dict[str, Any] = {"q": text or None, "status": status or None,
-                               "credit": credit or None}  # fmt: skip
-    next_url = None
-    if len(found) > ROWS_MAX:
-        last = ids.public_id(LEAD, shown[-1][0].id)
-        next_url = url_for("manage.leads", before=last, **filters)
+    more = len(found) > ROWS_MAX
     return page(
-        "leads", here, rows=_described(db.session(), shown, program.currency), q=text,
-        status=status, credit=credit, words=sentences, next_url=next_url,
-        previous_url=url_for("manage.leads", **filters) if before else None,
-    )  # fmt: skip
+        "leads",
+        here,
+        rows=_described(db.session(), shown, program.currency),
+        words=sentences,
+        **search.told("manage.leads", ids.public_id(LEAD, shown[-1][0].id) if more else None),
+    )
 
 
 @manage.get("/leads/<lead>")
@@ -148,8 +139,7 @@ def lead_page(row_id: int) -> str:
         ],
         reviewed_by=person(session, found.reviewed_by),
         cancelled_by=person(session, found.cancelled_by),
-        to_review=found.review_outcome is None
-        and any(one.review_reason and one.voided_at is None for one in decisions),
+        to_review=waits_for_review(found.review_outcome, decisions),
         words=sentences,
     )
 
@@ -173,13 +163,7 @@ def _review(lead: str, outcome: ReviewOutcome, done: str) -> Answer:
 
 
 def _rows(
-    session: Session,
-    program_id: int,
-    *,
-    text: str,
-    status: str,
-    credit: str,
-    before_id: int | None,
+    session: Session, program_id: int, search: Search
 ) -> list[tuple[Lead, LeadDecision | None]]:
     live = sa.and_(LeadDecision.lead_id == Lead.id, LeadDecision.voided_at.is_(None))
     query = (
@@ -189,16 +173,16 @@ def _rows(
         .order_by(Lead.id.desc())
         .limit(ROWS_MAX + 1)
     )
-    if text:
-        query = query.where(Lead.lead_id == text)
-    if status:
-        query = query.where(Lead.status == status)
-    if credit == TO_REVIEW:
+    if search.text:
+        query = query.where(Lead.lead_id == search.text)
+    if search.status:
+        query = query.where(Lead.status == search.status)
+    if search.credit == TO_REVIEW:
         query = query.where(LeadDecision.review_reason.is_not(None), Lead.review_outcome.is_(None))
-    elif credit:
-        query = query.where(LeadDecision.outcome == credit)
-    if before_id is not None:
-        query = query.where(Lead.id < before_id)
+    elif search.credit:
+        query = query.where(LeadDecision.outcome == search.credit)
+    if search.before_id is not None:
+        query = query.where(Lead.id < search.before_id)
     return [(lead, decision) for lead, decision in session.execute(query)]
 
 
@@ -215,10 +199,7 @@ def _described(
             "public": ids.public_id(LEAD, lead.id),
             "lead": lead,
             "decision": decision,
-            "credited": [
-                (people_ids.public(share["enrollment_id"]), names.get(share["enrollment_id"], "—"))
-                for share in (decision.shares if decision else [])
-            ],
+            "credited": credited(decision, names),
             "commission": Money(
                 sum(row.left.micros for row in earned[lead_reference(lead.id)]), currency
             ),

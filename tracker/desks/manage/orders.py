@@ -9,23 +9,21 @@ import sqlalchemy as sa
 from flask import request, url_for
 from sqlalchemy.orm import Session
 
-from affiliate.core import clock, ids
+from affiliate.core import ids
 from affiliate.core.db import db
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.money import Money
 from affiliate.people import access
 from affiliate.people import ids as people_ids
 from payouts.commissions.rows import (
-    CommissionRow,
     commissions_for,
     commissions_for_many,
     reversals_of,
-    when_available,
 )
 from tracker.attribution.assignment import assignment_in
-from tracker.attribution.models import Decided, Decision
+from tracker.attribution.models import Decision
 from tracker.attribution.subject import ReviewOutcome, reference_of
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, reason_said
 from tracker.desks.conversions import converted_of
 from tracker.desks.manage import people, sentences
 from tracker.desks.manage.blueprint import (
@@ -39,6 +37,18 @@ from tracker.desks.manage.blueprint import (
     readers,
     require_acting,
 )
+from tracker.desks.manage.decided import (
+    ROWS_MAX,
+    TO_REVIEW,
+    Search,
+    commission_told,
+    credited,
+    decision_told,
+    everybody,
+    person,
+    search_asked,
+    waits_for_review,
+)
 from tracker.desks.manage.health import overview_page
 from tracker.desks.words import _
 from tracker.orders.assign import assign_order, withdraw_assignment
@@ -48,12 +58,7 @@ from tracker.orders.effects import refunds_of
 from tracker.orders.models import Order, OrderReport, ParkedCall
 from tracker.orders.review import review_order
 
-ROWS_MAX = 50
 STATUSES = ("unconfirmed", "confirmed", "cancelled")
-TO_REVIEW = "review"
-CREDITS = ("attributed", "unattributed", TO_REVIEW)
-SEARCH_CHARS_MAX = 200
-REASON_CHARS_MAX = 500
 
 
 @manage.get("/orders")
@@ -62,33 +67,16 @@ def orders() -> str:
     """The program's orders, newest first, by id, status or credit."""
     here = place()
     program = here.required
-    text = request.args.get("q", "").replace("\0", "").strip()[:SEARCH_CHARS_MAX]
-    status, credit = request.args.get("status", ""), request.args.get("credit", "")
-    if status not in ("", *STATUSES) or credit not in ("", *CREDITS):
-        raise NotFound
-    before = request.args.get("before", type=order_row)
-    found = _rows(
-        db.session(), program.id, text=text, status=status, credit=credit, before_id=before
-    )
+    search = search_asked(STATUSES, order_row)
+    found = _rows(db.session(), program.id, search)
     shown = found[:ROWS_MAX]
-    filters: dict[str, Any] = {
-        "q": text or None,
-        "status": status or None,
-        "credit": credit or None,
-    }
     more = len(found) > ROWS_MAX
     return page(
         "orders",
         here,
         rows=_described(db.session(), shown),
-        q=text,
-        status=status,
-        credit=credit,
         words=sentences,
-        next_url=url_for("manage.orders", before=ids.public_id(ORDER, shown[-1][0].id), **filters)
-        if more
-        else None,
-        previous_url=url_for("manage.orders", **filters) if before else None,
+        **search.told("manage.orders", ids.public_id(ORDER, shown[-1][0].id) if more else None),
     )
 
 
@@ -264,21 +252,12 @@ def order_page(row_id: int) -> str:
         assignment=_assignment(session, found),
         confirmed_by=person(session, found.confirmed_by),
         reviewed_by=person(session, found.reviewed_by),
-        to_review=found.review_outcome is None
-        and any(one.review_reason and one.voided_at is None for one in decisions),
+        to_review=waits_for_review(found.review_outcome, decisions),
         words=sentences,
     )
 
 
-def _rows(
-    session: Session,
-    program_id: int,
-    *,
-    text: str,
-    status: str,
-    credit: str,
-    before_id: int | None,
-) -> list[tuple[Order, Decision | None]]:
+def _rows(session: Session, program_id: int, search: Search) -> list[tuple[Order, Decision | None]]:
     query = (
         sa.select(Order, Decision)
         .outerjoin(Decision, sa.and_(Decision.order_id == Order.id, Decision.voided_at.is_(None)))
@@ -286,16 +265,16 @@ def _rows(
         .order_by(Order.id.desc())
         .limit(ROWS_MAX + 1)
     )
-    if text:
-        query = query.where(Order.order_id == text)
-    if status:
-        query = query.where(Order.status == status)
-    if credit == TO_REVIEW:
+    if search.text:
+        query = query.where(Order.order_id == search.text)
+    if search.status:
+        query = query.where(Order.status == search.status)
+    if search.credit == TO_REVIEW:
         query = query.where(Decision.review_reason.is_not(None), Order.review_outcome.is_(None))
-    elif credit:
-        query = query.where(Decision.outcome == credit)
-    if before_id is not None:
-        query = query.where(Order.id < before_id)
+    elif search.credit:
+        query = query.where(Decision.outcome == search.credit)
+    if search.before_id is not None:
+        query = query.where(Order.id < search.before_id)
     return [(order, decision) for order, decision in session.execute(query)]
 
 
@@ -311,10 +290,7 @@ def _described(
             "order": order,
             "total": Money(order.total_micros, order.currency),
             "decision": decision,
-            "credited": [
-                (people_ids.public(share["enrollment_id"]), names.get(share["enrollment_id"], "—"))
-                for share in (decision.shares if decision else [])
-            ],
+            "credited": credited(decision, names),
             "commission": Money(
                 sum(row.left.micros for row in earned[reference_of(order.id)]),
                 order.converted_to or order.currency,
@@ -324,60 +300,12 @@ def _described(
     ]
 
 
-def everybody(decisions: Sequence[Decided], earned: Sequence[CommissionRow]) -> set[int]:
-    """Whom the page names: enrollments of decisions and commissions."""
-    found = {share["enrollment_id"] for decision in decisions for share in decision.shares}
-    # A line of a forged token or of another program's click names nobody.
-    found |= {who for d in decisions for line in d.trace if (who := line.get("enrollment_id"))}
-    found |= {row.enrollment_id for row in earned}
-    return found | {row.via_enrollment_id for row in earned if row.via_enrollment_id}
-
-
-def decision_told(decision: Decided, names: dict[int, str]) -> dict[str, Any]:
-    """A decision as the page tells it, of an order or of a lead."""
-    return {
-        "row": decision,
-        "live": decision.voided_at is None,
-        "why": sentences.reason(decision.reason),
-        "void": sentences.void_reason(decision.void_reason),
-        "shares": [
-            {
-                "public": people_ids.public(share["enrollment_id"]),
-                "name": names.get(share["enrollment_id"], "—"),
-                "weight": share["weight"],
-            }
-            for share in decision.shares
-        ],
-        "trace": sentences.trace(decision.trace, names),
-    }
-
-
-def commission_told(session: Session, row: CommissionRow, names: dict[int, str]) -> dict[str, Any]:
-    """A commission as the page tells it."""
-    when = when_available(row, clock.now(session))
-    return {
-        "row": row,
-        "public": people_ids.public(row.enrollment_id),
-        "name": names.get(row.enrollment_id, "—"),
-        "via": names.get(row.via_enrollment_id or 0),
-        "steps": sentences.commission_steps(list(row.trace), row.amount.currency),
-        "available_at": when.at,
-        "waits_for": sentences.waits_for(when.waits_for),
-        "void": sentences.void_reason(row.void_reason),
-    }
-
-
 def _amounts(order: Order) -> dict[str, Money]:
     names = (
         "total", "discount", "tax", "shipping", "fees", "credits", "net", "refunded",
         "refunded_net",
     )  # fmt: skip
     return {name: Money(getattr(order, f"{name}_micros"), order.currency) for name in names}
-
-
-def person(session: Session, actor: str | None) -> str | None:
-    """Who did it, by the actor of the audit log."""
-    return None if actor is None else people.user_names(session, {actor}).get(actor, actor)
 
 
 def _assignment(session: Session, order: Order) -> dict[str, Any] | None:
@@ -404,11 +332,3 @@ def _mine(order: str) -> Order:
         raise NotFound
     require_acting(found.program_id)
     return found
-
-
-def reason_said() -> str:
-    """The form's reason, which is kept."""
-    text = " ".join(request.form.get("reason", "").split())
-    if not 1 <= len(text) <= REASON_CHARS_MAX:
-        raise Invalid.field("reason", "length", _("Say why, in a few words; it is kept."))
-    return text

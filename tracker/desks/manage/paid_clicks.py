@@ -21,7 +21,7 @@ from affiliate.programs.models import Program
 from payouts.commissions.counted import clicks_reference
 from payouts.commissions.rows import commissions_for_many
 from tracker.attribution.subject import ReviewOutcome
-from tracker.desks.acting import Answer, act
+from tracker.desks.acting import Answer, act, reason_said
 from tracker.desks.manage.blueprint import (
     PAID_DAY,
     Place,
@@ -33,7 +33,7 @@ from tracker.desks.manage.blueprint import (
     readers,
     require_acting,
 )
-from tracker.desks.manage.orders import ROWS_MAX, reason_said
+from tracker.desks.manage.decided import ROWS_MAX
 from tracker.desks.words import _
 from tracker.paid_clicks.models import PaidClickDay
 from tracker.paid_clicks.review import review_clicks
