@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-from flask import flash, redirect, request, url_for
-from flask_babel import lazy_gettext as _l
-from flask_wtf.file import FileField
+from flask import request, url_for
 
-from affiliate.core import clock
-from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.core.http import takes_bytes
 from affiliate.imports.rules import FILE_BYTES_MAX, LINES_MAX
 from affiliate.people import access
 from tracker.desks.acting import Answer
 from tracker.desks.manage.blueprint import actors, manage, page, place, require_acting
-from tracker.desks.manage.moving_in import FORM_BYTES
-from tracker.desks.manage.rules_form import Form
+from tracker.desks.manage.file_forms import FORM_BYTES, FileForm, try_or_keep
 from tracker.desks.words import _, ngettext
 from tracker.orders.confirming_file import COLUMNS, SHOWN_MAX, Confirmations, confirm_file
-
-
-class ConfirmationsForm(Form):
-    """A file."""
-
-    file = FileField(_l("File"))
-
-    def field_of(self, path: str) -> str:
-        """What is wrong with a file is a list of lines: it stands above the form."""
-        return "" if path == "file" else path
-
-    def raw(self) -> bytes:
-        """What the file holds. Raises Invalid."""
-        if not getattr(self.file.data, "filename", ""):
-            raise Invalid.field("file", "required", Phrase("Choose a file."))
-        content: bytes = self.file.data.read(FILE_BYTES_MAX + 1)
-        return content
 
 
 @manage.get("/confirmations")
 @actors
 def confirmations() -> str:
     """The form, and what the file holds."""
-    return _page(ConfirmationsForm(formdata=None))
+    return _page(FileForm(formdata=None))
 
 
 @manage.post("/confirmations")
@@ -52,29 +29,21 @@ def confirm_by_file() -> Answer:
     here = place()
     program = here.required
     require_acting(program.id)
-    form, session = ConfirmationsForm(), db.session()
-    if not form.validate_on_submit():
-        return _page(form), 422
-    try:
-        done = confirm_file(
+    form = FileForm()
+    return try_or_keep(
+        form,
+        lambda session, now: confirm_file(
             session,
             program_id=program.id,
             raw=form.raw(),
             by=access.actor().user_id,
-            now=clock.now(session),
-        )
-        if request.form.get("what") != "confirm":
-            session.rollback()
-            return _page(form, done)
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return _page(form), refusal.status
-    flash(in_words(done), "success")
-    return redirect(url_for("manage.confirmations", program=program.slug), 303)
+            now=now,
+        ),
+        keep=request.form.get("what") == "confirm",
+        done=in_words,
+        back=url_for("manage.confirmations", program=program.slug),
+        page=lambda tried: _page(form, tried),
+    )
 
 
 def in_words(done: Confirmations) -> str:
@@ -106,7 +75,7 @@ def _differing(done: Confirmations) -> str:
     return _("Another total was claimed, so these stay unconfirmed: %(lines)s", lines=shown + more)
 
 
-def _page(form: ConfirmationsForm, tried: Confirmations | None = None) -> str:
+def _page(form: FileForm, tried: Confirmations | None = None) -> str:
     here = place()
     return page(
         "confirmations",

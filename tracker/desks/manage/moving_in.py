@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import flash, redirect, request, url_for
+from flask import request, url_for
 from flask_babel import get_locale
 from flask_babel import lazy_gettext as _l
-from flask_wtf.file import FileField
 from wtforms import BooleanField, RadioField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired
 
-from affiliate.core import clock
-from affiliate.core.db import db
-from affiliate.core.errors import Invalid, NotFound, Phrase, Refusal
 from affiliate.core.http import takes_bytes
 from affiliate.imports.bring import Brought, bring
 from affiliate.imports.rules import COLUMNS, FILE_BYTES_MAX, LINES_MAX, Kind
 from affiliate.people import access
 from tracker.desks.acting import Answer
 from tracker.desks.manage.blueprint import actors, manage, page, place, require_acting
-from tracker.desks.manage.rules_form import Form
+from tracker.desks.manage.file_forms import FORM_BYTES, FileForm, try_or_keep
 from tracker.desks.words import _, ngettext
 
-FORM_BYTES: Final = 100_000
-"""Of a form beside its file."""
 KIND_NAMES: Final = {
     Kind.AFFILIATES: _l("Affiliates"),
     Kind.LINKS: _l("Links"),
@@ -34,7 +28,7 @@ KIND_NAMES: Final = {
 }
 
 
-class MovingInForm(Form):
+class MovingInForm(FileForm):
     """A file, and whether it is only tried."""
 
     kind = RadioField(
@@ -43,19 +37,7 @@ class MovingInForm(Form):
         choices=[SelectChoice(kind.value, name) for kind, name in KIND_NAMES.items()],
         default=Kind.AFFILIATES.value,
     )
-    file = FileField(_l("File"))
     tell = BooleanField(_l("Mail new affiliates how they get in"))
-
-    def field_of(self, path: str) -> str:
-        """What is wrong with a file is a list of lines: it stands above the form."""
-        return "" if path == "file" else path
-
-    def raw(self) -> bytes:
-        """What the file holds. Raises Invalid."""
-        if not getattr(self.file.data, "filename", ""):
-            raise Invalid.field("file", "required", Phrase("Choose a file."))
-        content: bytes = self.file.data.read(FILE_BYTES_MAX + 1)
-        return content
 
 
 @manage.get("/moving-in")
@@ -73,12 +55,10 @@ def bring_in() -> Answer:
     here = place()
     program = here.required
     require_acting(program.id)
-    form, session = MovingInForm(), db.session()
-    if not form.validate_on_submit():
-        return _page(form), 422
-    kept = request.form.get("what") == "bring"
-    try:
-        brought = bring(
+    form = MovingInForm()
+    return try_or_keep(
+        form,
+        lambda session, now: bring(
             session,
             program_id=program.id,
             kind=Kind(form.kind.data),
@@ -86,20 +66,13 @@ def bring_in() -> Answer:
             tell=bool(form.tell.data),
             locale=str(get_locale()),
             by=access.actor().user_id,
-            now=clock.now(session),
-        )
-        if not kept:
-            session.rollback()
-            return _page(form, brought)
-        session.commit()
-    except NotFound:
-        raise
-    except Refusal as refusal:
-        session.rollback()
-        form.show(refusal)
-        return _page(form), refusal.status
-    flash(_("The file is in.") + " " + in_words(brought), "success")
-    return redirect(url_for("manage.moving_in", program=program.slug), 303)
+            now=now,
+        ),
+        keep=request.form.get("what") == "bring",
+        done=lambda brought: _("The file is in.") + " " + in_words(brought),
+        back=url_for("manage.moving_in", program=program.slug),
+        page=lambda tried: _page(form, tried),
+    )
 
 
 def in_words(brought: Brought) -> str:
