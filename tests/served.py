@@ -1,12 +1,25 @@
-"""Real HTTP servers on this machine, for whatever fetches."""
+"""Real HTTP servers on this machine: for whatever fetches, and the application as it is served."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from affiliate.core.config import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+UP_TIMEOUT_S = 60
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -51,3 +64,62 @@ def replying(body: bytes, status: int = 200, **headers: str) -> Answer:
         handler.wfile.write(body)
 
     return answer
+
+
+@contextlib.contextmanager
+def granian(settings: Settings, *, workers: int = 2, threads: int = 4) -> Iterator[int]:
+    """The whole application on granian, as `kopeck run` starts it; its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "KOPECK_MODE": "test",
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "KOPECK_SECRET": settings.secrets[0],
+        "KOPECK_PUBLIC_URL": settings.public_url,
+        "KOPECK_TRUSTED_HOSTS": "127.0.0.1",
+        "KOPECK_DATA_DIR": str(settings.data_dir),
+        "KOPECK_LOG_LEVEL": "ERROR",
+    }
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)),
+            *("--blocking-threads", str(threads), "--no-log", "wsgi:make_application"),
+        ],
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_up(process, port)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + UP_TIMEOUT_S
+    while True:
+        assert process.poll() is None, "the web process ended"
+        assert time.monotonic() < deadline, "the web process did not come up"
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if asked(port, "GET", "/healthz")[0] == 200:
+                return
+        time.sleep(0.1)
+
+
+def asked(
+    port: int, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    """The answer to a request on a connection of its own: status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=UP_TIMEOUT_S)
+    try:
+        connection.request(method, path, body=body or None, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

@@ -167,6 +167,12 @@ TIME: dict[str, Case] = {
         [click(NOW)], {1: "1"}, terms={"seconds_min": 5}, held={1: ReviewReason.TOO_SOON}),
     "seconds: after the order within the skew": case(
         [click(-MINUTE)], {1: "1"}, terms={"seconds_min": 5}, held={1: ReviewReason.TOO_SOON}),
+    "contested: waits for a person": case(
+        [click(DAY)], {1: "1"}, order={"contested": True}, held={1: ReviewReason.CONTESTED}),
+    "contested: declined by a person": case(
+        [click(DAY)], Reason.REVIEW_DECLINED, order={"contested": True, "review_declined": True}),
+    "contested: a coupon is the shop's own word": case(
+        [coupon(2)], {2: "1"}, order={"contested": True, "review_declined": True}),
     "seconds: no limit": case([click(NOW)], {1: "1"}),
     "seconds: one that does not win holds nothing": case(
         [click(DAY, 1), click(SECOND, 2)], {1: "1"}, terms={**FIRST, "seconds_min": 5}),

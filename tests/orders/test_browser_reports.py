@@ -206,7 +206,7 @@ class TestSupersession:
     def test_evidence_after_a_day_comes_too_late(self, world: World) -> None:
         token = world.click(world.link(world.affiliate("anna")))
         world.post(world.order())
-        world.session.execute(sa.update(Order).values(received_at=world.now - 1.1 * DAY))
+        world.session.execute(sa.update(Order).values(confirmed_at=world.now - 1.1 * DAY))
         world.session.commit()
         world.event(claim(), clicks=[token])
         assert world.get()["commissions"] == []

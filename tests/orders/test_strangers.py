@@ -18,10 +18,12 @@ from affiliate.core.money import Money
 from affiliate.people.models import Enrollment
 from payouts.commissions.release import release_due
 from tests.orders.shop_world import DAY, World, affiliates_of, of, rub
+from tracker.attribution.subject import ReviewOutcome
 from tracker.orders import order_tokens
-from tracker.orders.hearing import Confirmed, Word, fits, heard, own_visitor
+from tracker.orders.hearing import Confirmed, Word, fits, hear, own_visitor
 from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order, OrderReport
+from tracker.orders.review import review_order
 
 pytestmark = pytest.mark.abuse("A13")
 
@@ -156,15 +158,100 @@ class TestAheadOfTheShop:
 
 
 class TestAfterTheShop:
-    def test_another_browser_than_the_buyers_is_kept_and_not_heard(
+    def test_another_browser_that_fits_has_a_person_look(
         self, world: World, anna: Enrollment, mallory: Enrollment
     ) -> None:
         world.post(world.order())
         page(world, click_of(world, anna))
+        for number in range(7):
+            gif(world, click_of(world, mallory, timedelta(minutes=1)), metadata={"n": number})
+        body = world.get()
+        assert live(body) == [(of(anna), "350.00", "review")]
+        assert outcomes(world) == ["created", "evidence_added", *["contested"] * 5]
+
+    @pytest.mark.parametrize(("word", "credited"), [("released", 1), ("declined", 0)])
+    def test_what_the_person_says_stands(
+        self, world: World, anna: Enrollment, mallory: Enrollment, word: str, credited: int
+    ) -> None:
+        world.post(world.order())
+        page(world, click_of(world, anna))
+        gif(world, click_of(world, mallory, timedelta(minutes=1)))
+        with world.app.app_context():
+            review_order(
+                world.session, program_id=world.program.id, order_id="A-10042",
+                outcome=ReviewOutcome(word), reason="asked the buyer", by="user:1", now=world.now,
+            )  # fmt: skip
+        world.session.commit()
+        assert live(world.get()) == [(of(anna), "350.00", "hold_period")][:credited]
+
+    def test_one_who_was_first_is_credited_and_looked_at(
+        self, world: World, anna: Enrollment, mallory: Enrollment
+    ) -> None:
+        """Right id, right total, seconds before the buyer: no rule can tell; a person can."""
+        gif(world, click_of(world, mallory, timedelta(minutes=1)))
+        page(world, click_of(world, anna))
+        assert live(world.post(world.order()).get_json()) == [(of(mallory), "350.00", "review")]
+
+    def test_the_same_click_of_another_browser_contests_nothing(
+        self, world: World, anna: Enrollment
+    ) -> None:
+        click = click_of(world, anna)
+        world.post(world.order())
+        page(world, click)
+        gif(world, click)
+        assert live(world.get()) == [(of(anna), "350.00", "hold_period")]
+
+    def test_nor_does_any_where_the_server_knows_the_clicks(
+        self, world: World, anna: Enrollment, mallory: Enrollment
+    ) -> None:
+        world.post(world.order(clicks=[click_of(world, anna)]))
+        page(world, "")
         before = world.get()
         gif(world, click_of(world, mallory, timedelta(minutes=1)))
         assert world.get() == before
-        assert outcomes(world) == ["created", "evidence_added", "not_heard"]
+
+    def test_nor_what_comes_hours_after_the_order(self, world: World, mallory: Enrollment) -> None:
+        placed_at = (world.now - timedelta(hours=3)).isoformat()
+        world.post(world.order(placed_at=placed_at))
+        came(world, timedelta(hours=2))
+        gif(world, click_of(world, mallory, timedelta(hours=4)))
+        assert world.get()["commissions"] == []
+        assert outcomes(world) == ["created", "not_heard"]
+
+    def test_an_order_told_of_at_night_hears_the_page_of_its_day(
+        self, world: World, anna: Enrollment
+    ) -> None:
+        page(world, click_of(world, anna, 2 * DAY))
+        came(world, timedelta(hours=9))
+        placed_at = (world.now - timedelta(hours=9, minutes=4)).isoformat()
+        assert affiliates_of(world.post(world.order(placed_at=placed_at)).get_json()) == [of(anna)]
+
+
+class TestPlaces:
+    """Whoever guesses ids cannot use up the places of the buyer's page."""
+
+    @pytest.mark.parametrize("shop_first", [True, False])
+    def test_words_that_do_not_fit_take_none(
+        self, world: World, anna: Enrollment, mallory: Enrollment, shop_first: bool
+    ) -> None:
+        if shop_first:
+            world.post(world.order())
+        for cents in range(12):
+            gif(world, click_of(world, mallory), total=rub(f"100.{cents:02}"))
+        page(world, click_of(world, anna))
+        if not shop_first:
+            world.post(world.order())
+        assert live(world.get()) == [(of(anna), "350.00", "hold_period")]
+
+    def test_nor_those_that_came_too_early_with_the_right_total(
+        self, world: World, anna: Enrollment, mallory: Enrollment
+    ) -> None:
+        for number in range(7):
+            gif(world, click_of(world, mallory, DAY), metadata={"n": number})
+        came(world, timedelta(hours=30))
+        page(world, click_of(world, anna))
+        body = world.post(world.order()).get_json()
+        assert live(body) == [(of(anna), "350.00", "hold_period")]
 
     def test_a_buyer_without_any_click_stays_without(
         self, world: World, mallory: Enrollment
@@ -196,6 +283,15 @@ class TestAfterTheShop:
         page(world, "")
         page(world, click_of(world, anna))
         assert affiliates_of(world.get()) == [of(anna)]
+
+
+def live(body: dict[str, Any]) -> list[tuple[str, str, str | None]]:
+    """Whom an order is credited to, with how much, and what that waits for."""
+    return [
+        (one["affiliate"], one["amount"]["amount"], one["waits_for"])
+        for one in body["commissions"]
+        if one["status"] != "voided"
+    ]
 
 
 FALSE: dict[str, Any] = {
@@ -269,22 +365,42 @@ class TestNoFieldIsBelieved:
 class TestRule:
     """Which browser is heard, as a table."""
 
-    ORDER = Confirmed(TOTAL, NOON, None)
+    ORDER = Confirmed(TOTAL, NOON, NOON + timedelta(seconds=3), None)
 
     def word(self, minutes: float = 0, visitor: str | None = BUYER, total: Money = TOTAL) -> Word:
         return Word(total, NOON + timedelta(minutes=minutes), visitor, ("token",))
 
     @pytest.mark.parametrize(
         ("minutes", "known"),
-        [(-600, False), (-5.001, False), (-5, True), (-1, True), (0, True), (1_000, True)],
-    )
+        [(-600, False), (-1.001, False), (-1, True), (0, True), (60, True), (60.05, True),
+         (60.051, False), (1_000, False)],
+    )  # fmt: skip
     def test_nobody_knows_of_an_order_before_it_is_placed(
         self, minutes: float, known: bool
     ) -> None:
         assert fits(self.word(minutes), self.ORDER) is known
 
     def test_of_a_claim_that_stood_alone_no_time_is_known(self) -> None:
-        assert fits(self.word(-600), Confirmed(TOTAL, None, None))
+        assert fits(self.word(-600), Confirmed(TOTAL, None, NOON, None))
+
+    @pytest.mark.parametrize(
+        ("minutes", "known"),
+        [(-1.001, False), (60, True), (61, False), (539, False), (540, True), (660, True),
+         (660.001, False)],
+    )  # fmt: skip
+    def test_a_page_comes_with_the_order_or_with_the_shops_word(
+        self, minutes: float, known: bool
+    ) -> None:
+        told = Confirmed(TOTAL, NOON, NOON + timedelta(hours=10), None)
+        assert fits(self.word(minutes), told) is known
+
+    @pytest.mark.parametrize(("minutes", "known"), [(-1.001, False), (-1, True), (0, True)])
+    def test_a_clock_that_is_ahead_is_measured_by_ours(self, minutes: float, known: bool) -> None:
+        """placed_at lies four minutes ahead of us, who were told at noon."""
+        assert (
+            fits(self.word(minutes), Confirmed(TOTAL, NOON + timedelta(minutes=4), NOON, None))
+            is known
+        )
 
     @pytest.mark.parametrize("amount", ["4489.99", "4490.01", "0.00"])
     def test_another_total_is_another_order(self, amount: str) -> None:
@@ -295,7 +411,7 @@ class TestRule:
         ("visitor", "known"), [(BUYER, True), (STRANGER, False), (None, False)]
     )
     def test_the_shops_visitor_is_the_buyer(self, visitor: str | None, known: bool) -> None:
-        assert fits(self.word(visitor=visitor), Confirmed(TOTAL, NOON, BUYER)) is known
+        assert fits(self.word(visitor=visitor), Confirmed(TOTAL, NOON, NOON, BUYER)) is known
 
     @pytest.mark.parametrize(
         ("said", "listened"),
@@ -311,7 +427,25 @@ class TestRule:
         self, said: list[str | None], listened: list[int]
     ) -> None:
         words = [self.word(number, visitor) for number, visitor in enumerate(said)]
-        assert heard(words, self.ORDER) == tuple(words[number] for number in listened)
+        assert hear(words, self.ORDER).words == tuple(words[number] for number in listened)
+
+    @pytest.mark.parametrize(
+        ("said", "contested"),
+        [
+            ([(BUYER, "a")], []),
+            ([(BUYER, "a"), (STRANGER, "b")], [1]),
+            ([(BUYER, "a"), (STRANGER, "a")], []),
+            ([(BUYER, "a"), (STRANGER, "")], []),
+            ([(BUYER, ""), (STRANGER, "b")], []),
+            ([(BUYER, ""), (STRANGER, "b"), (BUYER, "a")], [1]),
+            ([(BUYER, "a"), (BUYER, "b"), (STRANGER, "b"), (None, "c")], [3]),
+        ],
+    )
+    def test_who_fits_as_well_and_names_other_clicks_contests_it(
+        self, said: list[tuple[str | None, str]], contested: list[int]
+    ) -> None:
+        words = [Word(TOTAL, NOON, visitor, (click,) if click else ()) for visitor, click in said]
+        assert hear(words, self.ORDER).contested_by == tuple(words[one] for one in contested)
 
     @pytest.mark.parametrize(
         ("named", "own"),

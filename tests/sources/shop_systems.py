@@ -24,6 +24,7 @@ from affiliate.core.db import db, session_for
 from affiliate.people.models import Enrollment
 from payouts.commissions.models import Commission
 from tests.orders.shop_world import DAY, World
+from tracker.clicks import tokens
 from tracker.orders.models import Order
 from tracker.sources import connect
 from tracker.sources.follow import Following, follow_due
@@ -57,6 +58,14 @@ class Shop:
     @property
     def address(self) -> str:
         return f"/webhooks/shops/{connect.public(self.source.id)}"
+
+    @property
+    def click_id(self) -> str:
+        """Of the click by which the buyer came."""
+        keys = tokens.signing_keys(self.world.settings.keys("click-token"))
+        read = tokens.read(self.clicks[-1], keys)
+        assert isinstance(read, tokens.ClickToken)
+        return str(read.click_id)
 
     def payload(self, name: str, **changes: Any) -> dict[str, Any]:
         """A recorded body, of yesterday; changes are of its top level, or of the event's object."""

@@ -323,7 +323,14 @@ def effective(evidence: Mapping[str, Any]) -> dict[str, Any]:
         # A coupon and a customer that the shop's server does not name were not there.
         "coupon": server.get("coupon"),
         "customer": server.get("customer"),
+        # Browsers contradict each other over clicks alone that no server has sent.
+        "contested": bool(browser.get("contested")) and not server.get("clicks"),
     }
+
+
+def is_contested(evidence: Mapping[str, Any]) -> bool:
+    """Whether browsers contradict each other over the clicks that count."""
+    return bool(evidence.get("browser")) and bool(effective(evidence).get("contested"))
 
 
 def fold_coupon(text: str | None) -> str | None:

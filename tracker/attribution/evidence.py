@@ -44,6 +44,7 @@ def gather(
     program_closed: bool,
     keys: Keys,
     review_declined: bool = False,
+    contested: bool = False,
     known_before: Mapping[int, BuyerBy] = NOBODY,
 ) -> Gathered:
     """The candidates of an order out of what was read for it.
@@ -82,6 +83,7 @@ def gather(
         says_new=question.customer.get("is_new"),
         program_closed=program_closed,
         review_declined=review_declined,
+        contested=contested,
     )
     recruiters = {row.enrollment_id: row.recruiter_id for row in owned if row.enrollment_id}
     groups = {row.enrollment_id: row.group_name for row in owned if row.enrollment_id}

@@ -137,6 +137,8 @@ class ReviewReason(StrEnum):
     """Its click lies nearer to the order than the rules allow for."""
     PERHAPS_OWN = "perhaps_own"
     """The buyer came out of the affiliate's network, and the rules refuse own purchases."""
+    CONTESTED = "contested"
+    """Two browsers said with the order's total that they were the buyer's, with other clicks."""
 
 
 class BuyerBy(StrEnum):
@@ -203,6 +205,8 @@ class OrderFacts:
     """The program's notice period was over when the order was placed."""
     review_declined: bool = False
     """A person looked at the order and did not accept its suspicious clicks."""
+    contested: bool = False
+    """Of its clicks only browsers told, and they contradict each other."""
     assigned_to: int | None = None
     """The enrollment that a manager said the order belongs to."""
 

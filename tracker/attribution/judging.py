@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.programs.commission_versions import commission_version
 from affiliate.programs.rule_versions import RuleVersionInForce
-from tracker.attribution.asking import Answer, answer, ask, reach_of, visitor_of
+from tracker.attribution.asking import Answer, answer, ask, is_contested, reach_of, visitor_of
 from tracker.attribution.assignment import as_assigned
 from tracker.attribution.evidence import NOBODY, Gathered, gather
 from tracker.attribution.rules import (
@@ -113,6 +113,7 @@ def judge_known(
         program_closed=program_closed,
         keys=keys,
         review_declined=review_declined,
+        contested=is_contested(evidence),
         known_before=known_before,
     )
     gathered = as_assigned(gathered, evidence)

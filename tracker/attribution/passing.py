@@ -189,7 +189,10 @@ def _new_customer(
 
 
 def _click(candidate: Candidate, order: OrderFacts, _terms: AttributionTerms) -> Reason | None:
-    """A click out of a flood credits until a person has said that it shall not."""
+    """A click out of a flood credits until a person has said that it shall not, and so does one
+    that only a browser told of whom another contradicts."""
+    if order.contested and order.review_declined and candidate.kind.is_click:
+        return Reason.REVIEW_DECLINED
     if candidate.drop is None or credits(candidate.drop):
         return None
     if needs_review(candidate.drop) and not order.review_declined:

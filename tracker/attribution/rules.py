@@ -315,7 +315,7 @@ def _review_reason(
         return ReviewReason.TOO_SOON
     if any(is_perhaps_own(touch, terms) for touch in touches):
         return ReviewReason.PERHAPS_OWN
-    return None
+    return ReviewReason.CONTESTED if order.contested and clicks else None
 
 
 def _line(

@@ -25,6 +25,8 @@ def snapshot_of(order: OrderFacts, candidates: Sequence[Candidate]) -> dict[str,
         "program_closed": order.program_closed,
         "review_declined": order.review_declined,
     }
+    if order.contested:
+        facts["contested"] = True
     if order.assigned_to is not None:
         facts["assigned_to"] = order.assigned_to
     return {"order": facts, "candidates": [_candidate(candidate) for candidate in candidates]}
@@ -40,6 +42,7 @@ def facts_from(document: Mapping[str, Any]) -> OrderFacts:
         program_closed=order["program_closed"],
         # Decisions of before there were reviews do not say.
         review_declined=order.get("review_declined", False),
+        contested=order.get("contested", False),
         assigned_to=order.get("assigned_to"),
     )
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from affiliate.core.money import Money
 from affiliate.programs.rule_versions import in_force
 from payouts.commissions.rows import commissions_for
 from payouts.commissions.rules import VoidReason
@@ -25,9 +26,9 @@ from tracker.attribution.models import AffiliateSighting
 from tracker.attribution.subject import reference_of
 from tracker.orders import order_tokens
 from tracker.orders.accepting import check_report, exchange_of
-from tracker.orders.browser_evidence import confirmed_of, words_of
+from tracker.orders.browser_evidence import confirmed_of, evidence_heard, words_of
 from tracker.orders.converting import Exchange
-from tracker.orders.hearing import Word, heard
+from tracker.orders.hearing import PAGE_AHEAD_MAX, Hearing, Word, hear
 from tracker.orders.intake import add_new, apply_parked, supersede
 from tracker.orders.keys import order_token_keys
 from tracker.orders.models import Order, OrderReport
@@ -49,10 +50,12 @@ from tracker.orders.rules import (
     report_document,
 )
 
-REPORTS_PER_ORDER_MAX: Final = 5
-"""More browsers than this saying something of one order are strangers guessing ids."""
+REPORTS_ALIKE_MAX: Final = 5
+"""More browsers than this saying the same of one order are strangers guessing ids."""
+REPORTS_KEPT_MAX: Final = 200
+"""Of one order, whatever they say: as many as one address may send in two minutes."""
 EVIDENCE_HOURS: Final = 24
-"""How long after a server's report a browser may still add what it knows."""
+"""How long after an order was confirmed a browser may still add what it knows."""
 REPORTER: Final = "browser"
 
 
@@ -134,9 +137,9 @@ def _known(
             now=now,
         )
         return Outcome.SUPERSEDED_BROWSER
-    if not _may_add(session, order, hashed, now):
+    outcome, hearing = _heard_as(session, order, report, now)
+    if not _may_add(session, order, report, hashed, outcome, now):
         return Outcome.REPLAY
-    outcome = _outcome(session, order, report, now)
     add_report(
         session,
         order_row_id=order.id,
@@ -147,53 +150,90 @@ def _known(
         outcome=outcome,
         now=now,
     )
-    if outcome is Outcome.EVIDENCE_ADDED:
-        _add_evidence(session, order, program, evidence_of(report), now)
+    brought = evidence_of(report)
+    if hearing is None:
+        _add_evidence(session, order, program, _merged(order.evidence.get("browser"), brought), now)
+    elif outcome is not Outcome.NOT_HEARD:
+        network = (order.evidence.get("browser") or {}).get("network")
+        if outcome is Outcome.EVIDENCE_ADDED:
+            network = network or brought.get("network")
+        _add_evidence(session, order, program, evidence_heard(hearing, network=network), now)
     return outcome
 
 
-def _outcome(session: Session, order: Order, report: OrderReportIn, now: datetime) -> Outcome:
-    """Whether a further browser is heard: of a claim every one is, of a confirmed order the
-    buyer's alone."""
+def _heard_as(
+    session: Session, order: Order, report: OrderReportIn, now: datetime
+) -> tuple[Outcome, Hearing | None]:
+    """What a further browser's word is: of a claim every one is heard, of a confirmed order the
+    buyer's alone, of which the hearing with this word in it is told."""
     if order.status == "unconfirmed":
-        return Outcome.EVIDENCE_ADDED
+        return Outcome.EVIDENCE_ADDED, None
     word = Word(report.total, now, report.visitor, report.clicks)
-    words = [*words_of(session, order), word]
-    is_heard = any(one is word for one in heard(words, confirmed_of(order)))
-    return Outcome.EVIDENCE_ADDED if is_heard else Outcome.NOT_HEARD
+    hearing = hear([*words_of(session, order), word], confirmed_of(session, order, now=now))
+    if any(one is word for one in hearing.words):
+        return Outcome.EVIDENCE_ADDED, hearing
+    told = (order.evidence.get("server") or {}).get("clicks")
+    contests = not told and any(one is word for one in hearing.contested_by)
+    return (Outcome.CONTESTED if contests else Outcome.NOT_HEARD), hearing
 
 
-def _may_add(session: Session, order: Order, hashed: bytes, now: datetime) -> bool:
-    """Whether a further browser's report is heard at all."""
-    said = session.scalars(
-        sa.select(OrderReport.content_hash).where(
-            OrderReport.order_id == order.id, OrderReport.source == Source.BROWSER.value
-        )
+def _may_add(
+    session: Session,
+    order: Order,
+    report: OrderReportIn,
+    hashed: bytes,
+    outcome: Outcome,
+    now: datetime,
+) -> bool:
+    """Whether a further browser's report is kept at all.
+
+    Nobody can use up the places of others by words that do not fit: of a confirmed order each
+    outcome has places of its own, and of a claim each total has its own in every minute, as what
+    came a minute before the buyer's page is nothing that the page competes with.
+    """
+    if order.cancelled_at is not None or order.confirmed_by == "token":
+        return False
+    until = order.confirmed_at and order.confirmed_at + timedelta(hours=EVIDENCE_HOURS)
+    if until is not None and now > until:
+        return False
+    said = session.execute(
+        sa.select(
+            OrderReport.content_hash,
+            OrderReport.outcome,
+            OrderReport.received_at,
+            sa.cast(OrderReport.body["total_micros"].astext, sa.BigInteger).label("total_micros"),
+            OrderReport.body["currency"].astext.label("currency"),
+        ).where(OrderReport.order_id == order.id, OrderReport.source == Source.BROWSER.value)
     ).all()
-    late = now - order.received_at > timedelta(hours=EVIDENCE_HOURS)
-    return not (
-        late
-        or order.cancelled_at is not None
-        or order.confirmed_by == "token"
-        or len(said) >= REPORTS_PER_ORDER_MAX
-        or hashed in {bytes(each) for each in said}
-    )
+    if len(said) >= REPORTS_KEPT_MAX or hashed in {bytes(each.content_hash) for each in said}:
+        return False
+    if order.status != "unconfirmed":
+        alike = [each for each in said if each.outcome == outcome.value]
+        alike = [each for each in alike if each.received_at >= (order.confirmed_at or now)]
+    else:
+        alike = [
+            each
+            for each in said
+            if Money(each.total_micros, each.currency) == report.total
+            and now - each.received_at < PAGE_AHEAD_MAX
+        ]
+    return len(alike) < REPORTS_ALIKE_MAX
 
 
 def _add_evidence(
     session: Session,
     order: Order,
     program: ProgramFacts,
-    brought: Mapping[str, Any],
+    evidence: Mapping[str, Any] | None,
     now: datetime,
 ) -> None:
-    """Merge what the browser knows; decide anew where that changes what counts.
+    """Put what browsers are known to say into the order; decide anew where that changes what
+    counts.
 
     What was released stays: evidence that comes later than the hold period comes too late.
     """
     before = effective(order.evidence)
-    merged = _merged(order.evidence.get("browser"), brought)
-    order.evidence = {**order.evidence, "browser": merged}
+    order.evidence = {**order.evidence, "browser": evidence}
     session.flush()
     if not _matters(session, before, effective(order.evidence)):
         return

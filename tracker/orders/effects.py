@@ -87,7 +87,7 @@ def apply_confirmation(
     if order.status == "confirmed":
         return False
     order.status, order.confirmed_at, order.confirmed_by = "confirmed", now, by
-    brought = browser_evidence(session, order)
+    brought = browser_evidence(session, order, now=now)
     session.flush()
     if brought != order.evidence.get("browser"):
         # Others than the buyer had claimed the order too; they are heard no longer.

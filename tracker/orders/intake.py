@@ -299,7 +299,7 @@ def supersede(
     order.evidence = {**order.evidence, role: evidence_of(report)}
     if source is not Source.BROWSER:
         # Of all who claimed the order, the one is heard whose word fits the server's.
-        order.evidence = {**order.evidence, "browser": browser_evidence(session, order)}
+        order.evidence = {**order.evidence, "browser": browser_evidence(session, order, now=now)}
     if order.confirmed_at is None:
         order.confirmed_at, order.confirmed_by = now, confirmed_by
     if order.status == "unconfirmed":

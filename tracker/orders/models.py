@@ -142,7 +142,7 @@ class OrderReport(Model):
     content_hash: Mapped[bytes]
     received_at: Mapped[datetime]
     outcome: Mapped[str]
-    """created, superseded_browser, evidence_added, not_heard, conflict, replay."""
+    """created, superseded_browser, evidence_added, not_heard, contested, conflict, replay."""
 
 
 class Refund(Model):

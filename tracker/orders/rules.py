@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     EVIDENCE_ADDED = "evidence_added"
     NOT_HEARD = "not_heard"
     """Another browser's word of an order that is confirmed: kept, and it changes nothing."""
+    CONTESTED = "contested"
+    """Another browser's word that fits as well and names other clicks: a person has to look."""
     REPLAY = "replay"
     CONFLICT = "conflict"
 

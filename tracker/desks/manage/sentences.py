@@ -219,6 +219,10 @@ def review(reason: str, outcome: str | None) -> str:
             "day, and the rules of the program refuse own purchases. A network may be a "
             "household, an office, or thousands of telephones."
         ),
+        ReviewReason.CONTESTED: _(
+            "Two browsers reported the order with its right total and with different clicks, and "
+            "the shop's server sent none. The first one is credited; one of them is not the buyer."
+        ),
     }[ReviewReason(reason)]
     said = {
         None: _("Nothing is released before somebody has looked."),
@@ -245,6 +249,7 @@ def outcome(code: str) -> str:
         "superseded_browser": _("took the place of the browser's report"),
         "evidence_added": _("added evidence, no amounts"),
         "not_heard": _("another browser's word; it changes nothing"),
+        "contested": _("another browser's word with the same total; a person has to look"),
         "replay": _("said the same again"),
         "conflict": _("contradicted the first report and was refused"),
     }.get(code, code)
