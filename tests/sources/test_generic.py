@@ -149,6 +149,29 @@ def test_each_way_of_signing_is_taken(world: World, scheme: Scheme) -> None:
     assert shop.earned() == [(908, 0, None)]
 
 
+def test_an_id_that_is_the_orders_number_loses_no_second_event(generic: Shop) -> None:
+    told = body(placed_at=generic.world.now.isoformat(), kopeck_clicks="|".join(generic.clicks))
+    told["id"] = told["order"]["id"]
+    gone = {**told, "event": "order.cancelled"}
+    generic.tells(told)
+    assert generic.earned() == [(908, 0, None)]
+    assert generic.tells(gone)[-1].results == [Done.CANCELLED]
+    assert generic.earned() == []
+
+
+def test_an_id_that_the_mapping_names_is_the_events(generic: Shop) -> None:
+    world, mapping = generic.world, generic.source.mapping
+    document = {**mapping, "fields": {**mapping["fields"], "delivery_id": "id"}}
+    connect.set_mapping(
+        world.session, source_id=generic.source.id, document=document, scheme=Scheme.HMAC_HEX,
+        header="X-Signature", by="user:1", now=world.now,
+    )  # fmt: skip
+    world.session.commit()
+    told = body(placed_at=world.now.isoformat())
+    generic.tells(told, {**told, "try": 2})
+    assert [each.delivery_id for each in generic.deliveries()] == ["evt-1"]
+
+
 def test_a_body_without_an_id_is_known_by_its_bytes(generic: Shop) -> None:
     told = body(placed_at=generic.world.now.isoformat())
     del told["id"]

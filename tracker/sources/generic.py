@@ -56,7 +56,7 @@ STARTING: Final[dict[str, Any]] = {
     "refunds": "order.refunded",
     "cancellations": "order.cancelled",
     "fields": {
-        "event": "event", "delivery_id": "id", "changed_at": "sent_at",
+        "event": "event", "changed_at": "sent_at",
         "order_id": "order.id", "placed_at": "order.placed_at", "currency": "order.currency",
         "total": "order.total", "discount": "order.discount", "tax": "order.tax",
         "shipping": "order.shipping", "customer_id": "order.customer.id",
@@ -67,7 +67,8 @@ STARTING: Final[dict[str, Any]] = {
         "reason": "reason",
     },
 }  # fmt: skip
-"""What a new source begins with."""
+"""What a new source begins with. It names no id of events: what many shops call `id` is the order's
+number, and its second event would be taken for a copy. The bytes of a body say enough."""
 
 
 @dataclass(frozen=True, slots=True)
