@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from tests.builders import make_program, make_user
 from tests.served import replying, serving
 from tracker.clicks.partitions import ensure_partitions
 from tracker.clicks.tokens import signing_keys
-from tracker.integration import canary, trying
+from tracker.integration import canary, trying, way
 from tracker.integration.canary import NotOn
 from tracker.integration.jobs import walk_canaries
 from tracker.integration.marks import PREFIX, canary_order_id, is_canarys
@@ -207,6 +208,27 @@ def test_a_redirect_is_read_and_never_followed(cage: Cage) -> None:
     with serving(note) as url:
         walk(ways_to(cage, public_url=url))
     assert asked == ["/r/~lamps"]
+
+
+def test_a_walk_ends_however_slowly_it_is_answered(
+    cage: Cage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each packet comes in time, and the answer never."""
+    monkeypatch.setattr(way, "WALK_S", 1.0)
+    over = threading.Event()
+
+    def drip(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not over.wait(0.1):
+            handler.wfile.write(b"x")
+
+    began = time.monotonic()
+    with serving(drip) as url:
+        done = walk(ways_to(cage, public_url=url))
+        took_s = time.monotonic() - began
+        over.set()
+    assert (done.step, done.problem) == (Step.CLICK, Problem.TOO_SLOW)
+    assert 1 <= took_s < way.STEP_S
 
 
 def ways_to(cage: Cage, **changes: Any) -> Ways:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -24,6 +26,8 @@ from tracker.clicks.tokens import BadToken, SigningKey, read
 
 STEP_S: Final = 8.0
 """For one connection, and for each packet of its answer."""
+WALK_S: Final = 40.0
+"""For all of a walk: less than the lease of the one who walks."""
 BODY_BYTES_MAX: Final = 256 * 1024
 ORDER_UNITS: Final = 100
 AGENT: Final = "Kopeck (canary)"
@@ -90,6 +94,8 @@ class Ways:
     """A new id, by which the installation knows the canary's orders."""
     came_through: Callable[[str], bool]
     """Whether a page's test order of this id is there."""
+    until: float = math.inf
+    """By the machine's monotonic clock; `walk` sets it."""
 
 
 class _Broken(Exception):
@@ -114,6 +120,7 @@ class _Answer:
 def walk(ways: Ways) -> Walk:
     """Click, take the token, fetch the pixel, report as a page, report as a server."""
     done, token = Walk(), ""
+    ways = replace(ways, until=time.monotonic() + WALK_S)
 
     def click() -> None:
         nonlocal token
@@ -213,7 +220,35 @@ def _ask(
     body: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> _Answer:
-    """One request to the public address, on a connection of its own."""
+    """One request to the public address, on a connection of its own, while the walk has time.
+
+    A thread, as neither names, handshakes nor answers that drip have a limit as a whole; one that
+    is left behind ends with its connection or with the job's process.
+    """
+    told: list[_Answer | _Broken] = []
+
+    def ask() -> None:
+        try:
+            told.append(_asked(ways, method, path, body, headers))
+        except _Broken as broken:
+            told.append(broken)
+
+    asking = threading.Thread(target=ask, name="canary", daemon=True)
+    asking.start()
+    asking.join(max(0.0, ways.until - time.monotonic()) if ways.until < math.inf else None)
+    found = told[0] if told else _Broken(Problem.TOO_SLOW)
+    if isinstance(found, _Broken):
+        raise found
+    return found
+
+
+def _asked(
+    ways: Ways,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None,
+) -> _Answer:
     parts = urlsplit(ways.public_url)
     host = parts.hostname or ""
     connection: http.client.HTTPConnection
