@@ -27,6 +27,7 @@ from tracker.sources.follow import Following, follow_due
 from tracker.sources.models import Source, SourceDelivery
 from tracker.sources.rules import Done, Kind, State
 from tracker.sources.signatures import TOLERANCE_S, Scheme, is_signed
+from tracker.sources.web import BODY_BYTES_MAX
 
 OTHER = "another-secret-of-somebody-0123456789"
 
@@ -100,6 +101,7 @@ def test_the_programs_log_says_what_was_refused_and_why(shop: Shop) -> None:
         shop.sends(body, headers=headers)
     shop.sends(b"nonsense of Petrov's")
     assert shop.sends(body).status_code == 200
+    assert shop.sends(b" " * (BODY_BYTES_MAX + 1)).status_code == 413
     with world.app.app_context():
         connect.set_on(world.session, source_id=shop.source.id, is_on=False, by="user:1",
                        now=world.now)  # fmt: skip
@@ -112,7 +114,8 @@ def test_the_programs_log_says_what_was_refused_and_why(shop: Shop) -> None:
     calls: dict[tuple[str, int], int] = {}
     for row in rows:
         calls[row.code, row.status] = calls.get((row.code, row.status), 0) + row.calls
-    assert calls == {("bad_signature", 400): 2, ("malformed", 400): 1, ("source_off", 404): 1}
+    assert calls == {("bad_signature", 400): 2, ("malformed", 400): 1, ("source_off", 404): 1,
+                     ("request_entity_too_large", 413): 1}  # fmt: skip
     assert {(row.caller, row.route, row.program_id, row.fields) for row in rows} == {
         (connect.public(shop.source.id), "POST /webhooks/shops/<source>", world.program.id, "")
     }

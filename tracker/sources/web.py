@@ -5,10 +5,12 @@ What follows comes later, by a job. A source that is off, or that nobody made, d
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 import structlog
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from affiliate.core import clock, metrics
 from affiliate.core.config import Settings
@@ -28,6 +30,7 @@ BODY_BYTES_MAX: Final = 2_000_000
 """An order of some hundred lines."""
 SOURCE_OFF: Final = "source_off"
 """In the log of refused calls; who called is told that there is nothing."""
+TOO_LARGE: Final = "request_entity_too_large"
 RECEIVED: Final = metrics.declare(
     "kopeck_source_webhooks", "Calls of shop systems' addresses by what became of them."
 )
@@ -57,7 +60,12 @@ def receive(source: str) -> Response:
     if not found.is_on:
         _note(found, SOURCE_OFF, NotFound.status)
         raise NotFound
-    raw = request.get_data(cache=False)
+    try:
+        raw = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        metrics.count(RECEIVED, kind=found.kind, outcome="refused")
+        _note(found, TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        raise
     if found.kind == Kind.WOOCOMMERCE and woocommerce.is_ping(raw):
         metrics.count(RECEIVED, kind=found.kind, outcome="ping")
         return jsonify(received=True)
