@@ -113,6 +113,47 @@ def test_the_refunds_within_an_order_are_those_that_come_alone(shopify: Shop) ->
     assert shopify.earned() == [(908, 358, None)]
 
 
+def in_steps(shopify: Shop, *amounts: str) -> dict[str, Any]:
+    """The partial refund, of whose 43.05 only these payments have ended so far."""
+    refund = shopify.payload("refunds_create_partial")
+    [first] = refund["transactions"]
+    refund["transactions"] = [
+        {**first, "id": number, "amount": amount} for number, amount in enumerate(amounts)
+    ]
+    return refund
+
+
+def test_a_refund_whose_payments_end_one_by_one_takes_back_each_once(shopify: Shop) -> None:
+    told = shopify.tells("orders_paid", in_steps(shopify, "20.00"))
+    assert told[-1].results == [Done.REFUNDED]
+    # 20.00 less its tax of 7.18 of the 90.83.
+    assert shopify.order.refunded_net_micros == 12_820_000
+    told = shopify.tells(in_steps(shopify, "20.00", "23.05"))
+    assert told[-1].results == [Done.REFUNDED]
+    assert shopify.order.refunded_micros == 43_050_000
+    assert shopify.order.refunded_net_micros == 35_870_000, "as the refund in one piece"
+    assert shopify.earned() == [(908, 358, None)]
+    again = [{**in_steps(shopify, "20.00", *more), "note": "again"} for more in ((), ("23.05",))]
+    assert [each.results for each in shopify.tells(*again)[-2:]] == [[Done.KNOWN]] * 2
+    assert shopify.order.refunded_micros == 43_050_000
+
+
+def test_it_grows_as_well_while_it_waits_for_its_order(shopify: Shop) -> None:
+    told = shopify.tells(in_steps(shopify, "20.00"), in_steps(shopify, "20.00", "23.05"))
+    assert [each.results for each in told] == [[Done.REFUND_PARKED]] * 2
+    shopify.tells("orders_paid")
+    assert shopify.order.refunded_micros == 43_050_000
+    assert shopify.order.refunded_net_micros == 35_870_000
+
+
+def test_a_refund_by_the_api_that_changes_is_still_a_conflict(shopify: Shop) -> None:
+    shopify.tells("orders_paid")
+    path, eur = f"/{shopify.order.order_id}/refunds", {"currency": "EUR"}
+    for amount, status in (("20.00", 201), ("43.05", 409)):
+        refund = {"refund_id": "R-1", "amount": {"amount": amount, **eur}}
+        assert shopify.world.post(refund, path).status_code == status
+
+
 def abroad(refund: dict[str, Any], **given: str) -> dict[str, Any]:
     """The refund of a buyer who saw dollars, 1.20 of them for a euro: the transaction is in what
     they paid with, the shop's money stands beside it in the lines."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from affiliate.core.money import Money
 from payouts.commissions.release import release_due
 from tests.orders.shop_world import DAY
 from tests.sources.shop_systems import Shop
-from tracker.sources import bodies, stripe_events
+from tracker.sources import again, bodies, stripe_events
 from tracker.sources.follow import WAIT_DAYS
 from tracker.sources.models import SourceDelivery
 from tracker.sources.rules import Because, Done, Options, State
@@ -186,6 +187,44 @@ def test_a_refund_that_is_pending_counts_when_it_has_arrived(stripe: Shop) -> No
     told = stripe.tells("checkout_session_completed", "refund_created_pending")
     assert told[-1].because == Because.REFUND_NOT_FINAL
     assert stripe.tells("refund_created_partial")[-1].results == [Done.REFUNDED]
+
+
+def failed(stripe: Shop, name: str = "refund_created_full", after_s: int = 60) -> dict[str, Any]:
+    """The event that a refund which had succeeded has failed after all."""
+    event = stripe.payload(name, status="failed")
+    return {**event, "id": "evt_1Failed", "type": "refund.failed",
+            "created": event["created"] + after_s}  # fmt: skip
+
+
+def test_a_refund_that_fails_after_it_succeeded_is_for_a_person(stripe: Shop) -> None:
+    told = stripe.tells("checkout_session_completed", "refund_created_full", failed(stripe))
+    assert (told[-1].state, told[-1].because) == (State.HELD, "refund_failed")
+    assert told[-1].order_id == stripe.order.order_id
+    assert stripe.order.refunded_micros == stripe.order.total_micros
+    world = stripe.world
+    again.take_as_it_is(
+        world.session, delivery_id=told[-1].id, by="user:1", now=world.now,
+        real_now=clock.real_now(),
+    )  # fmt: skip
+    world.session.commit()
+    stripe.follow()
+    last = stripe.deliveries()[-1]
+    assert (last.state, last.results) == (State.DONE, [Done.REFUND_FAILED])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_refund_that_never_succeeded_took_nothing(stripe: Shop, known: bool) -> None:
+    told = stripe.tells(*["checkout_session_completed"] * known, failed(stripe))
+    assert (told[-1].state, told[-1].because) == (State.IGNORED, Because.REFUND_NOT_FINAL)
+
+
+def test_a_success_that_comes_after_the_failure_of_its_second_takes_nothing_back(
+    stripe: Shop,
+) -> None:
+    late = failed(stripe, after_s=0)
+    told = stripe.tells("checkout_session_completed", late, "refund_created_full")
+    assert (told[-1].state, told[-1].because) == (State.IGNORED, Because.OLDER_STATE)
+    assert stripe.order.refunded_micros == 0
 
 
 def test_a_charges_refunds_count_once_however_they_come(stripe: Shop) -> None:

@@ -47,6 +47,28 @@ def test_an_order_that_is_not_paid_waits_for_its_payment(woocommerce: Shop, stat
     assert woocommerce.tells("order_processing")[-1].results == [Done.REPORTED]
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_an_attempt_that_failed_in_the_second_of_the_payment_cancels_nothing(
+    woocommerce: Shop, status: str, in_order: bool
+) -> None:
+    paid = woocommerce.payload("order_processing")
+    tried = {**paid, "status": status, "date_paid": None, "date_paid_gmt": None}
+    woocommerce.tells(*([tried, paid] if in_order else [paid, tried]))
+    assert woocommerce.order.status == "confirmed"
+    assert woocommerce.earned() == [(810, 0, None)]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_paid_order_that_ends_in_the_same_second_is_cancelled(
+    woocommerce: Shop, in_order: bool
+) -> None:
+    paid = woocommerce.payload("order_processing")
+    over = {**paid, "status": "cancelled"}
+    woocommerce.tells(*([paid, over] if in_order else [over, paid]))
+    assert woocommerce.earned() == []
+
+
 def test_parts_of_a_refund_come_with_the_order_and_count_once(woocommerce: Shop) -> None:
     told = woocommerce.tells("order_processing", "order_partly_refunded")
     assert told[-1].results == [Done.KNOWN, Done.REFUNDED]

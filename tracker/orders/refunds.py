@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from affiliate.rates.lookup import takes_currency
 from tracker.orders import parked
 from tracker.orders.effects import apply_refund, check_refund
+from tracker.orders.growing import further_part, known_parts
 from tracker.orders.models import Order, Refund
 from tracker.orders.records import ProgramFacts, find_order, lock_order_id
 from tracker.orders.refusals import RefundConflict
@@ -28,13 +29,20 @@ class Refunded:
 
 
 def refund_order(
-    session: Session, *, program_id: int, order_id: str, refund: RefundIn, now: datetime
+    session: Session,
+    *,
+    program_id: int,
+    order_id: str,
+    refund: RefundIn,
+    now: datetime,
+    grows: bool = False,
 ) -> Refunded:
     """Give money back, or park the refund while no server has told us of the order.
 
     A refund also waits for an order that only a browser claimed: its amounts are nothing to
-    measure a refund by. Raises Invalid (currency_mismatch, zero), RefundConflict,
-    RefundExceedsOrder, RefundMismatch.
+    measure a refund by. `grows`: the system adds to a refund under its id, and what it says more
+    than before is a further part instead of a conflict. Raises Invalid (currency_mismatch, zero),
+    RefundConflict, RefundExceedsOrder, RefundMismatch.
     """
     order = find_order(session, program_id=program_id, order_id=order_id)
     if order is None:
@@ -42,6 +50,18 @@ def refund_order(
         currency = _currency(session, program, refund)
         check_refund(refund, currency)
         order = find_order(session, program_id=program_id, order_id=order_id)
+    if grows:
+        known_before = known_parts(
+            session,
+            program_id=program_id,
+            order_id=order_id,
+            order=order,
+            refund_id=refund.refund_id,
+        )
+        further = further_part(refund, known_before)
+        if further is None:
+            return Refunded(order.id if order else None, None, replayed=True)
+        refund = further
     if order is None or order.status == "unconfirmed":
         check_refund(refund, order.currency if order else currency)
         replayed = parked.park(

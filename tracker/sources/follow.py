@@ -33,7 +33,7 @@ from tracker.sources.rules import (
     State,
     is_older,
 )
-from tracker.sources.steps import Stepped, Stepping, UnknownReference, take
+from tracker.sources.steps import ForAPerson, Stepped, Stepping, UnknownReference, take
 
 DELIVERIES_MAX: Final = 200
 """Of one run; the bell is rung again where more wait."""
@@ -153,6 +153,10 @@ def _follow(run: Following, delivery_id: int) -> str:
                 _act(run, session, source, row)
         except UnknownReference as unknown:
             _wait(run, row, unknown.reference)
+        except ForAPerson as found:
+            row.order_id = found.order_id
+            _end(run, row, State.HELD, because=found.why.value)
+            log.warning("source.delivery_held", delivery=row.id, because=found.why.value)
         except Refusal as refusal:
             _refuse(run, row, refusal)
         run.at("acted")
@@ -172,7 +176,7 @@ def _act(run: Following, session: Session, source: Source, row: SourceDelivery) 
     now = run.now(session)
     at = Stepping(session, source, now, run.real_now(), accepted=row.accepted_by is not None)
     done = [take(at, step) for step in reading.steps]
-    row.order_id = done[0].order_id
+    row.order_id = done[0].order_id or row.order_id
     _end(run, row, *_said(done))
     return None
 

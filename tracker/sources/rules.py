@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -72,6 +72,8 @@ class Done(StrEnum):
     REFUND_PARKED = "refund_parked"
     CANCELLED = "cancelled"
     CANCELLATION_PARKED = "cancellation_parked"
+    REFUND_FAILED = "refund_failed"
+    """A refund that had been taken for given back failed; a person has seen to it."""
     DISPUTED = "disputed"
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
@@ -107,6 +109,16 @@ class Refund:
     document: Mapping[str, Any]
     order_id: str = ""
     reference: str = ""
+    grows: bool = False
+    """The system adds to it under the same id, as its payments end one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFailed:
+    """A refund did not arrive; one that was taken for given back before is for a person."""
+
+    refund_id: str
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,7 @@ class Link:
     known_as: str
 
 
-Step = Report | Refund | Cancel | Dispute | Link
+Step = Report | Refund | RefundFailed | Cancel | Dispute | Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +185,12 @@ class Options:
     """Whether orders of the system's test mode count."""
     coupons: Mapping[str, str] = field(default_factory=dict)
     """Codes by what the system calls them: a promotion code of Stripe comes as its id."""
+
+
+def ranked(as_of: datetime, rank: int) -> datetime:
+    """A state of a system that tells whole seconds: which of two of one second comes later stands
+    in the microseconds."""
+    return as_of + timedelta(microseconds=rank)
 
 
 def is_older(as_of: datetime, seen: datetime | None) -> bool:

@@ -163,8 +163,9 @@ def _alone(body: Body) -> Reading:
 def _refund(body: Body, order_id: str) -> Refund | None:
     """A refund of which money went back; goods that were only put back in stock are none.
 
-    The amount is what the transactions paid. Tax and shipping are named where they are known to
-    be parts of it, so that shipping takes nothing back.
+    The amount is what the transactions have paid so far: one that is pending, of a card beside a
+    gift card say, adds to it under the same id once it has ended. Tax and shipping are named where
+    they are known to be parts of it, so that shipping takes nothing back.
     """
     paid = [
         one for one in listed(body, "transactions")
@@ -183,7 +184,7 @@ def _refund(body: Body, order_id: str) -> Refund | None:
     }
     if note := text(body, "note"):
         document["reason"] = note[:500]
-    return Refund(document, order_id=order_id)
+    return Refund(document, order_id=order_id, grows=True)
 
 
 def _given_back(body: Body, paid: list[Any], currency: str) -> Money:

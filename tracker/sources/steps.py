@@ -17,6 +17,7 @@ from tracker.orders.cancellation import cancel_order
 from tracker.orders.disputes import close_dispute, open_dispute
 from tracker.orders.intake import report_order
 from tracker.orders.models import Order
+from tracker.orders.models import Refund as RefundRow
 from tracker.orders.records import find_order
 from tracker.orders.refunds import refund_order
 from tracker.orders.rules import OrderReportIn, Outcome, RefundIn
@@ -31,6 +32,7 @@ from tracker.sources.rules import (
     Done,
     Link,
     Refund,
+    RefundFailed,
     Report,
     Step,
     sequence_of,
@@ -52,6 +54,14 @@ class UnknownReference(Exception):
     def __init__(self, reference: str) -> None:
         self.reference = reference
         super().__init__(reference)
+
+
+class ForAPerson(Exception):
+    """The step cannot be taken by a machine; `why` is what became of it once a person has."""
+
+    def __init__(self, why: Done, order_id: str) -> None:
+        self.why, self.order_id = why, order_id
+        super().__init__(why.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,8 @@ def take(at: Stepping, step: Step) -> Stepped:
             return _report(at, step)
         case Refund():
             return _give_back(at, step)
+        case RefundFailed():
+            return _refund_failed(at, step)
         case Cancel():
             return _cancel(at, step)
         case Dispute():
@@ -166,11 +178,31 @@ def _give_back(at: Stepping, step: Refund) -> Stepped:
         order_id=shop_id(order_id, "order_id"),
         refund=refund_of(step.document),
         now=at.now,
+        grows=step.grows,
     )
     if refunded.replayed:
         return Stepped(order_id, Done.KNOWN)
     parked = refunded.refund_row_id is None
     return Stepped(order_id, Done.REFUND_PARKED if parked else Done.REFUNDED)
+
+
+def _refund_failed(at: Stepping, step: RefundFailed) -> Stepped:
+    """What was taken back for it stays taken back until a person has seen to it: commissions may
+    have been paid out less by now. Raises ForAPerson."""
+    named = at.session.get(SourceReference, (at.source.id, step.reference))
+    if named is None:
+        return Stepped("", Because.REFUND_NOT_FINAL)
+    order = find_order(at.session, program_id=at.source.program_id, order_id=named.order_id)
+    taken = order is not None and at.session.scalar(
+        sa.select(
+            sa.exists().where(RefundRow.order_id == order.id, RefundRow.refund_id == step.refund_id)
+        )
+    )
+    if not taken:
+        return Stepped(named.order_id, Because.REFUND_NOT_FINAL)
+    if not at.accepted:
+        raise ForAPerson(Done.REFUND_FAILED, named.order_id)
+    return Stepped(named.order_id, Done.REFUND_FAILED)
 
 
 def _cancel(at: Stepping, step: Cancel) -> Stepped:

@@ -28,14 +28,18 @@ from tracker.sources.rules import (
     Options,
     Reading,
     Refund,
+    RefundFailed,
     Renewal,
     Report,
     Step,
+    ranked,
 )
 
 OTHER_DIGITS: Final = {"ISK": 2, "UGX": 2, "MGA": 0}
 """Where Stripe's smallest unit is not that of ISO 4217."""
 RENEWS: Final = frozenset({"subscription_cycle", "subscription_update", "subscription_threshold"})
+GONE: Final = frozenset({"failed", "canceled"})
+"""Of a refund: nothing reaches the buyer, also where it had been said to have succeeded."""
 LOST, WON = frozenset({"lost"}), frozenset({"won", "warning_closed", "prevented"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{79}")
 """A click token; whatever else a shop puts into client_reference_id is its own affair."""
@@ -196,9 +200,14 @@ def _invoice_payment(found: Body, _kind: str, created: datetime, _options: Optio
 def _refund_alone(found: Body, _kind: str, created: datetime, _options: Options) -> Reading:
     subject = f"refund:{needed(found, 'id')}"
     step = _refund(found)
-    if step is None:
+    if step is not None:
+        return Changes(subject, created, (step,))
+    if text(found, "status") not in GONE:
         return Ignored(Because.REFUND_NOT_FINAL, subject, created)
-    return Changes(subject, created, (step,))
+    reference = _id(found, "payment_intent") or _id(found, "charge")
+    failed = RefundFailed(needed(found, "id"), reference)
+    # It succeeds before it fails, also within one second.
+    return Changes(subject, ranked(created, 1), (failed,))
 
 
 def _refund(found: Body, payment: str = "") -> Refund | None:

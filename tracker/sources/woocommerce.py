@@ -25,6 +25,7 @@ from tracker.sources.rules import (
     Refund,
     Report,
     Step,
+    ranked,
 )
 
 COUNTS: Final = frozenset({"processing", "completed", "refunded"})
@@ -64,12 +65,14 @@ def read(body: Body, _options: Options) -> Reading:
     if not status:
         # order.deleted: nothing says when, so it is never too old.
         return Changes(subject, EARLIEST, (Cancel(order_id, "deleted", was_paid=False),))
-    as_of = bodies.moment(body, "date_modified_gmt", zone="+00:00")
+    was_paid = bool(text(body, "date_paid_gmt"))
+    # Within a second: what nobody has paid yet, what is paid, what is over although it was paid.
+    rank = was_paid + (was_paid and status in OVER)
+    as_of = ranked(bodies.moment(body, "date_modified_gmt", zone="+00:00"), rank)
     if status in COUNTS:
         return Changes(subject, as_of, tuple(_paid(body, order_id, status)))
     if status in OVER:
         # WooCommerce lets buyers pay an order that failed or was cancelled once more.
-        was_paid = bool(text(body, "date_paid_gmt"))
         cancel = Cancel(order_id, status, was_paid=was_paid, may_return=True)
         return Changes(subject, as_of, (cancel,))
     return Ignored(Because.NOT_PAID, subject, as_of)

@@ -65,6 +65,9 @@ DONE: Final = {
     ),
     Done.REFUNDED: _l("Commission was taken back for the refund."),
     Done.REFUND_PARKED: _l("The refund waits for its order."),
+    Done.REFUND_FAILED: _l(
+        "The refund failed after commission was taken back for it; somebody has seen to it."
+    ),
     Done.CANCELLED: _l("The order was cancelled; nobody earns of it."),
     Done.CANCELLATION_PARKED: _l("The cancellation waits for its order."),
     Done.DISPUTED: _l("What the order earned is held until the dispute ends."),
@@ -79,6 +82,10 @@ REFUSED: Final = {
     "refund_mismatch": _l("The parts of the refund do not fit its amount."),
     "refund_conflict": _l("The refund was reported before with another amount."),
     "refunded_more": _l("More was refunded before than the order's total."),
+    Done.REFUND_FAILED: _l(
+        "The refund failed after it had succeeded, and commission was taken back for it. Give the "
+        "affiliate what is missing by a correction, unless the buyer is paid in another way."
+    ),
     "body_forgotten": _l("The body was forgotten before it could be read."),
 }
 
@@ -144,7 +151,7 @@ def steps(kind: Kind) -> list[Step]:
                     _("Choose these events:"),
                     ("checkout.session.completed", "checkout.session.async_payment_succeeded",
                      "checkout.session.async_payment_failed", "invoice.paid",
-                     "invoice_payment.paid", "refund.created", "refund.updated",
+                     "invoice_payment.paid", "refund.created", "refund.updated", "refund.failed",
                      "charge.refunded", "charge.dispute.created", "charge.dispute.closed"),
                 ),
                 Step(_("Reveal the signing secret (whsec_…), and set it here.")),
