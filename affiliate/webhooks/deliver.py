@@ -185,13 +185,49 @@ def note(
         delivery.delivered_at, delivery.given_up_at = real_now, None
         endpoint.failures, endpoint.failing_since, endpoint.rests_until = 0, None, None
         session.flush()
+        _let_next_go(session, delivery, real_now)
         return
     if delivery.given_up_at is None and delivery.delivered_at is None:
         again = rules.next_try_at(delivery.attempts, now=real_now, retry_after=answer.retry_after)
         delivery.next_try_at = again or delivery.next_try_at
         delivery.given_up_at = real_now if again is None else None
     session.flush()
+    if delivery.given_up_at is None:
+        _hold_next(session, delivery)
+    else:
+        _let_next_go(session, delivery, real_now)
     _failed(session, endpoint, outcome, settings, real_now)
+
+
+def _hold_next(session: Session, delivery: WebhookDelivery) -> None:
+    """What waits behind it is not due before it: claims would read past it again and again."""
+    session.execute(
+        _behind(delivery)
+        .where(WebhookDelivery.next_try_at < delivery.next_try_at)
+        .values(next_try_at=delivery.next_try_at)
+    )
+
+
+def _let_next_go(session: Session, delivery: WebhookDelivery, real_now: datetime) -> None:
+    session.execute(
+        _behind(delivery).where(WebhookDelivery.next_try_at > real_now).values(next_try_at=real_now)
+    )
+
+
+def _behind(delivery: WebhookDelivery) -> sa.Update:
+    """Later deliveries of the same subject to the same endpoint that nobody has tried yet."""
+    return (
+        sa.update(WebhookDelivery)
+        .where(
+            WebhookDelivery.endpoint_id == delivery.endpoint_id,
+            WebhookDelivery.subject == delivery.subject,
+            WebhookDelivery.id > delivery.id,
+            WebhookDelivery.delivered_at.is_(None),
+            WebhookDelivery.given_up_at.is_(None),
+            WebhookDelivery.attempts == 0,
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _failed(

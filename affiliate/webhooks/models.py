@@ -17,6 +17,7 @@ from affiliate.core.db import Model
 
 LIVE = sa.text("deleted_at IS NULL AND disabled_at IS NULL")
 WAITING = sa.text("delivered_at IS NULL AND given_up_at IS NULL")
+LEASED = sa.text("delivered_at IS NULL AND given_up_at IS NULL AND leased_until IS NOT NULL")
 
 
 class WebhookEndpoint(Model):
@@ -101,6 +102,9 @@ class WebhookDelivery(Model):
         ),
         sa.Index(
             "ix_webhook_deliveries_order", "endpoint_id", "subject", "id", postgresql_where=WAITING
+        ),
+        sa.Index(
+            "ix_webhook_deliveries_leased", "endpoint_id", "leased_until", postgresql_where=LEASED
         ),
         sa.Index("ix_webhook_deliveries_listed", "endpoint_id", "id"),
         sa.Index("ix_webhook_deliveries_event_id", "event_id"),

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from told import Told, real_now
 from world import World
 
+from affiliate.core import clock
 from affiliate.core.config import Settings
 from affiliate.core.db import session_for
 from affiliate.core.errors import NotFound
@@ -160,6 +161,25 @@ def test_what_happens_to_one_order_waits_for_what_happened_before(world: World, 
     ]  # fmt: skip
     assert of_one == ["order.created", "order.cancelled"]
     assert other.order_id in {request.message["data"]["order_id"] for request in told.requests}
+
+
+def test_what_waits_behind_a_failed_delivery_is_due_with_it_and_goes_right_after_it(
+    world: World, told: Told
+) -> None:
+    """Else each claim reads past all that is due and may not go."""
+    told.endpoint("order.created", "order.cancelled")
+    world.affiliate("Anna")
+    order = world.sale("Anna", "100.00")
+    world.cancel(order)
+    told.status = 500
+    told.deliver()
+    first, second = told.deliveries()
+    assert (first.attempts, second.attempts) == (1, 0)
+    assert first.next_try_at == second.next_try_at > clock.real_now()
+    told.status = 200
+    told.later(seconds=6)
+    assert told.deliver() == 2
+    assert all(each.delivered_at for each in told.deliveries())
 
 
 def test_a_later_event_goes_once_the_earlier_is_given_up(world: World, told: Told) -> None:
