@@ -20,7 +20,7 @@ from tracker.orders.models import Order
 from tracker.sources import connect, lookup
 from tracker.sources.follow import Following, follow_due
 from tracker.sources.models import Source, SourceDelivery
-from tracker.sources.rules import Kind
+from tracker.sources.rules import Done, Kind
 
 SECRET = "a-secret-of-the-shop-0123456789abcdef"
 
@@ -184,6 +184,25 @@ def test_a_held_order_is_taken_with_its_own_total(world: World, manager: Staff) 
     assert manager.client.post(f"{path}/repetition").status_code == 303
     follow(world)
     assert "It was known already." in manager.client.get(path).text
+
+
+def test_a_refund_that_failed_late_asks_for_a_person_and_takes_their_word(
+    world: World, manager: Staff
+) -> None:
+    add(manager, Kind.GENERIC, secret=SECRET)
+    source = source_in(world)
+    send(world, source, order(world))
+    world.session.execute(
+        sa.update(SourceDelivery).values(state="held", because=Done.REFUND_FAILED.value)
+    )
+    world.session.commit()
+    [row] = world.session.scalars(sa.select(SourceDelivery))
+    path = page_of(source, f"/deliveries/{lookup.public(row.id)}")
+    page = manager.client.get(path).text
+    assert "by a correction, unless the buyer" in page
+    assert "I have seen to it" in page
+    assert "not taken before somebody" not in page
+    assert manager.client.post(f"{path}/acceptance").status_code == 303
 
 
 def test_a_mapping_is_tried_and_kept(world: World, manager: Staff) -> None:
