@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from datetime import datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 from flask import request, url_for
@@ -10,12 +12,14 @@ from flask import request, url_for
 from affiliate.core.audit import AuditEntry
 from affiliate.core.db import db
 from affiliate.core.errors import NotFound
+from affiliate.core.pages import moment
 from affiliate.people import access
-from tracker.desks.manage import people, sentences
+from tracker.desks.manage import audit_words, people
 from tracker.desks.manage.blueprint import manage, page, place, readers
 
 ROWS_MAX = 50
 ID_DIGITS_MAX = 18
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
 
 
 @manage.get("/audit")
@@ -47,7 +51,7 @@ def audit() -> str:
             {
                 "row": entry,
                 "who": names.get(entry.actor, entry.actor),
-                "did": sentences.action(entry.action),
+                "did": audit_words.action(entry.action),
                 "program": programs.get(entry.scope or 0),
                 "changes": changes(entry.old, entry.new),
             }
@@ -73,7 +77,17 @@ def _said(values: dict[str, Any] | None, name: str) -> str | None:
     value = values[name]
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
-    return "—" if value is None else str(value)
+    return "—" if value is None else _read(str(value))
+
+
+def _read(text: str) -> str:
+    """A moment as pages write moments, any other text as it is."""
+    if not _MOMENT.fullmatch(text):
+        return text
+    try:
+        return moment(datetime.fromisoformat(text))
+    except ValueError:  # The 31st of February.
+        return text
 
 
 def _before() -> int | None:

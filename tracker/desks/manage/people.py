@@ -23,7 +23,7 @@ from payouts.commissions.models import Commission
 from tracker.attribution.subject import REFERENCE
 from tracker.clicks.models import LinkDay
 from tracker.desks.finance.search import like
-from tracker.desks.manage.sentences import action
+from tracker.desks.manage.audit_words import action
 from tracker.desks.sources import sources
 from tracker.desks.words import _
 
