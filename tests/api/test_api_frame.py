@@ -87,6 +87,8 @@ def test_the_browsable_page_needs_no_inline_script(client: FlaskClient) -> None:
     assert answer.status_code == 200
     assert "<script>" not in answer.text
     assert " style=" not in answer.text
+    assert "data-theme-toggle" in answer.text
+    assert 'class="page-back" href="/"' in answer.text
     for name in ("vendor/swagger-ui-5.35.0/swagger-ui-bundle.js", "api.js"):
         with client.get(f"/static/{name}") as script:
             assert script.status_code == 200
