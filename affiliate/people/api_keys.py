@@ -193,7 +193,7 @@ def rotate_key(
         message = Phrase("Between 0 and %(most)s days.", most=OVERLAP_DAYS_MAX)
         raise Invalid.field("days", "out_of_range", message)
     old = _locked(session, program_id, key_id, None)
-    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+    if old.has_ended(now):
         raise KeyEnded
     new, whole = _create(session, program_id, None, old.scopes, name=old.name, by=by, now=now)
     ends_at = now + overlap
@@ -260,6 +260,12 @@ def _locked(session: Session, program_id: int, key_id: int, enrollment_id: int |
     if key is None:
         raise NotFound
     return key
+
+
+def in_order(scopes: Collection[str]) -> list[str]:
+    """As the form offers them; one that is offered no more stands last."""
+    known = [scope for scope in SCOPES if scope in scopes]
+    return known + sorted(set(scopes) - set(known))
 
 
 def keys_of(session: Session, *, program_ids: Collection[int]) -> Sequence[ApiKey]:

@@ -335,3 +335,9 @@ class ApiKey(Model):
     last_used_at: Mapped[datetime | None]
     """To the minute, so that a busy key is not a busy row."""
     revoked_at: Mapped[datetime | None]
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether it is refused: revoked, or run out. `now` is real time."""
+        return self.revoked_at is not None or (
+            self.expires_at is not None and self.expires_at <= now
+        )

@@ -21,6 +21,8 @@ from affiliate.programs.models import Program
 
 Answer = str | Response | tuple[str, int]
 ALL_PROGRAMS = ""
+SCOPES_SHOWN = 3
+"""Of what a key may do; the rest is folded away."""
 
 blueprint = Blueprint("staff", __name__, url_prefix="/manage")
 
@@ -299,14 +301,17 @@ def _visible_key(key_id: int) -> ApiKey:
 
 def _keys_page(form: KeyForm, *, made: str | None = None) -> str:
     programs = {program.id: program.name for program in _programs()}
+    found, now = api_keys.keys_of(db.session(), program_ids=list(programs)), clock.real_now()
     return render_template(
         "affiliate/people/keys.html",
         form=form,
         made=made,
         programs=programs,
-        keys=api_keys.keys_of(db.session(), program_ids=list(programs)),
+        keys=sorted(found, key=lambda key: key.has_ended(now)),
+        in_order=api_keys.in_order,
+        scopes_shown=SCOPES_SHOWN,
         words_of=words_of,
-        now=clock.real_now(),
+        now=now,
         overlap_days=api_keys.OVERLAP_DAYS,
     )
 

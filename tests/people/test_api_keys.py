@@ -320,6 +320,29 @@ def test_the_desk_shows_a_new_key_once_and_revokes_it(
     assert owner.post("/manage/keys", name="Shop", program="lamps").status_code == 422
 
 
+def test_the_desk_folds_a_long_list_of_rights_and_lists_ended_keys_last(
+    app: Flask, session: Session, program: Program
+) -> None:
+    make_person(session, "owner@example.com", role="owner")
+    for name, scopes in (("Everything", api_keys.SCOPES), ("Ended", ["orders:read"])):
+        key, _ = api_keys.create_key(
+            session, program_id=program.id, scopes=scopes, name=name, by=None, now=real_now()
+        )
+    key.revoked_at = real_now()
+    session.commit()
+    owner = Browser(app)
+    owner.sign_in("owner@example.com")
+    page = owner.get("/manage/keys").text
+    assert f"and {len(api_keys.SCOPES) - 3} more" in page
+    assert page.index("Everything") < page.index("<strong>Ended")
+
+
+def test_scopes_stand_in_the_order_of_the_form() -> None:
+    assert api_keys.in_order(["old:scope", "orders:write", "affiliates:read", "orders:read"]) == [
+        "orders:read", "orders:write", "affiliates:read", "old:scope",
+    ]  # fmt: skip
+
+
 @pytest.mark.abuse("A24")
 def test_a_manager_makes_and_ends_keys_of_the_own_program_alone(
     app: Flask, session: Session, program: Program
