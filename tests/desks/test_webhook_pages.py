@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from standardwebhooks import Webhook
 from werkzeug.test import TestResponse
 from world import World
 
-from affiliate.core import ids
+from affiliate.core import clock, ids
 from affiliate.people.models import UserSession
 from affiliate.webhooks.endpoints import ENDPOINTS_MAX, POSTBACKS_MAX
 from affiliate.webhooks.models import WebhookDelivery, WebhookEndpoint
@@ -145,6 +146,11 @@ def test_deliveries_are_filtered_and_sent_again(world: World, told: Told) -> Non
     told.deliver()
     here = path_of(endpoint)
     assert "next try" in client.get(f"{here}?state=waiting").text
+    past = clock.real_now() - timedelta(minutes=1)
+    world.session.execute(sa.update(WebhookDelivery).values(next_try_at=past))
+    world.session.commit()
+    overdue = client.get(f"{here}?state=waiting").text
+    assert "in its turn" in overdue and "next try" not in overdue
     assert "None of these" in client.get(f"{here}?state=failed").text
     assert client.get(f"{here}?state=eaten").status_code == 404
     assert client.get(f"{here}?before=whd_x").status_code == 404

@@ -243,7 +243,9 @@ class Pages:
             db.session(), owner=self.owner, endpoint_id=row.id,
             delivery_id=ids.row_id(DELIVERY, delivery),
         )  # fmt: skip
-        return self._page("webhook_delivery", code=code, delivery=delivery, shown=shown)
+        return self._page(
+            "webhook_delivery", code=code, delivery=delivery, shown=shown, real_now=clock.real_now()
+        )
 
     def repeat(self, code: str, delivery: str) -> Answer:
         """Send one again."""
