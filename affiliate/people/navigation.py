@@ -66,7 +66,12 @@ DESKS = (
             Entry(_l("Applications"), "/manage/applications", "inbox"),
             Entry(_l("Affiliates"), "/manage/affiliates", "users", also=("/manage/groups",)),
             Entry(_l("Statistics"), "/manage/statistics", "chart-bar"),
-            Entry(_l("Orders"), "/manage/orders", "shopping-cart"),
+            Entry(
+                _l("Orders"),
+                "/manage/orders",
+                "shopping-cart",
+                also=("/manage/confirmations",),
+            ),
             Entry(_l("Leads"), "/manage/leads", "target"),
             Entry(_l("Claims"), "/manage/claims", "message-circle"),
             Entry(_l("Rules"), "/manage/rules", "scale"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -35,6 +36,18 @@ def test_a_file_is_tried_then_kept(world: World, manager: Staff) -> None:
     assert "1 was never reported here." in tried.text
     assert send(manager, text).status_code == 303
     assert "0 orders are confirmed." in manager.client.get("/manage/confirmations").text
+
+
+def test_a_claim_with_another_total_is_no_success(world: World, manager: Staff) -> None:
+    report = {"order_id": "B-1", "total": {"amount": "12.00", "currency": "RUB"}}
+    world.app.test_client().post("/v1/events", json={
+        "program": "demo", "type": "order", "order": report, "clicks": [], "visitor": "v-1",
+    })  # fmt: skip
+    for total, tone in (("12.00", "success"), ("13.00", "warning")):
+        tried = send(manager, f"order_id,total\nB-1,{total}\n", "try").text
+        assert re.findall(r'"alert alert-(\w+)"', tried) == [tone], total
+    assert send(manager, "order_id,total\nB-1,13.00\n").status_code == 303
+    assert "alert-warning" in manager.client.get("/manage/confirmations").text
 
 
 def test_what_is_wrong_with_it_stands_above_the_form(world: World, manager: Staff) -> None:

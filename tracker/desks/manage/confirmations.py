@@ -43,7 +43,13 @@ def confirm_by_file() -> Answer:
         done=in_words,
         back=url_for("manage.confirmations", program=program.slug),
         page=lambda tried: _page(form, tried),
+        tone=tone_of,
     )
+
+
+def tone_of(done: Confirmations) -> str:
+    """Green only where nothing is left for a person to look at."""
+    return "warning" if done.differing else "success"
 
 
 def in_words(done: Confirmations) -> str:
@@ -82,7 +88,9 @@ def _page(form: FileForm, tried: Confirmations | None = None) -> str:
         here,
         program=here.required,
         form=form,
-        tried=tried and in_words(tried),
+        tried=tried,
+        in_words=in_words,
+        tone_of=tone_of,
         columns=COLUMNS,
         lines_max=LINES_MAX,
     )

@@ -49,10 +49,11 @@ def try_or_keep(
     done: Callable[[Came], str],
     back: str,
     page: Callable[[Came | None], str],
+    tone: Callable[[Came], str] = lambda _came: "success",
 ) -> Answer:
     """Run the verb on a file; kept, or only shown on the page with what would come of it.
 
-    A refusal stands on the form. What was not there (404) keeps its own answer.
+    `done` says what came of it, `tone` how glad one may be. A refusal stands on the form. What was not there (404) keeps its own answer.
     """
     session = db.session()
     if not form.validate_on_submit():
@@ -69,5 +70,5 @@ def try_or_keep(
         session.rollback()
         form.show(refusal)
         return page(None), refusal.status
-    flash(done(came), "success")
+    flash(done(came), tone(came))
     return redirect(back, 303)
