@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from markupsafe import escape
 from staff import Staff, hire
 from world import CHROME, World
 
@@ -21,6 +22,7 @@ from tracker.integration import canary
 from tracker.integration.models import Canary
 from tracker.integration.notebook import flush
 from tracker.integration.way import Problem, Step, Walk
+from tracker.orders.refusals import OrderConflict
 
 PAGE = "/manage/integration"
 PAGES = (PAGE, f"{PAGE}/checklist", f"{PAGE}/refused", f"{PAGE}/browsers")
@@ -121,7 +123,8 @@ def test_refused_calls_are_listed_and_filtered(world: World, manager: Staff) -> 
     flush(world.app)
     page = shown(manager, f"{PAGE}/refused")
     assert "total.amount: not_a_decimal" in page and "colour: unknown_field" in page
-    assert "409 order_conflict" in page and "A-3" in page
+    assert "409 <code>order_conflict</code>" in page and "A-3" in page
+    assert escape(OrderConflict.title) in page
     only = shown(manager, f"{PAGE}/refused?code=order_conflict")
     assert "A-3" in only and "not_a_decimal" not in only
     assert "No call fits" in shown(manager, f"{PAGE}/refused?caller=kpk_nobody")

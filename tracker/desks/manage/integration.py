@@ -29,6 +29,7 @@ from tracker.desks.manage.blueprint import (
     readers,
     require_acting,
 )
+from tracker.desks.manage.refusal_words import refusal
 from tracker.desks.words import _
 from tracker.integration import canary, reading
 from tracker.integration.models import TestOrder
@@ -104,7 +105,7 @@ def refused_calls() -> str:
     )
     return page(
         "integration_refused", here, program=program, rows=rows, by=caller, code=code,
-        callers=callers, codes=codes, rows_max=REFUSED_SHOWN, told=told,
+        callers=callers, codes=codes, rows_max=REFUSED_SHOWN, told=told, refusal=refusal,
     )  # fmt: skip
 
 
