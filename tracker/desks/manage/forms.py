@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_pgettext
 from wtforms import (
     BooleanField,
     HiddenField,
@@ -178,7 +179,7 @@ _ZONES: Final = [*sorted(zone for zone in available_timezones() if "/" in zone),
 class SettingsForm(Form):
     """What can be changed about a program at any time."""
 
-    name = StringField(_l("Name"), [NEEDED, Length(max=NAME_CHARS_MAX)])
+    name = StringField(lazy_pgettext("of a thing", "Name"), [NEEDED, Length(max=NAME_CHARS_MAX)])
     summary = TextAreaField(
         _l("Summary"),
         [Optional(), Length(max=SUMMARY_CHARS_MAX)],

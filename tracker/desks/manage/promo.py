@@ -7,6 +7,7 @@ from typing import Final
 
 from flask import request, url_for
 from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_pgettext
 from flask_wtf.file import FileField
 from sqlalchemy.orm import Session
 from wtforms import StringField, TextAreaField
@@ -64,7 +65,7 @@ _URL: Final = {"inputmode": "url", "placeholder": "https://", "autocomplete": "o
 class CreativeForm(Form):
     """A material; the page shows the fields of its kind alone."""
 
-    name = StringField(_l("Name"), [NEEDED, Length(max=NAME_CHARS_MAX)])
+    name = StringField(lazy_pgettext("of a thing", "Name"), [NEEDED, Length(max=NAME_CHARS_MAX)])
     picture = FileField(
         _l("Picture"),
         description=_l("PNG, JPEG, GIF or WebP, up to 3 MB; it is written anew when it is taken."),

@@ -6,6 +6,7 @@ from typing import Final
 
 from flask import current_app, flash, redirect, request, url_for
 from flask_babel import lazy_gettext as _l
+from flask_babel import lazy_pgettext
 from wtforms import BooleanField, HiddenField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, Optional
@@ -64,7 +65,8 @@ class SourceForm(Form):
 
     kind = HiddenField()
     name = StringField(
-        _l("Name"), [InputRequired(_l("Please fill this in.")), Length(max=connect.NAME_CHARS_MAX)]
+        lazy_pgettext("of a thing", "Name"),
+        [InputRequired(_l("Please fill this in.")), Length(max=connect.NAME_CHARS_MAX)],
     )
     secret = StringField(
         _l("Secret"),
