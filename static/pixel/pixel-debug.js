@@ -25,6 +25,8 @@
     try { return w.localStorage.getItem(name) !== null; } catch (e) { return false; }
   }
 
+  function clicks(count) { return count + (count === 1 ? " click" : " clicks"); }
+
   function short(token) { return token.slice(0, 6) + "\u2026" + token.slice(-4); }
 
   function amount(total) { return total ? total.amount + " " + total.currency : "no total"; }
@@ -56,8 +58,8 @@
     } else if (state.granted) {
       add("good", "Consent is given.");
     } else if (state.granted === null) {
-      add("plain", "No answer about consent yet: nothing is stored, " + state.clicks.length +
-        " click(s) wait in the page. Call kopeck.push([\"consent\", true]).");
+      add("plain", "No answer about consent yet: nothing is stored; in the page " +
+        (state.clicks.length === 1 ? "waits " : "wait ") + clicks(state.clicks.length) + ". Call kopeck.push([\"consent\", true]).");
     } else {
       add("plain", "Consent is refused: nothing is stored, orders are reported without clicks.");
     }
@@ -68,7 +70,7 @@
     if (state.hidden) {
       add("plain", "Cookies are HttpOnly: the server sees the clicks, this page does not.");
     } else if (tokens.length) {
-      add("good", tokens.length + " click(s), oldest first: " + tokens.map(short).join(", ") + ".");
+      add("good", clicks(tokens.length) + (tokens.length > 1 ? ", oldest first: " : ": ") + tokens.map(short).join(", ") + ".");
       if (cookie("kopeck_clicks")) {
         add("good", "They are kept in the cookie kopeck_clicks of this site.");
       } else if (stored("kopeck_clicks")) {
@@ -84,7 +86,7 @@
 
   function eventOf(what, more, add) {
     if (what === "clicks") {
-      add(more ? "good" : "bad", more ? more + " click(s) taken out of the address." :
+      add(more ? "good" : "bad", more ? clicks(more) + " taken out of the address." :
         "A kpk parameter stood in the address, but it is no click token.");
     } else if (what === "kept") {
       add(more === 204 ? "good" : "bad", more === 204 ?
