@@ -5,40 +5,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 from affiliate.core.embedded.launch import Running
-from tests.browser.people import fill_code, person, sign_in, sign_in_of
-from tests.browser.test_pages import View, looking, reading
+from tests.browser.people import fill_code
+from tests.browser.test_pages import View
+from tests.browser.walking import VIEWS, click_by_a_buyer, desk_of, done, found, send, yes
 from tests.story.outside import DEADLINE_S, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(280)]
 
-VIEWS = (
-    View(390, 844, "light", "en"),
-    View(390, 844, "dark", "ru"),
-    View(1440, 900, "dark", "en"),
-    View(1440, 900, "light", "ru"),
-)
 EUROPE = "demo-europe"
 """The program in which Boris begins with a balance, paid by the Stripe double."""
-
-
-@contextmanager
-def desk_of(browser: Browser, stack: Running, who: str, view: View) -> Iterator[Page]:
-    """A page of somebody of the demo, signed in, in that view and language; quiet to its end."""
-    with looking(browser, view) as page:
-        said: list[str] = []
-        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        sign_in(page, stack.urls["kopeck"], sign_in_of(who, stack.sign_ins()))
-        with reading(page, stack.urls["kopeck"], view.language):
-            yield page
-            assert said == []
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
@@ -128,41 +108,3 @@ def test_a_manager_drafts_rules_offers_a_text_and_looks_somebody_up(
         page.goto(f"{base}/manage/affiliates?program=demo")
         page.locator("main table tbody a[href*='/manage/affiliates/']", has_text="Boris").click()
         expect(page.locator("h1")).to_contain_text("Boris")
-
-
-def send(form: Locator) -> None:
-    """By its first button that is not for looking only."""
-    form.first.locator("button[type=submit]:not([name=action])").first.click()
-
-
-def yes(page: Page) -> None:
-    """Where the page asks back."""
-    dialog = page.locator("#confirm-dialog[open]")
-    if dialog.count():
-        dialog.locator("[value=yes]").click()
-
-
-def done(page: Page, view: View) -> None:
-    """The page says so, in the reader's language, and nothing stands out of the window."""
-    told = page.locator(".alert-success").first
-    expect(told).to_be_visible()
-    russian = bool(re.search("[а-яё]", told.inner_text(), re.IGNORECASE))
-    assert russian == (view.language == "ru"), told.inner_text()
-    assert page.evaluate("document.documentElement.scrollWidth") <= view.width
-
-
-def click_by_a_buyer(browser: Browser, link: str) -> None:
-    with person(browser) as context:
-        page = context.new_page()
-        page.goto(link)
-        page.wait_for_function("window.kopeck && !!window.kopeck.order")
-
-
-def found(page: Page, address: str, rows: str, text: str) -> None:
-    """Reload until one of the rows holds the text."""
-
-    def look() -> int:
-        page.goto(address)
-        return page.locator(rows, has_text=text).count()
-
-    until(look, f"{text} on {address}")
