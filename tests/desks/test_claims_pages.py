@@ -216,6 +216,32 @@ class TestObjection:
         assert "The click counts now" in words(anna.get(answer.location))
         assert "Counted" in words(anna.get(f"/account/clicks?find={click_id}"))
 
+    def test_what_two_people_have_read_is_final_and_not_offered_again(
+        self, world: World, anna: FlaskClient, manager: Staff
+    ) -> None:
+        second, said = hire(world, "manager", name="second"), "what they said is final"
+        link = world.people["Anna"].link
+        assert link is not None
+        world.click(link, at=world.now - HOUR, reason=DropReason.BOT)
+        click_id: UUID = world.session.scalars(sa.select(Click.click_id)).one()
+        order = world.sale("Anna", "600.00", days_ago=1)
+        manager.client.post(f"{order_url(order)}/cancellation", data={"reason": "fraud"})
+        click, of_order = f"/account/clicks/{click_id}", order_page(order)
+        for page, path, readers in (
+            (f"/account/clicks?find={click_id}", click, (manager, second)),
+            # The cancellation was a person's word already.
+            (of_order, of_order, (second,)),
+        ):
+            for reader in readers:
+                shown = words(anna.get(page))
+                assert "I object" in shown and said not in shown
+                anna.post(f"{path}/objection", data={"said": "Look again."})
+                url = case_url(last(world))
+                answer = reader.client.post(f"{url}/refusal", data={"reason": "No."})
+                assert answer.status_code == 303
+            shown = words(anna.get(page))
+            assert "I object" not in shown and said in shown
+
 
 class TestDesk:
     def test_the_list_begins_with_what_is_due_first_and_the_menu_counts(

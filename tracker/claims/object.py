@@ -18,13 +18,13 @@ from tracker.claims.mails import tell_claimant
 from tracker.claims.models import Claim
 from tracker.claims.refusals import AppealTooLate, Final, NothingToAppeal, OpenAlready
 from tracker.claims.rules import (
-    READINGS_MAX,
     Ground,
     Kind,
     Objection,
     Status,
     clean_text,
     due_at,
+    is_final,
     objection,
 )
 from tracker.clicks.models import Click
@@ -106,7 +106,7 @@ def _open(
         session, enrollment_id=enrollment.id, kind=Kind.APPEAL.value, **subject
     )
     # Where a person decided first, the appeal is the second reading already.
-    if len(before) + (first_decided_by is not None) >= READINGS_MAX and before:
+    if is_final(closed_before=len(before), decided_first=first_decided_by is not None):
         raise Final
     refuse_too_many_open(session, enrollment)
     claim = Claim(

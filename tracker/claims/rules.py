@@ -223,6 +223,11 @@ def order_remedies(side: OwnSide, *, active: bool) -> tuple[Remedy, ...]:
     return tuple(found)
 
 
+def is_final(*, closed_before: int, decided_first: bool) -> bool:
+    """Whether a decision has been read as often as it is; the first word of a person is one."""
+    return closed_before > 0 and closed_before + decided_first >= READINGS_MAX
+
+
 def second_reader_needed(*, first_decided_by: int | None, by: int, others: Sequence[int]) -> bool:
     """Whether somebody else has to decide: who decided first reads no objection to it.
 

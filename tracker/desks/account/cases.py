@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core.ids import public_id
+from affiliate.core.pages import say
 from tracker.claims import reading
 from tracker.claims.mails import PREFIX
 from tracker.claims.models import Claim
 from tracker.claims.object import click_objection
-from tracker.claims.rules import Kind, Status, objection
+from tracker.claims.refusals import Final
+from tracker.claims.rules import Kind, Objection, Status, is_final, objection
 from tracker.desks import claim_words
 from tracker.desks.account.place import Place
 from tracker.orders.models import Order
@@ -24,10 +26,12 @@ from tracker.orders.models import Order
 class Offer:
     """Whether a thing can be objected to now."""
 
-    why: str | None
+    why: str | None = None
     """What would be objected to; none: nothing, or too late."""
-    open_case: str | None
+    open_case: str | None = None
     """Public id of the objection that is open already."""
+    final: str | None = None
+    """What is said where nobody reads it once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +86,37 @@ def offer_for_order(session: Session, *, place: Place, order: Order) -> Offer:
     """Whether the affiliate may object to what became of an order."""
     open_case = _open_case(session, place, order_row_id=order.id)
     if open_case is not None:
-        return Offer(None, open_case)
+        return Offer(open_case=open_case)
     side = reading.own_side(session, enrollment_id=place.enrollment.id, order=order)
-    found = objection(side)
-    in_time = found is not None and found.in_time(place.now)
-    return Offer(claim_words.ground(found.ground) if found and in_time else None, None)
+    first_decided_by = reading.decided_first_by(session, order)
+    return _offer(session, place, objection(side), first_decided_by, order_row_id=order.id)
 
 
 def offer_for_click(session: Session, *, place: Place, click_id: UUID) -> Offer:
     """Whether the affiliate may object to a click's being left out."""
     open_case = _open_case(session, place, click_id=click_id)
     if open_case is not None:
-        return Offer(None, open_case)
+        return Offer(open_case=open_case)
     click = reading.own_click(session, enrollment_id=place.enrollment.id, click_id=click_id)
     found = None if click is None else click_objection(click)
-    in_time = found is not None and found.in_time(place.now)
-    return Offer(claim_words.ground(found.ground) if found and in_time else None, None)
+    return _offer(session, place, found, None, click_id=click_id)
+
+
+def _offer(
+    session: Session,
+    place: Place,
+    found: Objection | None,
+    first_decided_by: int | None,
+    **subject: Any,
+) -> Offer:
+    if found is None or not found.in_time(place.now):
+        return Offer()
+    closed = reading.earlier(
+        session, enrollment_id=place.enrollment.id, kind=Kind.APPEAL.value, **subject
+    )
+    if is_final(closed_before=len(closed), decided_first=first_decided_by is not None):
+        return Offer(final=say(Final.title))
+    return Offer(why=claim_words.ground(found.ground))
 
 
 def _open_case(session: Session, place: Place, **subject: Any) -> str | None:
