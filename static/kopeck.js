@@ -94,7 +94,8 @@
       return;
     }
     delete form.dataset.confirmed;
-    if (form.method.toLowerCase() === "post") { guardAgainstDoubleClick(event, form); }
+    // form.method would be the field of that name, where there is one.
+    if ((form.getAttribute("method") || "").toLowerCase() === "post") { guardAgainstDoubleClick(event, form); }
   }
 
   /* A second click on the same button sends nothing; the server is safe against it anyway. */
