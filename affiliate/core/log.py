@@ -51,6 +51,9 @@ def redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mutable
     for key, value in event.items():
         if SECRET_NAMES.search(key):
             event[key] = "[redacted]"
+        elif key == "exception":
+            # Its last lines say what it was. Secrets go first: half of one has no shape.
+            event[key] = SECRET_VALUES.sub(r"\1[redacted]", str(value))[-TEXT_CHARS_MAX:]
         elif isinstance(value, str):
             event[key] = SECRET_VALUES.sub(r"\1[redacted]", value[:TEXT_CHARS_MAX])
     return event

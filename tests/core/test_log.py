@@ -49,3 +49,15 @@ def test_secrets_are_hidden_by_name_and_by_shape(lines: io.StringIO) -> None:
     for secret in ("topsecretvalue", "hunter2", "51Habc"):
         assert secret not in written
     assert len(written) < 4_000
+
+
+@pytest.mark.abuse("A41")
+def test_of_a_long_traceback_the_end_is_kept_and_no_half_of_a_secret(lines: io.StringIO) -> None:
+    secret = "kpk_ab12_" + "topsecret" * 300
+    try:
+        raise ValueError(f"{secret} is not right")
+    except ValueError:
+        structlog.get_logger("test").exception("request.failed", also="x" * 5_000)
+    written = json.loads(lines.getvalue())
+    assert written["exception"].endswith("is not right")
+    assert "topsecret" not in lines.getvalue()
