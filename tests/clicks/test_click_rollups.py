@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from affiliate.core.config import Settings
+from affiliate.core.config import ROOT, Settings
 from affiliate.programs.models import Program
 from bench.loader import Traffic
 from payouts.audit.run import run
@@ -610,3 +612,22 @@ def test_the_loader_can_read_the_traffic_of_its_bench() -> None:
     found = scan(Traffic([1, 2, 3], countries=True).segment(300, 0, 1000), ended=True)
     assert len(found.records) == 300
     assert found.rejects == []
+
+
+MADE_BEFORE = """
+import sys
+import sqlalchemy as sa
+connection = sa.create_engine(sys.argv[1]).raw_connection().driver_connection
+from tracker.clicks.arrays import bigints, teach
+teach(connection)
+print(connection.execute("SELECT %b::bigint[]", [bigints([1, 2])]).fetchone()[0])
+"""
+
+
+def test_an_engine_made_before_anything_of_clicks_takes_packed_columns(database_url: str) -> None:
+    """As the web's is: a process of its own, for in this one all is imported already."""
+    told = subprocess.run(
+        [sys.executable, "-c", MADE_BEFORE, database_url], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert told.stdout == "[1, 2]\n", told.stderr

@@ -45,6 +45,15 @@ class _PackedDumper(Dumper):
 psycopg.adapters.register_dumper(Packed, _PackedDumper)
 
 
+def teach(connection: psycopg.Connection[Any]) -> None:
+    """Have a connection of an engine take packed columns.
+
+    SQLAlchemy gives its connections a copy of what psycopg could take when the engine was made,
+    and in the web it is made before anything of clicks is imported.
+    """
+    connection.adapters.register_dumper(Packed, _PackedDumper)
+
+
 def bigints(numbers: Sequence[int]) -> Packed:
     """A bigint[]."""
     return _packed(_BIGINT, "q", 8, numbers)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from affiliate.core import audit
 from affiliate.core.errors import Conflict, NotFound
 from affiliate.programs.models import Program
-from tracker.clicks import rollups
+from tracker.clicks import arrays, rollups
 from tracker.clicks.judging import QUARTER_MS, LinkFacts, slot_of
 from tracker.clicks.marks import lock_programs
 from tracker.clicks.models import Click
@@ -37,6 +37,7 @@ def clear_click(
 ) -> None:
     """Let a filtered click of the program count. Raises NotFound and ClickCounts."""
     connection: psycopg.Connection[Any] = session.connection().connection.driver_connection  # type: ignore[assignment]
+    arrays.teach(connection)
     # The loader counts under the same lock, so that neither overtakes the other's numbers.
     lock_programs(connection, [program_id])
     click = session.scalar(
