@@ -106,7 +106,13 @@ class _State:
         pgconn.exit_pipeline_mode()
         failed = [result for result in results if result.status not in _WELL]
         if failed:
-            raise psycopg.errors.error_from_result(failed[0])
+            error = psycopg.errors.error_from_result(failed[0])
+            # psycopg has all of a connection deallocated after a rollback to a savepoint or a
+            # change of a table, ours with its own. Nothing was done, so it is all sent again.
+            if isinstance(error, psycopg.errors.InvalidSqlStatementName) and self._prepared:
+                self._prepared.clear()
+                return self.trip(statements)
+            raise error
         self._prepared |= fresh
         return [result for result, wanted in zip(results, asked, strict=True) if wanted]
 

@@ -97,6 +97,20 @@ def test_statements_are_prepared_once_a_connection(pool: sa.Engine) -> None:
         assert connection.trip((prepared, {}), (prepared, {})) == [[(1,)], [(1,)]]
 
 
+def test_what_psycopg_has_deallocated_is_prepared_again(pool: sa.Engine) -> None:
+    with Connection(pool) as connection:
+        connection.trip((INSERT, {"name": "a"}))
+    with pool.connect() as used_after:
+        # As psycopg does after a rollback, where it has prepared something of its own.
+        used_after.exec_driver_sql("DEALLOCATE ALL")
+    with Connection(pool) as connection:
+        connection.trip(("SELECT 1", {}), (INSERT, {"name": "b"}))
+        connection.trip((INSERT, {"name": "c"}))
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.trip((INSERT, {"name": "a"}))
+    assert names(pool) == ["a", "b", "c"]
+
+
 def test_planned_once_holds_for_the_trip_alone(pool: sa.Engine) -> None:
     ask = ("SELECT current_setting('plan_cache_mode'), current_setting('enable_seqscan')", {})
     with Connection(pool) as connection:
