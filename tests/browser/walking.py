@@ -32,7 +32,7 @@ def desk_of(browser: Browser, stack: Running, who: str, view: View) -> Iterator[
         sign_in(page, stack.urls["kopeck"], sign_in_of(who, stack.sign_ins()))
         with reading(page, stack.urls["kopeck"], view.language):
             yield page
-            assert said == []
+            assert said == [], said
 
 
 def send(form: Locator) -> None:
