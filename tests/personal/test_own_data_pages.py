@@ -118,6 +118,7 @@ def test_a_manager_erases_an_affiliate_who_asked(world: World) -> None:
     shown = text_of(manager.client.get(f"/manage/affiliates/{public}"))
     assert f"Erased affiliate {anna.affiliate_id}" in shown
     assert erasure_url(anna) not in shown
+    assert "Change the recruiter" not in shown
     assert "They are erased already." in text_of(manager.client.get(erasure_url(anna)))
 
 
