@@ -15,7 +15,7 @@ from affiliate.core import clock, ids
 from affiliate.core.audit import AuditEntry
 from affiliate.core.config import Settings
 from affiliate.people import ids as people_ids
-from affiliate.people.models import Enrollment
+from affiliate.people.models import Enrollment, User
 from affiliate.programs.models import Program, RuleDraft, RuleVersion
 from tracker.desks.manage.audit_log import changes
 from tracker.desks.manage.percentages import parts_per_million, percent_text
@@ -226,6 +226,21 @@ def test_a_browsers_order_waits_on_the_overview_and_is_confirmed(
     world.session.expire_all()
     assert (order.status, order.confirmed_by) == ("confirmed", f"user:{manager.user_id}")
     assert audited(world.session, "order.confirm") == (f"user:{manager.user_id}", None)
+
+
+def test_who_confirmed_an_order_is_told_in_words(world: World, manager: Staff) -> None:
+    order = world.order("100.00", at=world.lately(hours=1))
+    name = world.session.get_one(User, manager.user_id).name
+    confirmed_by = {
+        "api": "the shop&#39;s server",
+        "token": "a token that the shop had signed",
+        f"user:{manager.user_id}": name,
+    }
+    for order.confirmed_by, said in confirmed_by.items():
+        world.session.commit()
+        assert (
+            f'<span class="muted small">{said}</span>' in manager.client.get(order_url(order)).text
+        )
 
 
 def audited(session: Session, action: str) -> tuple[str, str | None]:

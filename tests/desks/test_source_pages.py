@@ -96,6 +96,14 @@ def test_each_system_is_connected_by_its_own_steps(
     assert "Our shop" in manager.client.get("/manage/sources?program=demo").text
 
 
+def test_who_gave_the_secret_is_not_asked_for_it_again(world: World, manager: Staff) -> None:
+    for secret, asked in (("", True), (SECRET, False)):
+        add(manager, Kind.STRIPE, secret=secret)
+        said = manager.client.get("/manage/sources?program=demo").text
+        assert "The address is ready." in said
+        assert ("then set its secret here" in said) is asked
+
+
 def test_a_made_secret_is_shown_once(world: World, manager: Staff) -> None:
     shown = add(manager, Kind.WOOCOMMERCE).text
     [secret] = set(re.findall(r'data-copy="([A-Za-z0-9_-]{43})"', shown))

@@ -250,7 +250,7 @@ def order_page(row_id: int) -> str:
             .order_by(ParkedCall.id.desc())
         ).all(),
         assignment=_assignment(session, found),
-        confirmed_by=person(session, found.confirmed_by),
+        confirmed_by=_confirmed_by(session, found.confirmed_by),
         reviewed_by=person(session, found.reviewed_by),
         to_review=waits_for_review(found.review_outcome, decisions),
         words=sentences,
@@ -306,6 +306,11 @@ def _amounts(order: Order) -> dict[str, Money]:
         "refunded_net",
     )  # fmt: skip
     return {name: Money(getattr(order, f"{name}_micros"), order.currency) for name in names}
+
+
+def _confirmed_by(session: Session, actor: str | None) -> str | None:
+    """A person by name, else which report of the order was believed."""
+    return None if actor is None else sentences.confirmed(person(session, actor) or actor)
 
 
 def _assignment(session: Session, order: Order) -> dict[str, Any] | None:

@@ -242,6 +242,11 @@ def source(code: str) -> str:
     }.get(code, code)
 
 
+def confirmed(by: str) -> str:
+    """Who confirmed an order, where it was no person."""
+    return _("a token that the shop had signed") if by == "token" else source(by)
+
+
 def outcome(code: str) -> str:
     """What a report did to the order."""
     return {

@@ -164,8 +164,12 @@ def add_source() -> Answer:
         return _new_page(here, kind, form), refusal.status
     if made is not None:
         return _page(here, source, made=made), 201
-    flash(_("The address is ready. Give it to the shop system, then set its secret here."),
-          "success")  # fmt: skip
+    flash(
+        _("The address is ready. Give it to the shop system.")
+        if source.secret
+        else _("The address is ready. Give it to the shop system, then set its secret here."),
+        "success",
+    )
     return redirect(address_of(source), 303)
 
 
