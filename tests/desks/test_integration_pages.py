@@ -10,15 +10,17 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from markupsafe import escape
+from redis import Redis
 from staff import Staff, hire
 from world import CHROME, World
 
-from affiliate.core import clock
+from affiliate.core import clock, queue
 from affiliate.people import api_keys
 from affiliate.people.models import ApiKey
 from tracker.clicks.testing import TEST_LINK_ID
 from tracker.clicks.tokens import mint, new_click_id, signing_keys
 from tracker.integration import canary
+from tracker.integration.jobs import walk_canaries
 from tracker.integration.models import Canary
 from tracker.integration.notebook import flush
 from tracker.integration.way import Problem, Step, Walk
@@ -159,6 +161,17 @@ class TestCanary:
         analyst = hire(world, "analyst")
         assert analyst.client.post(f"{PAGE}/canary?program=demo").status_code == 403
         assert "Switch it on</button>" not in shown(analyst)
+
+    def test_it_sets_out_when_it_is_told_to(
+        self, world: World, manager: Staff, redis_url: str
+    ) -> None:
+        def rung() -> list[str]:
+            with Redis.from_url(redis_url) as redis:
+                return [job.func_name for job in queue.queue_on(redis, queue.GENERAL).jobs]
+
+        for what, bells in (("on", 1), ("on", 2), ("off", 2)):
+            manager.client.post(f"{PAGE}/canary?program=demo", data={"what": what})
+            assert rung().count(walk_canaries.path) == bells
 
     def test_an_alarm_stands_on_the_overview_the_menu_and_the_page(
         self, world: World, manager: Staff

@@ -32,6 +32,7 @@ from tracker.desks.manage.blueprint import (
 from tracker.desks.manage.refusal_words import refusal
 from tracker.desks.words import _
 from tracker.integration import canary, reading
+from tracker.integration.jobs import walk_canaries
 from tracker.integration.models import TestOrder
 from tracker.integration.rules import Line, Site, State, program_lines, site_lines, worst
 from tracker.integration.trying import TEST_AFFILIATE
@@ -138,6 +139,7 @@ def switch_canary() -> Answer:
                 session, program_id=program.id, settings=_settings(), by=by, now=now,
                 real=clock.real_now(),
             )  # fmt: skip
+            walk_canaries.after_commit(session)
         else:
             canary.switch_off(session, program_id=program.id, by=by, now=now)
 
