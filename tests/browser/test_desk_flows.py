@@ -179,7 +179,7 @@ def test_what_browsers_claimed_is_confirmed_by_a_person_and_by_a_file(
         page.locator("a[href*='/manage/confirmations']").click()
         choose(page, "", f"order_id,total\n{second},99.00\n")
         press(page, "try")
-        expect(page.locator("#tried .alert-success")).to_contain_text(f"2 ({second})")
+        expect(page.locator("#tried .alert-warning")).to_contain_text(f"2 ({second})")
         choose(page, "", f"order_id,total\n{second},100.00\n")
         press(page, "confirm")
         yes(page)

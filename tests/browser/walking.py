@@ -55,12 +55,16 @@ def yes(page: Page) -> None:
 
 
 def done(page: Page, view: View) -> None:
-    """The page says so, in the reader's language, and nothing stands out of the window."""
+    """The page says so, in the reader's language, and nothing stands out of the window.
+
+    What it said is taken away, so that it is not heard again after the next press.
+    """
     told = page.locator(".alert-success").first
     expect(told).to_be_visible()
     russian = bool(re.search("[а-яё]", told.inner_text(), re.IGNORECASE))
     assert russian == (view.language == "ru"), told.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= view.width
+    told.evaluate("alert => alert.remove()")
 
 
 def click_by_a_buyer(browser: Browser, link: str) -> None:
