@@ -260,6 +260,15 @@ def test_materials_are_shown_by_name_while_they_are_offered(
     assert read(mail.html).loads == []
 
 
+def test_materials_are_chosen_by_boxes_each_with_its_label(world: World, manager: Staff) -> None:
+    code = creative_code(material(world, "Autumn text"))
+    page = manager.client.get("/manage/newsletters/new?program=demo").text
+    (box,) = re.findall(rf'<label class="form-check">(<input[^>]*value="{code}"[^>]*>)', page)
+    assert 'type="checkbox"' in box and "form-check-input" in box
+    rest = page.partition("Promo materials that it shows")[2]
+    assert "<ul" not in rest.partition("</fieldset>")[0]
+
+
 def test_materials_of_another_program_and_too_many_are_refused(
     world: World, manager: Staff
 ) -> None:
