@@ -481,8 +481,8 @@ def test_the_audit_log_is_paged_by_key(world: World, manager: Staff) -> None:
 
 
 def test_what_changed_names_both_sides() -> None:
-    assert changes({"a": 1, "b": None}, {"a": 2, "c": [1, 2]}) == [
-        ("a", "1", "2"), ("b", "—", None), ("c", None, "1, 2"),
+    assert changes({"a": 1, "b": None}, {"a": 2, "c": [1, 2], "d": []}) == [
+        ("a", "1", "2"), ("b", "—", None), ("c", None, "1, 2"), ("d", None, "—"),
     ]  # fmt: skip
 
 

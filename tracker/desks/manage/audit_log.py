@@ -76,7 +76,7 @@ def _said(values: dict[str, Any] | None, name: str) -> str | None:
         return None
     value = values[name]
     if isinstance(value, list):
-        return ", ".join(str(each) for each in value)
+        return ", ".join(str(each) for each in value) or "—"
     return "—" if value is None else _read(str(value))
 
 
