@@ -89,6 +89,12 @@ def test_a_manager_drafts_rules_offers_a_text_and_looks_somebody_up(
     with desk_of(browser, stack, "manager", view) as page:
         page.goto(f"{base}/manage/rules/new?program=demo")
         page.fill("[name=name]", name)
+        bands = page.locator(".tier-row:visible")
+        expect(bands).to_have_count(1)
+        page.fill("[name=tier_rate_2]", "12")
+        expect(bands).to_have_count(2)
+        page.fill("[name=tier_rate_2]", "")
+        expect(bands).to_have_count(1)
         page.locator("button[name=action][value=preview]").click()
         expect(page.locator("main")).to_contain_text("10")
         send(page.locator("main form:has([name=name])"))
