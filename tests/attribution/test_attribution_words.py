@@ -85,6 +85,14 @@ def test_every_kind_has_a_sentence_of_every_outcome(app: Flask, kind: Kind, outc
         assert all("33.3333%" in text for text in told)
 
 
+def test_a_click_after_the_order_is_not_told_as_before_it(app: Flask) -> None:
+    trace = lines([known_click(-DAY, 1)])
+    with app.test_request_context():
+        told = [read(trace[0]) for read in READERS]
+    assert all("after the order" in text for text in told), told
+    assert not any("before the order" in text for text in told), told
+
+
 def test_a_split_is_told_with_its_parts(app: Flask) -> None:
     trace = lines([known_click(2 * DAY, 1), known_click(DAY, 2), coupon(3)], **LINEAR, **SHARES)
     with app.test_request_context():

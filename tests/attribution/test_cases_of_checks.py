@@ -324,6 +324,11 @@ GENUINE: dict[str, Case] = {
     "token: of another program beside one of ours": case(
         [click(HOUR, 0, enrollment_id=None, in_program=False), click(DAY, 1)], {1: "1"},
         why={0: Reason.OTHER_PROGRAM}),
+    "token: of the test link": case(
+        [click(DAY, in_program=False, by_test_link=True)], Reason.TEST_LINK),
+    "token: of the test link beside one of ours": case(
+        [click(HOUR, 0, enrollment_id=None, in_program=False, by_test_link=True), click(DAY, 1)],
+        {1: "1"}, why={0: Reason.TEST_LINK}),
     "binding: in another program": case([bound(DAY, in_program=False)], Reason.OTHER_PROGRAM),
     "binding: elsewhere leaves the click": case(
         [bound(DAY, in_program=False), click(DAY, 1)], {1: "1"}, terms=steps(

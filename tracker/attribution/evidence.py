@@ -15,6 +15,7 @@ from tracker.attribution.own import Buyer, Person, Sighting, known_by, seen_of
 from tracker.attribution.persons import SIGHTING
 from tracker.attribution.rules import BuyerBy, Candidate, Kind, OrderFacts
 from tracker.clicks.rules import DropReason
+from tracker.clicks.testing import TEST_LINK_ID
 from tracker.clicks.tokens import BadToken, ClickToken, is_click_id
 from tracker.orders.keys import Keys
 
@@ -62,7 +63,7 @@ def gather(
     owned = [row for row in found if row.kind not in (BUYER, SIGHTING)]
     candidates = [_candidate(row, question.program_id, buyer, seen, keys) for row in owned]
     believed = question.believed
-    candidates = [_unrecorded(found, believed) for found in candidates]
+    candidates = [_as_its_token_says(found, believed) for found in candidates]
     if known_before:
         candidates = [
             replace(one, buyer_by=known_before.get(one.enrollment_id or 0))
@@ -178,12 +179,13 @@ def is_paid_search(deep_link: str | None) -> bool:
     return not names.isdisjoint(PAID_SEARCH_MARKS)
 
 
-def _unrecorded(found: Candidate, tokens: Sequence[ClickToken]) -> Candidate:
+def _as_its_token_says(found: Candidate, tokens: Sequence[ClickToken]) -> Candidate:
+    """The candidate with what its token alone says: no row will come, it is the test link's."""
     if found.kind is not Kind.CLICK_TOKEN or found.loaded:
         return found
-    stands_alone = any(
-        token.unrecorded or not is_click_id(token.click_id)
-        for token in tokens
-        if str(token.click_id) == found.click_id
+    own = [token for token in tokens if str(token.click_id) == found.click_id]
+    return replace(
+        found,
+        unrecorded=any(token.unrecorded or not is_click_id(token.click_id) for token in own),
+        by_test_link=any(token.link_id == TEST_LINK_ID for token in own),
     )
-    return replace(found, unrecorded=True) if stands_alone else found

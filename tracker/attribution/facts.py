@@ -79,6 +79,8 @@ class Reason(StrEnum):
     PROGRAM_CLOSED = "program_closed"
     TOKEN_NOT_GENUINE = "token_not_genuine"  # noqa: S105 -- a word, no secret
     OTHER_PROGRAM = "other_program"
+    TEST_LINK = "test_link"
+    """It came by the test link, which is nobody's; a test order is told who would have earned."""
     EVIDENCE_NOT_COUNTED = "evidence_not_counted"
     """The rules of the program do not name this kind of evidence."""
     LINK_DISABLED = "link_disabled"
@@ -170,6 +172,8 @@ class Candidate:
     """False: a token that we did not sign, or not in this spelling."""
     in_program: bool = True
     """False: its link is another program's, or unknown."""
+    by_test_link: bool = False
+    """Its token was minted for the program's test link."""
     disabled_at: datetime | None = None
     """When its link or coupon was switched off."""
     valid_until: datetime | None = None

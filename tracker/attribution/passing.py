@@ -94,6 +94,8 @@ def _in_program(
 ) -> Reason | None:
     if candidate.in_program:
         return None
+    if candidate.by_test_link:
+        return Reason.TEST_LINK
     return Reason.COUPON_UNKNOWN if candidate.kind is Kind.COUPON else Reason.OTHER_PROGRAM
 
 

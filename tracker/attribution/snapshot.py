@@ -57,6 +57,7 @@ def candidates_from(document: Mapping[str, Any]) -> tuple[Candidate, ...]:
             at=_moment(found["at"]),
             genuine=found["genuine"],
             in_program=found["in_program"],
+            by_test_link=found.get("by_test_link", False),
             disabled_at=_moment(found["disabled_at"]),
             valid_until=_moment(found["valid_until"]),
             active=found["active"],
@@ -140,6 +141,8 @@ def _candidate(found: Candidate) -> dict[str, Any]:
         document["group"] = found.group
     if found.referrer_host is not None:
         document["referrer_host"] = found.referrer_host
+    if found.by_test_link:
+        document["by_test_link"] = True
     if found.paid_search:
         document["paid_search"] = True
     return document

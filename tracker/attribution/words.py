@@ -81,7 +81,7 @@ def _candidate(line: Mapping[str, Any]) -> str:
         return _("The affiliate whom a manager named")
     if kind is Kind.BOUND_CUSTOMER:
         return _("The affiliate to whom the customer is bound")
-    if "age_seconds" not in line:
+    if "age_seconds" not in line or line.get("reason") == Reason.CLICK_AFTER_ORDER:
         return _("The click token")
     ago = age(line["age_seconds"])
     if kind is Kind.CUSTOMER_EMAIL:
@@ -106,6 +106,7 @@ _REASONS: Final = {
     Reason.PROGRAM_CLOSED: lazy_gettext("the program was closed when the order was placed."),
     Reason.TOKEN_NOT_GENUINE: lazy_gettext("the click token is not one of ours."),
     Reason.OTHER_PROGRAM: lazy_gettext("it belongs to another program."),
+    Reason.TEST_LINK: lazy_gettext("it came by the test link, which is nobody's."),
     Reason.EVIDENCE_NOT_COUNTED: lazy_gettext(
         "the rules of the program do not count this kind of evidence."
     ),

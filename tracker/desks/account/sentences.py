@@ -134,6 +134,8 @@ def _candidate(line: Mapping[str, Any]) -> str:
     if not click_id:
         return _("Your click")
     clicked_at = clicked_at_of(UUID(click_id))
+    if line.get("reason") == Reason.CLICK_AFTER_ORDER:
+        return _("Your click of %(moment)s", moment=moment(clicked_at))
     return _(
         "Your click of %(moment)s (%(age)s before the order)",
         moment=moment(clicked_at),
@@ -146,6 +148,7 @@ WHY_NOT = {
     Reason.PROGRAM_CLOSED: lambda: _("the program was closed when the order was placed."),
     Reason.TOKEN_NOT_GENUINE: lambda: _("its token was changed on the way, or is not ours."),
     Reason.OTHER_PROGRAM: lambda: _("it belongs to another program."),
+    Reason.TEST_LINK: lambda: _("it came by the test link, which is nobody's."),
     Reason.LINK_DISABLED: lambda: _("the link was switched off before the click."),
     Reason.COUPON_UNKNOWN: lambda: _("the program has no such coupon."),
     Reason.COUPON_NOT_VALID: lambda: _("the coupon was no longer valid."),

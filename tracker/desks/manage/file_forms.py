@@ -53,7 +53,8 @@ def try_or_keep(
 ) -> Answer:
     """Run the verb on a file; kept, or only shown on the page with what would come of it.
 
-    `done` says what came of it, `tone` how glad one may be. A refusal stands on the form. What was not there (404) keeps its own answer.
+    `done` says what came of it, `tone` how glad one may be. A refusal stands on the form.
+    What was not there (404) keeps its own answer.
     """
     session = db.session()
     if not form.validate_on_submit():

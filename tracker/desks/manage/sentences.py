@@ -28,6 +28,7 @@ def reason(code: str | None) -> str:
         Reason.PROGRAM_CLOSED: _("the program's notice period was over"),
         Reason.TOKEN_NOT_GENUINE: _("the click token was not made by us, or was changed"),
         Reason.OTHER_PROGRAM: _("it belongs to another program"),
+        Reason.TEST_LINK: _("it came by the test link, which is nobody's"),
         Reason.EVIDENCE_NOT_COUNTED: _("the rules do not count this kind of evidence"),
         Reason.LINK_DISABLED: _("the link was switched off when it was clicked"),
         Reason.COUPON_UNKNOWN: _("the program has no such coupon"),
@@ -89,7 +90,7 @@ def _candidate(line: dict[str, Any], who: str) -> str:
     if kind == Kind.BOUND_CUSTOMER:
         return _("%(who)s, to whom the customer is bound,", who=who)
     age_s = line.get("age_seconds")
-    if age_s is None:
+    if age_s is None or line.get("reason") == Reason.CLICK_AFTER_ORDER:
         return _("A click for %(who)s", who=who)
     age = duration(timedelta(seconds=age_s))
     if kind == Kind.CUSTOMER_EMAIL:
