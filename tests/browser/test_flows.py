@@ -102,6 +102,7 @@ def test_a_manager_drafts_rules_offers_a_text_and_looks_somebody_up(
         done(page, view)
         send(page.locator("form[data-confirm-tone=danger]"))
         yes(page)
+        page.wait_for_url(re.compile(r"/manage/rules(\?|$)"))
         done(page, view)
         page.goto(f"{base}/manage/promo/new?kind=text&program=demo")
         page.fill("[name=name]", name)
