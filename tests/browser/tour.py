@@ -70,19 +70,22 @@ SHOTS = (
 
 
 @click.command()
-@click.option("--affiliates", default=400, show_default=True)
-@click.option("--clicks", default=60_000, show_default=True)
-@click.option("--orders", default=3_000, show_default=True)
+@click.option("--affiliates", default=150, show_default=True)
+@click.option("--clicks", default=6_000, show_default=True)
+@click.option("--orders", default=500, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=OUT)
 def main(affiliates: int, clicks: int, orders: int, out: Path) -> None:
     """Load a year, draw the tour's pictures, put them into docs/tour."""
     chromium = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if chromium is None:
         raise click.ClickException("There is no Chromium here (Debian: apt install chromium).")
-    folder = Path(tempfile.mkdtemp(prefix="kpk-tour-"))
     sizes = Sizes(affiliates=affiliates, clicks=clicks, orders=orders, days=365)
-    with running(folder, durable=False, keep=False) as servers, sync_playwright() as playwright:
-        made = book(servers, folder, "tour", sizes)
+    with (
+        tempfile.TemporaryDirectory(prefix="kpk-tour-", ignore_cleanup_errors=True) as name,
+        running(Path(name), durable=False, keep=False) as servers,
+        sync_playwright() as playwright,
+    ):
+        made = book(servers, Path(name), "tour", sizes)
         out.mkdir(parents=True, exist_ok=True)
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         with serving(made.app) as base:

@@ -2,13 +2,12 @@
 test order that is credited.
 
 What is pasted is what the desk shows under the words that the page names, and nothing else. What
-it costs a person is reckoned from the page itself: reading at READING_WPM, and HAND_S for each
-thing that is to be opened, copied, pasted, filled in or pressed.
+it costs a person is reckoned from the page itself: reading at READING_WPM, and HAND_S for each act
+of the hand. A reckoning is no person: docs/decisions/0038-integration-desk.md tells of who walked.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -29,10 +28,27 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "shops"
 STEPS = (DOCS / "html.md").read_text(encoding="utf-8").partition("\n1. ")[2].partition("\nNow ")[0]
 READING_WPM = 150
 """Slow, as of a page that one acts upon."""
-HAND_S = 8
-HANDS = re.compile(
-    r"\b(sign in|copy|paste|open|go on|create|a name|an address|the currency)\b", re.IGNORECASE
-)
+HAND_S = 5
+"""By the keystroke-level model (Card, Moran, Newell, 1980) to think, point and press takes three
+seconds; a short word that is typed takes two more."""
+HANDS = {
+    "Sign in as the owner": 8,  # the address, e-mail, password, a press; the code: three, a press
+    "*Programs → New program*": 2,
+    "a name": 1,
+    "an address": 1,
+    "the\n   currency": 1,
+    "your shop's first page": 1,
+    "*Create*": 1,
+    "Copy the line under": 1,
+    "paste it into the `<head>` of every page": 6,  # two files: open, paste, save
+    "Copy what stands under": 1,
+    "paste it into the page that thanks": 3,
+    "Copy the address under": 1,
+    "open it in a private window": 3,
+    "Go on to the page": 1,
+    "Back on *Integration*": 1,
+}
+"""What the hand does where the page says so."""
 FIVE_MINUTES_S = 300
 BARE = "<!doctype html><html><head><title>{title}</title>{pixel}</head><body>{body}</body></html>"
 
@@ -57,8 +73,8 @@ def serving(folder: Path) -> Iterator[str]:
 
 def test_the_page_takes_less_than_five_minutes_of_reading_and_pasting() -> None:
     reading_s = len(STEPS.split()) / READING_WPM * 60
-    hands_s = len(HANDS.findall(STEPS)) * HAND_S
-    assert hands_s > 10 * HAND_S, "the words for what one does have changed"
+    assert [words for words in HANDS if words not in STEPS] == [], "the page says it otherwise"
+    hands_s = sum(HANDS.values()) * HAND_S
     assert reading_s + hands_s < FIVE_MINUTES_S
 
 
