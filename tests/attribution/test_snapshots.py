@@ -64,6 +64,7 @@ CHANGED = Candidate(
     at=PLACED - DAY,
     genuine=False,
     in_program=False,
+    by_test_link=True,
     disabled_at=PLACED,
     valid_until=PLACED + DAY,
     active=False,
@@ -82,6 +83,7 @@ FACTS = OrderFacts(
     program_closed=True,
     review_declined=True,
     assigned_to=7,
+    contested=True,
 )
 
 

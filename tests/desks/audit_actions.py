@@ -25,6 +25,7 @@ NEVER = {
     "postback.rotate": "a postback has no secret",
 }
 """What the types allow and no path of the code writes, with why."""
+RECORD = "audit.record"
 Function = ast.FunctionDef | None
 
 
@@ -61,7 +62,7 @@ def actions() -> dict[str, str]:
     found: dict[str, str] = {}
     for module in modules:
         for call, function in module.calls:
-            if ast.unparse(call.func) == "audit.record":
+            if ast.unparse(call.func) == RECORD:
                 [said] = [each.value for each in call.keywords if each.arg == "action"]
                 found |= dict.fromkeys(_texts(said, function, module, modules), module.path)
     return {code: path for code, path in found.items() if code not in NEVER}
@@ -125,7 +126,8 @@ def _of_callers(
     where = [module] if function.name.startswith("_") else modules
     for other in where:
         for call, caller in other.calls:
-            if ast.unparse(call.func).rpartition(".")[2] == function.name:
+            called = ast.unparse(call.func)
+            if called != RECORD and called.rpartition(".")[2] == function.name:
                 for said in _given(call, name, _place(function, name)):
                     found |= _texts(said, caller, other, modules)
     return found

@@ -226,8 +226,8 @@ class TestDesks:
             assert "1 EUR = 98.1234567891 RUB" in text
         assert "at a rate of 98.1234567891 is" in account
         rows = unmarked(manager.client.get("/manage/orders").text)
-        # 98.123457 of Anna's and 19.624691 of Rita's.
-        assert "117.748148\N{NO-BREAK SPACE}RUB" in rows
+        # 98.123457 of Anna's and 19.624691 of Rita's; in a list to the coin.
+        assert "117.75\N{NO-BREAK SPACE}RUB" in rows
         assert "10.00\N{NO-BREAK SPACE}EUR" in rows
         overview = manager.client.get("/manage/").text
         assert "net 981.234568\N{NO-BREAK SPACE}RUB" in overview
