@@ -29,9 +29,10 @@ def desk_of(browser: Browser, stack: Running, who: str, view: View) -> Iterator[
     """A page of somebody of the demo, signed in, in that view and language; quiet to its end."""
     with looking(browser, view) as page:
         said: list[str] = []
-        page.on("console", lambda m: said.append(m.text) if is_trouble(m) else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         sign_in(page, stack.urls["kopeck"], sign_in_of(who, stack.sign_ins()))
+        # Not before: a code that another walk of the same person has used is refused with 401.
+        page.on("console", lambda m: said.append(m.text) if is_trouble(m) else None)
         with reading(page, stack.urls["kopeck"], view.language):
             yield page
             assert said == [], said
