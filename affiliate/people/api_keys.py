@@ -56,6 +56,8 @@ OVERLAP_DAYS = 7
 """How long the key before goes on working after a rotation, unless told otherwise."""
 OVERLAP_DAYS_MAX = 90
 NAME_CHARS_MAX = 100
+OURS = "kopeck."
+"""What the names of keys begin with that a part of Kopeck made for itself, as the canary does."""
 
 
 class KeysOfActiveOnly(Conflict):
@@ -66,6 +68,11 @@ class KeysOfActiveOnly(Conflict):
 class TooManyKeys(Conflict):
     code = "too_many_keys"
     title = Phrase("You have %(most)s keys; revoke one that is not used.", most=OWN_KEYS_MAX)
+
+
+class KeyIsOurs(Conflict):
+    code = "key_is_ours"
+    title = "Kopeck made this key for itself; what uses it makes a new one when it is switched on."
 
 
 class KeyEnded(Conflict):
@@ -187,12 +194,14 @@ def rotate_key(
 
     Until then both work, so that no call fails while the shop changes over. Returns what
     `create_key` returns. `now` is real time, as keys expire by it. Raises NotFound for
-    anybody else's key, KeyEnded, and Invalid (`days`).
+    anybody else's key, KeyIsOurs, KeyEnded, and Invalid (`days`).
     """
     if not timedelta(0) <= overlap <= timedelta(days=OVERLAP_DAYS_MAX):
         message = Phrase("Between 0 and %(most)s days.", most=OVERLAP_DAYS_MAX)
         raise Invalid.field("days", "out_of_range", message)
     old = _locked(session, program_id, key_id, None)
+    if old.name.startswith(OURS):
+        raise KeyIsOurs
     if old.has_ended(now):
         raise KeyEnded
     new, whole = _create(session, program_id, None, old.scopes, name=old.name, by=by, now=now)

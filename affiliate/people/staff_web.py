@@ -313,6 +313,7 @@ def _keys_page(form: KeyForm, *, made: str | None = None) -> str:
         words_of=words_of,
         now=now,
         overlap_days=api_keys.OVERLAP_DAYS,
+        ours=api_keys.OURS,
     )
 
 

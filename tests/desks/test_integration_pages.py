@@ -153,7 +153,9 @@ class TestCanary:
         row = world.session.get_one(Canary, world.program.id)
         assert (row.off_since, row.switched_by) == (None, manager.user_id)
         assert "Its first walk begins within a minute." in shown(manager)
-        assert "kopeck.canary" in manager.client.get("/manage/keys").text
+        keys = manager.client.get("/manage/keys").text
+        assert "kopeck.canary" in keys
+        assert "/rotation" not in keys and "/revocation" not in keys, "it is the canary's alone"
         assert post(what="off").status_code == 303
         assert post(what="off").status_code == 409
         world.session.rollback()

@@ -22,7 +22,7 @@ from affiliate.core.config import Settings
 from affiliate.core.errors import Invalid, NotFound
 from affiliate.core.http import csrf
 from affiliate.people import access, api_keys, cli, grants, sent_keys
-from affiliate.people.api_keys import KeyEnded
+from affiliate.people.api_keys import OURS, KeyEnded, KeyIsOurs
 from affiliate.people.models import ApiKey
 from affiliate.people.sent_keys import KeyRefused
 from affiliate.programs.models import Program
@@ -184,6 +184,17 @@ def test_what_has_ended_is_not_rotated(session: Session, program: Program) -> No
             )  # fmt: skip
     with pytest.raises(NotFound):
         api_keys.rotate_key(session, program_id=program.id + 1, key_id=alive.id, by=None, now=now)
+
+
+def test_a_key_that_kopeck_made_for_itself_is_not_rotated(
+    session: Session, program: Program
+) -> None:
+    key, _ = api_keys.create_key(
+        session, program_id=program.id, scopes=["orders:read"], name=f"{OURS}canary", by=None,
+        now=real_now(),
+    )  # fmt: skip
+    with pytest.raises(KeyIsOurs):
+        api_keys.rotate_key(session, program_id=program.id, key_id=key.id, by=None, now=real_now())
 
 
 @pytest.mark.abuse("A41")

@@ -30,7 +30,7 @@ from tracker.integration.way import Walk
 EVERY: Final = timedelta(minutes=5)
 LEASE: Final = timedelta(minutes=2)
 """A walk that a crash cut off is begun again after it."""
-KEY_NAME: Final = "kopeck.canary"
+KEY_NAME: Final = f"{api_keys.OURS}canary"
 SCOPES: Final = ("orders:write",)
 RUNS: Final = metrics.declare("kopeck_canary_runs", "Walks of canaries, by how they ended.")
 
