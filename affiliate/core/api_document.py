@@ -50,7 +50,12 @@ _PARAMETERS: Final[Document] = {
         "in": "header",
         "description": "One of your own for each intent; with it a repeated call is answered as "
         "the first one was.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 257,
+            "pattern": '^([!#-~]{1,255}|"[!#-~]{1,255}")$',
+        },
     },
     "IfNoneMatch": {
         "name": "If-None-Match",

@@ -37,7 +37,7 @@ AGAIN_S: Final = 1
 PURPOSE: Final = "api-answers"
 _TOKEN: Final = b"gAAAA"
 """What every Fernet token begins with: its version and the high bytes of its time."""
-_KEY: Final = re.compile(r'"?([!#-~]{1,255})"?')
+_KEY: Final = re.compile(r'([!#-~]{1,255})|"([!#-~]{1,255})"')
 """Printable ASCII, as it is or as a structured field's string, in quotes."""
 _BY_ITS_PARTS: Final = "_kopeck_by_its_parts"
 _KEPT_HEADERS: Final = ("Location", "ETag", "Link")
@@ -154,10 +154,10 @@ def _once(session: Session, api_key_id: int, key: str, work: Callable[[], Any]) 
 
 
 def _read(sent: str) -> str:
-    found = _KEY.fullmatch(sent.strip())
+    found = _KEY.fullmatch(sent.strip(" \t"))
     if found is None:
         raise BadIdempotencyKey
-    return found[1]
+    return found[1] or found[2]
 
 
 def _lock(session: Session, api_key_id: int, key: str) -> bool:

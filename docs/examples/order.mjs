@@ -40,7 +40,7 @@ await call("POST", `/orders/${encodeURIComponent(orderId)}/refunds`, {
   refund_id: "R-1", amount: money("490.00"),
 }, `refund-${orderId}-1`);
 const order = await call("GET", `/orders/${encodeURIComponent(orderId)}`);
-console.log(order.status, order.refunded.amount);
+console.log(`${order.status}, ${order.refunded.amount} refunded`);
 
 let count = 0;
 let after = "";

@@ -58,7 +58,7 @@ call('POST', "/orders/$inPath/refunds", [
     'amount' => money('490.00'),
 ], "refund-$orderId-1");
 $order = call('GET', "/orders/$inPath");
-echo $order['status'], ' ', $order['refunded']['amount'], "\n";
+echo $order['status'], ', ', $order['refunded']['amount'], " refunded\n";
 
 $count = 0;
 $after = '';

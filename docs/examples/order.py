@@ -25,4 +25,4 @@ kopeck.report_order(
 kopeck.refund(order_id, "R-1", money("490.00", currency))
 order = kopeck.order(order_id)
 count = sum(1 for _ in kopeck.affiliates())
-sys.stdout.write(f"{order['status']} {order['refunded']['amount']}\n{count} affiliates\n")
+sys.stdout.write(f"{order['status']}, {order['refunded']['amount']} refunded\n{count} affiliates\n")

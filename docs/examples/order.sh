@@ -28,7 +28,7 @@ call "$api/orders/$order_id/refunds" --header "Idempotency-Key: refund-$order_id
 JSON
 
 order=$(call "$api/orders/$order_id")
-printf '%s\n' "$order" | sed 's/.*"status":"\([a-z]*\)","program".*"refunded":{"amount":"\([0-9.]*\)".*/\1 \2/'
+printf '%s\n' "$order" | sed 's/.*"status":"\([a-z]*\)","program".*"refunded":{"amount":"\([0-9.]*\)".*/\1, \2 refunded/'
 
 # `next` goes into `after` until it is null.
 after='' count=0

@@ -94,7 +94,7 @@
         "The path of data-path does not lead to Kopeck (answer " + (more || "none") + ").");
     } else if (what === "order") {
       add("plain", "Order " + more.order_id + " reported: " + amount(more.total) + ".");
-    } else if (what === "repeat") {
+    } else if (what === "again") {
       add("plain", "Order " + more + " was reported by this browser before; it is not sent again. " +
         "For another try take another id, or a new private window.");
     } else if (what === "answer") {

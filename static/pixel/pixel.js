@@ -239,9 +239,9 @@
           done();
           // A page that was mended after a refusal must be heard; what else is reported again by
           // that is known to the server.
-          if (!answer.ok) { keep(REPORTED, []); }
+          if (answer.status === 202) { keep(REPORTED, []); }
         }
-        if (debug) { answer.text().then(function (text) { tell("answer", text); }); }
+        answer.text().then(function (text) { tell("answer", text); });
       }, function () {
         tell("answer", "");
         if (!beacon(body)) { image(body); }
@@ -261,8 +261,8 @@
     var id = String(what.order_id);
     var reported = list(REPORTED);
     // Reloading the thank-you page reports nothing new.
-    if (reported.indexOf(id) >= 0) { return tell("repeat", id); }
-    keep(REPORTED, reported.concat(id));
+    if (reported.indexOf(id) >= 0) { return tell("again", id); }
+    if (!what.test) { keep(REPORTED, reported.concat(id)); }
     tell("order", what);
     post(JSON.stringify({
       program: program, type: "order", order: what, clicks: tokens(),

@@ -34,7 +34,7 @@ def test_an_example_reports_refunds_and_lists(shop: Shop, name: str) -> None:
         [binary, str(FOLDER / name), "E-1"], env=environment, capture_output=True, text=True,
         check=False, timeout=60,
     )  # fmt: skip
-    assert done.stdout == "confirmed 490.00\n3 affiliates\n", done.stdout + done.stderr
+    assert done.stdout == "confirmed, 490.00 refunded\n3 affiliates\n", done.stdout + done.stderr
     credit = attribution(shop, "E-1")
     assert len(credit["shares"]) == 1, credit
     refused = subprocess.run(

@@ -127,7 +127,7 @@ def test_an_order_is_reported_once_however_often_its_page_is_loaded(
 def test_an_order_that_was_refused_is_sent_again_when_its_page_is_mended(
     sites: Sites, context: BrowserContext
 ) -> None:
-    sites.events_status = 422
+    sites.events_status = 202
     sites.page_script = f'kopeck.push(["order", {ORDER}]);'
     page = opened(context, f"{sites.shop}/thanks")
     sites.wait_for_events(1)

@@ -75,7 +75,7 @@ def sites_seen(session: Session, program: Program) -> list[Site]:
     sites = sites_of(program)
     found: dict[str, dict[Fact, Seen]] = {sites.landing: {}}
     for site in sites.allowed:
-        if not site.startswith("."):
+        if not site.startswith(".") and site != sites.landing.partition(":")[0]:
             found.setdefault(site, {})
     rows = session.scalars(
         sa.select(IntegrationFact)

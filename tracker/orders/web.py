@@ -1,8 +1,8 @@
 """`POST /v1/events` and `GET /p.gif`: what a shop's pages report.
 
-Never an error to the page: what is refused is counted and logged, and the answer is the
-same. Only when nothing could be recorded because the database is away, the answer is 503,
-so that the pixel keeps the report and sends it again.
+Never an error to the page: what is refused is counted and logged, and answered with 202 instead
+of 204, so that the pixel does not take it for reported. Only when nothing could be recorded because
+the database is away, the answer is 503, so that the pixel keeps the report and sends it again.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def events() -> Response:
         refusal = _take(raw)
     if "explain" in request.args:
         return _explained(refusal)
-    return Response(status=HTTPStatus.NO_CONTENT)
+    return Response(status=HTTPStatus.NO_CONTENT if refusal is None else HTTPStatus.ACCEPTED)
 
 
 @blueprint.get("/p.gif")
@@ -161,7 +161,9 @@ def _explained(refusal: Refusal | None) -> Response:
     if refusal is None:
         return jsonify(taken=True)
     errors = [{"field": e.field, "message": str(e.message)} for e in refusal.errors]
-    return jsonify(taken=False, code=refusal.code, detail=str(refusal.detail), errors=errors)
+    told = jsonify(taken=False, code=refusal.code, detail=str(refusal.detail), errors=errors)
+    told.status_code = HTTPStatus.ACCEPTED
+    return told
 
 
 def _record(raw: bytes) -> str:
