@@ -95,8 +95,8 @@ translations: $(INSTALLED) ## look for new texts and bring every catalogue up to
 clean: ## forget the environments (.venv, .bench), not the data
 	rm -rf .venv .bench
 
-# Installed again whenever what is required has changed.
-$(INSTALLED): setup.cfg pyproject.toml
+# Installed again whenever what is required, or what is compiled, has changed.
+$(INSTALLED): setup.cfg setup.py pyproject.toml $(wildcard tracker/clicks/*.pyx) tracker/clicks/_bytes.h
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'Kopeck needs Python 3.11 or newer; "$(PYTHON)" is older or missing.' >&2; \
 		echo 'Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)' >&2; exit 1; }

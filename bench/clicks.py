@@ -8,8 +8,8 @@ with the same number of requests a second, far below that, for the latencies tha
 The load comes from wrk where it is on PATH, else from a generator of our own, which is slower
 than the servers and says so.
 Every click of the front is complete: filters, cookie, token signature, journal record. In
-the last variant loader and PostgreSQL work on the same cores, and what they load of a round
-is waited for and counted in its CPU time, not in its requests per second.
+the last variant loader and PostgreSQL work on the same cores; what they load of a round is
+waited for, and what that costs them is in its CPU time and not in its requests per second.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from bench.fixtures import (
 )
 from bench.load import Measured, Request, generator, load, paced, wait_for
 from bench.measuring import cpu_s, free_port, granian
+from tracker.clicks.compiled import COMPILED
 from tracker.clicks.database import libpq_url
 from tracker.clicks.front import ClickFront
 
@@ -253,18 +254,20 @@ def _print(variants: list[Variant], arguments: argparse.Namespace) -> None:
         f"; {arguments.rounds} rounds of {arguments.seconds} s, {arguments.connections} "
         f"connections, {arguments.workers} workers, {arguments.threads} threads; medians; "
         f"calm: {arguments.pace:,} req/s for all; clicks from "
-        f"{'anywhere' if arguments.anywhere else 'one address'}"
+        f"{'anywhere' if arguments.anywhere else 'one address'}; "
+        f"front {'compiled' if COMPILED else 'not compiled'}"
     )
     print(
         f"{'':26}{'req/s':>8}{'min-max':>16}{'/Flask':>8}{'/bare':>7}{'p50 ms':>8}{'p99 ms':>8}"
-        f"{'calm p50':>10}{'calm p99':>10}{'CPU us':>8}{'/Flask':>8}{'/bare':>7}"
-        f"{'loader':>8}{'postgres':>10}{'drain s':>9}"
+        f"{'calm p50':>10}{'calm p99':>10}{'server us':>11}{'loader':>8}{'postgres':>10}"
+        f"{'all us':>8}{'/Flask':>8}{'/bare':>7}{'drain s':>9}"
     )
     bare_rps, flask_rps = (variant.median(lambda m: m.rps) for variant in variants[:2])
-    bare_us, flask_us = (_server_us(variant) for variant in variants[:2])
+    bare_us, flask_us = (_cpu_us(variant) for variant in variants[:2])
     for variant in variants:
         rates = sorted(measured.rps for measured in variant.rounds)
-        rps, server_us = statistics.median(rates), _server_us(variant)
+        rps, all_us = statistics.median(rates), _cpu_us(variant)
+        server_us = variant.median(lambda m: m.server_cpu_s / m.requests * 1e6)
         loader_us = variant.median(lambda m: m.loader_cpu_s / m.requests * 1e6)
         postgres_us = variant.median(lambda m: m.postgres_cpu_s / m.requests * 1e6)
         drain_s = variant.median(lambda m: m.drain_s)
@@ -273,8 +276,8 @@ def _print(variants: list[Variant], arguments: argparse.Namespace) -> None:
             f"{rps / flask_rps:8.2f}{rps / bare_rps:7.2f}"
             f"{variant.median(lambda m: m.p50_ms):8.2f}{variant.median(lambda m: m.p99_ms):8.2f}"
             f"{_calm_ms(variant, 50):10.2f}{_calm_ms(variant, 99):10.2f}"
-            f"{server_us:8.1f}{flask_us / server_us:8.2f}{bare_us / server_us:7.2f}"
-            + (f"{loader_us:8.1f}{postgres_us:10.1f}{drain_s:9.2f}" if variant.loaded else "")
+            f"{server_us:11.1f}{loader_us:8.1f}{postgres_us:10.1f}"
+            f"{all_us:8.1f}{flask_us / all_us:8.2f}{bare_us / all_us:7.2f}{drain_s:9.2f}"
         )
 
 
@@ -287,7 +290,7 @@ def _print_bars(variants: list[Variant]) -> None:
     ):
         rps = variant.median(lambda m: m.rps)
         by_flask, by_bare = (rps / other.median(lambda m: m.rps) for other in (flask_, bare))
-        cpu_flask, cpu_bare = (_server_us(o) / _server_us(variant) for o in (flask_, bare))
+        cpu_flask, cpu_bare = (_cpu_us(other) / _cpu_us(variant) for other in (flask_, bare))
         print(
             f"{name}: {by_flask:.2f} x Flask (bar {flask_bar}, by CPU {cpu_flask:.2f}), "
             f"{by_bare:.2f} of bare (bar {bare_bar}, by CPU {cpu_bare:.2f})"
@@ -295,14 +298,17 @@ def _print_bars(variants: list[Variant]) -> None:
     of_bare = least_.median(lambda m: m.rps) / bare.median(lambda m: m.rps)
     print(
         f"the least that answers and appends the same: {of_bare:.2f} of bare, "
-        f"by CPU {_server_us(bare) / _server_us(least_):.2f}"
+        f"by CPU {_cpu_us(bare) / _cpu_us(least_):.2f}"
     )
     allowed = 2 * _calm_ms(bare, 99) + 2
     print(f"calm p99: front {_calm_ms(alone, 99):.2f} ms, allowed {allowed:.2f} ms")
 
 
-def _server_us(variant: Variant) -> float:
-    return variant.median(lambda m: m.server_cpu_s / m.requests * 1e6)
+def _cpu_us(variant: Variant) -> float:
+    """CPU time of a request, of all who had to do with it."""
+    return variant.median(
+        lambda m: (m.server_cpu_s + m.loader_cpu_s + m.postgres_cpu_s) / m.requests * 1e6
+    )
 
 
 def _calm_ms(variant: Variant, percentile: int) -> float:

@@ -9,11 +9,22 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import RFC_4122, UUID
 
 import pytest
 import sqlalchemy as sa
-from click_support import Ask, Shop, add_enrollment, add_link, ask_of, flask_stand_in
+from click_support import (
+    CHROME,
+    HOST,
+    Ask,
+    Shop,
+    add_enrollment,
+    add_link,
+    ask_of,
+    flask_stand_in,
+    need_compiled,
+)
 from sqlalchemy.orm import Session
 
 from affiliate.core import clock
@@ -22,12 +33,30 @@ from affiliate.links.models import Link
 from affiliate.people.models import Enrollment
 from affiliate.programs.models import Program
 from tracker.clicks import records, tokens
+from tracker.clicks.compiled import Answer, common_clicks
 from tracker.clicks.front import ClickFront, _forget_parent
 from tracker.clicks.links import SNAPSHOT
 from tracker.clicks.redirecting import PREPARED_AT_ONCE
 from tracker.clicks.rules import DropReason
 
 AWAY = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+
+
+@pytest.fixture(autouse=True, params=["compiled", "step by step"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of answering; the compiled one from the first click on."""
+    if request.param == "step by step":
+        monkeypatch.setattr("tracker.clicks.compiled.COMPILED", False)
+        return
+    need_compiled()
+
+    def acquainted(*args: Any) -> Answer:
+        _, _, agents, hosts, *_ = args
+        agents.meet(CHROME)
+        hosts.add(HOST)
+        return common_clicks(*args)
+
+    monkeypatch.setattr("tracker.clicks.front.common_clicks", acquainted)
 
 
 def journalled(settings: Settings) -> list[records.ClickRecord]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -196,9 +197,9 @@ class TestReading:
     def test_reads_nothing_until_it_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[int] = []
 
-        def counted(data: bytes, *, ended: bool, records_max: int, start: int) -> records.Scan:
+        def counted(data: bytes, *, records_max: int, **how: Any) -> records.Scan:
             asked.append(records_max)
-            return scan(data, ended=ended, records_max=records_max, start=start)
+            return scan(data, records_max=records_max, **how)
 
         monkeypatch.setattr(readings, "scan", counted)
         monkeypatch.setattr(readings, "RECORDS_AT_ONCE", 2)
@@ -262,11 +263,11 @@ def test_grouped_says_so_at_once_when_the_disk_refuses_and_begins_a_new_segment(
     try:
         # A pipe takes what is written and refuses to be synced.
         reading, writing = os.pipe()
-        os.dup2(writing, journal._fd)
+        os.dup2(writing, journal.fd)
         with pytest.raises(JournalUnavailable, match="refused"):
             journal.append(record(1))
         deadline = time.monotonic() + 30
-        while stat.S_ISFIFO(os.fstat(journal._fd).st_mode):
+        while stat.S_ISFIFO(os.fstat(journal.fd).st_mode):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         journal.append(record(2))

@@ -22,6 +22,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from affiliate.core.config import Settings
 from tracker.clicks import counts, testing
+from tracker.clicks.compiled import Answer, common_clicks
 from tracker.clicks.database import DatabaseAway, QuickDatabase
 from tracker.clicks.freshness import LinkRefresher, UnknownCodes
 from tracker.clicks.journal import Journal
@@ -30,6 +31,7 @@ from tracker.clicks.pages import chosen_language, error_page, language_of
 from tracker.clicks.redirecting import (
     DROPPED_HEADERS,
     EMPTY,
+    Agents,
     Environ,
     Headers,
     Recorder,
@@ -64,15 +66,23 @@ class ClickFront:
         self._headers = _page_headers(https=settings.https)
         self.table = LinkTable()
         self._journal: Journal | None = None
+        self._answer: Answer = self._start_and_answer
         weak = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forget_parent(weak))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return self._answer(environ, start_response)
+
+    def _start_and_answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"].startswith(PREFIX):
+            self.start()
+        return self.answer(environ, start_response)
+
+    def answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer any request, step by step: what compiled code does not answer comes here."""
         path: str = environ["PATH_INFO"]
         if not path.startswith(PREFIX):
             return self._app(environ, start_response)  # type: ignore[no-any-return]
-        if not self._started:
-            self.start()
         host = environ.get("HTTP_HOST", "")
         if self._settings.proxy_hops:
             host = environ.get("HTTP_X_FORWARDED_HOST") or host
@@ -109,7 +119,11 @@ class ClickFront:
             self._journal = Journal(settings.data_dir, grouped=settings.journal_sync == "grouped")
             self._journal.start()
             recorder = Recorder(self._journal.append, self._spill)
-            self._redirect = redirector(settings, self.table, recorder, self._error)
+            agents = Agents()
+            self._redirect = redirector(settings, self.table, agents, recorder, self._error)
+            self._answer = common_clicks(
+                settings, self.table, agents, self._hosts, self._journal, self._spill, self.answer
+            )
             self._started = True
             atexit.register(self.stop)
 
@@ -119,6 +133,7 @@ class ClickFront:
             if not self._started or self._journal is None:
                 return
             self._started = False
+            self._answer = self._start_and_answer
             self._refresher.stop()
             self._journal.stop()
             self._database.close()
@@ -228,6 +243,7 @@ def _forget_parent(weak: weakref.ref[ClickFront]) -> None:
     front = weak()
     if front is not None:
         front._started = False
+        front._answer = front._start_and_answer
         front._starting = threading.Lock()
 
 

@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -43,10 +43,12 @@ class Journal:
 
     def __init__(self, data_dir: Path, *, grouped: bool = False) -> None:
         self._folder = data_dir / FOLDER
-        self._grouped = grouped
-        self._fd = -1
+        self.grouped = grouped
+        self.fd = -1
+        """Of the segment; its number stays the same when the next one is begun."""
+        self.dirty = False
+        """Whether something was written that was not synced."""
         self._segment_opened = 0.0
-        self._dirty = False
         self._broken = False
         self._tried = 0.0
         self._retired: list[tuple[float, int]] = []
@@ -68,19 +70,11 @@ class Journal:
 
     def append(self, record: bytes) -> None:
         """Write one record whole; JournalUnavailable when that cannot be done."""
-        if self._grouped:
+        if self.grouped:
             self._append_and_wait(record)
             return
-        try:
-            written = os.write(self._fd, record)
-        except OSError as error:
-            self._broken = True
-            raise JournalUnavailable(*error.args) from error
-        if written != len(record):
-            # The torn piece stays; the reader steps over it by its checksum.
-            self._broken = True
-            raise JournalUnavailable("the disk took only a part of the record")
-        self._dirty = True
+        self._write(record)
+        self.dirty = True
 
     def stop(self) -> None:
         """Sync, close and leave the segment to the loader."""
@@ -89,7 +83,7 @@ class Journal:
         if self._thread is not None:
             self._thread.join(timeout=5)
             self._thread = None
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             _sync(fd)
             # The number is not given back: a thread that has just read it must fail with
@@ -101,20 +95,31 @@ class Journal:
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's segment without touching it."""
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
+    def refused(self, error: OSError) -> NoReturn:
+        """Take note that the segment cannot be written; raises JournalUnavailable."""
+        self._broken = True
+        raise JournalUnavailable(*error.args) from error
+
+    def torn(self) -> NoReturn:
+        """Take note of half a record; it stays, the reader steps over it by its checksum."""
+        self._broken = True
+        raise JournalUnavailable("the disk took only a part of the record")
+
+    def _write(self, record: bytes) -> None:
+        try:
+            written = os.write(self.fd, record)
+        except OSError as error:
+            self.refused(error)
+        if written != len(record):
+            self.torn()
+
     def _append_and_wait(self, record: bytes) -> None:
         with self._group:
-            try:
-                written = os.write(self._fd, record)
-            except OSError as error:
-                self._broken = True
-                raise JournalUnavailable(*error.args) from error
-            if written != len(record):
-                self._broken = True
-                raise JournalUnavailable("the disk took only a part of the record")
+            self._write(record)
             self._written += 1
             ticket = self._written
             self._wanted.set()
@@ -127,7 +132,7 @@ class Journal:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            if self._grouped:
+            if self.grouped:
                 self._wanted.wait(SYNC_INTERVAL_S * 10)
                 self._wanted.clear()
                 time.sleep(GROUP_DELAY_S)
@@ -141,13 +146,13 @@ class Journal:
                 log.error("click journal cannot be synced", error=str(error))
 
     def _sync_once(self) -> None:
-        if self._fd < 0:
+        if self.fd < 0:
             return
-        if self._grouped:
+        if self.grouped:
             target = self._written
             if target != self._synced:
                 try:
-                    os.fdatasync(self._fd)
+                    os.fdatasync(self.fd)
                 except OSError:
                     with self._group:
                         self._give_up_unsynced()
@@ -155,9 +160,9 @@ class Journal:
                 with self._group:
                     self._synced = max(self._synced, target)
                     self._group.notify_all()
-        elif self._dirty:
-            self._dirty = False
-            os.fdatasync(self._fd)
+        elif self.dirty:
+            self.dirty = False
+            os.fdatasync(self.fd)
 
     def _give_up_unsynced(self) -> None:
         """Under the lock: send those who wait elsewhere.
@@ -179,7 +184,7 @@ class Journal:
         age = now - self._segment_opened
         if age < 1:
             return
-        size = os.fstat(self._fd).st_size
+        size = os.fstat(self.fd).st_size
         if size >= SEGMENT_BYTES_MAX or (size and age >= SEGMENT_SECONDS_MAX):
             self._rotate()
 
@@ -198,14 +203,14 @@ class Journal:
             log.error("click journal cannot open a segment", error=str(error))
             return
         with self._group:
-            if self._fd < 0:
-                self._fd = fresh
+            if self.fd < 0:
+                self.fd = fresh
             else:
-                old = os.dup(self._fd)
-                os.dup2(fresh, self._fd, inheritable=False)
+                old = os.dup(self.fd)
+                os.dup2(fresh, self.fd, inheritable=False)
                 os.close(fresh)
                 self._retired.append((self._tried, old))
-                if self._grouped and not _sync(old):
+                if self.grouped and not _sync(old):
                     self._give_up_unsynced()
         self._segment_opened = self._tried
         self._broken = False

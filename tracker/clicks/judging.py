@@ -92,7 +92,7 @@ def candidates(
         clicked_ms = int.from_bytes(record.click_id[:6], "big")
         slot = slot_of(facts.time_zone, clicked_ms // QUARTER_MS)
         click = Candidate(record, facts, clicked_ms, slot)
-        click.device, crawls = _agent_says(record.agent)
+        click.device, crawls = agent_says(record.agent)
         if crawls and click.reason is None:
             click.reason = DropReason.BOT
         found.append(click)
@@ -151,7 +151,7 @@ def visitor_mark(salt: int, visitor_id: bytes) -> Mark:
 
 def device_mark(salt: int, address_hash: bytes, agent: bytes) -> Mark:
     """The mark of an address and an agent; the address's hash is keyed already."""
-    return salt ^ int.from_bytes(address_hash[8:], "little", signed=True) ^ _agent_bits(agent)
+    return salt ^ int.from_bytes(address_hash[8:], "little", signed=True) ^ agent_bits(agent)
 
 
 def salt_of(link_id: int, day: date) -> int:
@@ -184,7 +184,8 @@ def known_days(clicks: Sequence[Candidate]) -> set[date]:
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
-def _agent_says(agent: bytes) -> tuple[str, bool]:
+def agent_says(agent: bytes) -> tuple[str, bool]:
+    """The class of device (DeviceClass's value) that an agent names, and whether it crawls."""
     return device_class(agent).value, is_crawler(agent)
 
 
@@ -194,7 +195,8 @@ def _salt(link_id: int, day: date) -> int:
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
-def _agent_bits(agent: bytes) -> int:
+def agent_bits(agent: bytes) -> int:
+    """The agent's part of a device's mark."""
     # As its row has it, so that the row can tell the mark as well.
     return _bits(agent.decode("utf-8", "replace").encode())
 

@@ -13,12 +13,13 @@ from uuid import UUID
 
 import psycopg
 
+from tracker.clicks.compiled import Steps, loader_steps
 from tracker.clicks.floods import FloodWatch
-from tracker.clicks.judging import Candidate, LinkFacts, candidates, judge, leave_marks
+from tracker.clicks.judging import Candidate, LinkFacts
 from tracker.clicks.marks import lock_programs, read_marks, write_marks
 from tracker.clicks.records import ClickRecord, Reject, RejectReason, collector_paused
 from tracker.clicks.rollups import Counting, write
-from tracker.clicks.rows import BEGIN, COPY_CLICKS, END, in_parts, packed
+from tracker.clicks.rows import BEGIN, COPY_CLICKS, END, in_parts
 from tracker.clicks.tokens import clicked_ms_of
 
 QUARANTINE_BYTES_MAX: Final = 65_536
@@ -60,6 +61,7 @@ def load_records(
     with ``check_present``, which leaves such records out (a click that was written to the
     journal and, because the disk did not confirm it, to the spill table as well).
     """
+    steps = loader_steps()
     distinct = {record.click_id: record for record in records}
     if check_present:
         for click_id in _present(connection, list(distinct)):
@@ -68,29 +70,32 @@ def load_records(
     homeless = [record for record in distinct.values() if record.link_id not in facts]
     if homeless:
         distinct = {key: one for key, one in distinct.items() if one.link_id in facts}
-    clicks = candidates(distinct.values(), facts)
+    clicks = steps.candidates(distinct.values(), facts)
     if floods is not None:
         # Without any click too: what a batch that failed had counted must not be kept.
         floods.judge(clicks)
     if clicks:
-        _write(connection, clicks, meanwhile or _nothing)
+        _write(connection, clicks, steps, meanwhile or _nothing)
     return homeless
 
 
 def _write(
-    connection: psycopg.Connection, clicks: Sequence[Candidate], meanwhile: Callable[[], None]
+    connection: psycopg.Connection,
+    clicks: list[Candidate],
+    steps: Steps,
+    meanwhile: Callable[[], None],
 ) -> None:
     """Judge the clicks against what is there, then write rows, marks and counters."""
-    open_clicks = leave_marks(clicks)
+    open_clicks = steps.leave_marks(clicks)
     lock_programs(connection, {click.facts.program_id for click in clicks})
-    seen = read_marks(connection, open_clicks)
-    touched = judge(open_clicks, seen.latest)
-    counting = Counting()
+    seen = read_marks(connection, open_clicks, steps.named)
+    touched = steps.judge(open_clicks, seen.latest)
+    counting = Counting(steps.sorts, steps.with_values)
     with connection.cursor() as cursor, cursor.copy(COPY_CLICKS) as copy:
         copy.write(BEGIN)
         for part in in_parts(clicks):
             # What the socket holds keeps PostgreSQL busy for longer than the rest takes.
-            copy.write(packed(part))
+            copy.write(steps.packed(part))
             counting.add(part)
             meanwhile()
         copy.write(END)

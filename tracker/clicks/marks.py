@@ -11,7 +11,7 @@ of its link and day instead: slower and as exact.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -112,7 +112,18 @@ class Seen:
     """The batch's days that have a table."""
 
 
-def read_marks(connection: psycopg.Connection, open_clicks: Sequence[Candidate]) -> Seen:
+def named(clicks: list[Candidate]) -> set[Mark]:
+    """All marks that these clicks know a visitor by."""
+    marks = {click.mark for click in clicks}
+    marks.update(click.handed_out for click in clicks if click.handed_out is not None)
+    return marks
+
+
+def read_marks(
+    connection: psycopg.Connection,
+    open_clicks: list[Candidate],
+    named: Callable[[list[Candidate]], set[Mark]] = named,
+) -> Seen:
     """Look up the visitors of clicks that nothing speaks against so far."""
     days = known_days(open_clicks)
     if not days:
@@ -121,9 +132,7 @@ def read_marks(connection: psycopg.Connection, open_clicks: Sequence[Candidate])
     latest: dict[Mark, int] = {}
     for day in sorted(kept):
         here = _on(day, open_clicks, days)
-        wanted = {click.mark for click in here}
-        wanted.update(click.handed_out for click in here if click.handed_out is not None)
-        latest.update(connection.execute(_of_day(READ, day), (bigints(sorted(wanted)),)))
+        latest.update(connection.execute(_of_day(READ, day), (bigints(sorted(named(here))),)))
     stored = frozenset(latest)
     for day in sorted(kept):
         _add_handed_out(connection, _on(day, open_clicks, days), latest)
@@ -136,7 +145,7 @@ def read_marks(connection: psycopg.Connection, open_clicks: Sequence[Candidate])
 
 def write_marks(
     connection: psycopg.Connection,
-    open_clicks: Sequence[Candidate],
+    open_clicks: list[Candidate],
     seen: Seen,
     touched: Mapping[Mark, int],
 ) -> None:
@@ -180,7 +189,7 @@ def keep_tables(
     return made
 
 
-def _on(day: date, clicks: Sequence[Candidate], days: set[date]) -> Sequence[Candidate]:
+def _on(day: date, clicks: list[Candidate], days: set[date]) -> list[Candidate]:
     return clicks if days == {day} else [click for click in clicks if click.slot.day == day]
 
 

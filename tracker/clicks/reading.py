@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tracker.clicks.compiled import loader_steps
 from tracker.clicks.records import ClickRecord, Reject, Scan, scan
 
 RECORDS_AT_ONCE: Final = 500
@@ -39,7 +40,13 @@ class Reading:
         wanted = min(records_max, self._records_max - len(self._records))
         if self._read or not wanted:
             return
-        found = scan(self._data, ended=self._ended, records_max=wanted, start=self._position)
+        found = scan(
+            self._data,
+            ended=self._ended,
+            records_max=wanted,
+            start=self._position,
+            reader=loader_steps().read_sound,
+        )
         self._records += found.records
         self._rejects += found.rejects
         self._position = found.consumed

@@ -9,7 +9,7 @@ meets anything else looks for the next magic.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,6 +35,7 @@ TEXT_FIELDS: Final = {1: 8, 2: 10}
 """How many texts each version has: agent, referrer, deep link, s1 … s5, then creative and
 country (ISO 3166-1, two letters); an absent one is empty."""
 SUB_ID_FIELDS: Final = slice(3, 8)
+REASON_OF: Final[dict[int, DropReason | None]] = {0: None, **REASON_OF_NUMBER}
 
 
 class RejectReason(StrEnum):
@@ -110,6 +111,9 @@ def encode(
     return HEAD.pack(MAGIC, VERSION, 0, len(body), crc32(body)) + body
 
 
+SoundReader = Callable[[bytes, int, list[ClickRecord], int], int]
+
+
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """Let the cyclic garbage collector wait while many small things are made.
@@ -127,17 +131,26 @@ def collector_paused() -> Iterator[None]:
 
 
 @collector_paused()
-def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30, start: int = 0) -> Scan:
+def scan(
+    data: bytes,
+    *,
+    ended: bool,
+    records_max: int = 1 << 30,
+    start: int = 0,
+    reader: SoundReader | None = None,
+) -> Scan:
     """Read records out of ``data`` from ``start`` on, stepping over what is none.
 
     ``ended`` says that nothing will be appended any more: an incomplete record at the end
-    is then torn; otherwise it is left for the next reading.
+    is then torn; otherwise it is left for the next reading. ``reader`` does the same as
+    ``read_sound``.
     """
+    read = reader or read_sound
     records: list[ClickRecord] = []
     rejects: list[Reject] = []
     position = start
     while position < len(data) and len(records) < records_max:
-        position = _read_sound(data, position, records, records_max)
+        position = read(data, position, records, records_max)
         if position == len(data) or len(records) == records_max:
             break
         found = _record_at(data, position)
@@ -167,7 +180,7 @@ def scan(data: bytes, *, ended: bool, records_max: int = 1 << 30, start: int = 0
     return Scan(records, rejects, position)
 
 
-def _read_sound(data: bytes, position: int, records: list[ClickRecord], records_max: int) -> int:
+def read_sound(data: bytes, position: int, records: list[ClickRecord], records_max: int) -> int:
     """Read sound records of this version up to the first thing that needs a closer look.
 
     All but a few records pass here, so the checks of the closer look stand once more, inline.
@@ -190,7 +203,7 @@ def _read_sound(data: bytes, position: int, records: list[ClickRecord], records_
             break
         click_id, link_id, visitor_id, address_hash, number, flags = body(content)
         texts = content[BODY.size :].split(b"\0")
-        if len(texts) != _TEXTS or number not in _REASONS or click_id[6] >> 4 != 7:
+        if len(texts) != _TEXTS or number not in REASON_OF or click_id[6] >> 4 != 7:
             break
         agent, referrer, deep_link, s1, s2, s3, s4, s5, creative, country = texts
         add(
@@ -199,7 +212,7 @@ def _read_sound(data: bytes, position: int, records: list[ClickRecord], records_
                 link_id,
                 visitor_id,
                 address_hash,
-                _REASONS[number],
+                REASON_OF[number],
                 flags,
                 agent,
                 referrer,
@@ -217,7 +230,6 @@ def _read_sound(data: bytes, position: int, records: list[ClickRecord], records_
 
 
 _TEXTS = TEXT_FIELDS[VERSION]
-_REASONS: Final[dict[int, DropReason | None]] = {0: None, **REASON_OF_NUMBER}
 _INCOMPLETE = -1
 _NO_RECORD = -2
 

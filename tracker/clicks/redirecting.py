@@ -27,7 +27,13 @@ from tracker.clicks.filters import (
 from tracker.clicks.journal import JournalUnavailable
 from tracker.clicks.links import LinkProgram, LinkTable, MemoryLink
 from tracker.clicks.rules import DropReason
-from tracker.clicks.tokens import NO_VISITOR, Minter, SigningKey, click_id_noise
+from tracker.clicks.tokens import (
+    CLICK_ID_NOISE_BYTES,
+    NO_VISITOR,
+    Minter,
+    SigningKey,
+    click_id_noise,
+)
 from tracker.clicks.visitors import AddressHasher, VisitorCookie, client_address
 
 PREPARED_AT_ONCE: Final = 64
@@ -65,7 +71,10 @@ class Newcomers:
         noise = os.urandom(16 * PREPARED_AT_ONCE)
         ids = [noise[at : at + 16] for at in range(0, len(noise), 16)]
         cookies = [("Set-Cookie", value) for value in self._cookie.headers(ids)]
-        fresh = list(zip(click_id_noise(PREPARED_AT_ONCE), ids, cookies, strict=True))
+        tails = click_id_noise(PREPARED_AT_ONCE)
+        size = CLICK_ID_NOISE_BYTES
+        marked = [tails[at : at + size] for at in range(0, len(tails), size)]
+        fresh = list(zip(marked, ids, cookies, strict=True))
         one = fresh.pop()
         self.ready += fresh
         return one
@@ -107,7 +116,11 @@ class Recorder(NamedTuple):
 
 
 def redirector(  # noqa: PLR0915 -- names for the closure, and the closure
-    settings: Settings, table: LinkTable, recorder: Recorder, refuse: Callable[..., Any]
+    settings: Settings,
+    table: LinkTable,
+    agents: Agents,
+    recorder: Recorder,
+    refuse: Callable[..., Any],
 ) -> Redirect:
     """The function that answers a click on a link, for this process and its journal.
 
@@ -116,7 +129,6 @@ def redirector(  # noqa: PLR0915 -- names for the closure, and the closure
     append, spill = recorder
     visitor_cookie = VisitorCookie(settings.keys("visitor"), https=settings.https)
     newcomers = Newcomers(visitor_cookie)
-    agents = Agents()
     met, ready = agents.met, newcomers.ready
     take = ready.pop
     mint = Minter(SigningKey.of(settings.key("click-token"))).mint

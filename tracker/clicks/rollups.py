@@ -121,6 +121,36 @@ class Batch:
         return counts
 
 
+Sort = tuple[int, Slot, bool | str, str]
+"""Link, quarter of an hour, whether unique or the reason against it, class of device."""
+
+
+def sorts(clicks: list[Candidate], facts_of: dict[int, LinkFacts]) -> list[Sort]:
+    """The sort of each click; their links' facts are added to ``facts_of``."""
+    facts_of.update([(click.record.link_id, click.facts) for click in clicks])
+    # A slot is one object for each quarter of an hour and hashed by its identity; reasons are
+    # named by their values, because an Enum hashes in Python.
+    return [
+        (
+            click.record.link_id,
+            click.slot,
+            click.is_unique if click.reason is None else click.reason.value,
+            click.device,
+        )
+        for click in clicks
+    ]
+
+
+def with_values(clicks: list[Candidate]) -> list[Candidate]:
+    """The counted clicks that came with a sub-id, a creative or a country; most do not."""
+    return [
+        click
+        for click in clicks
+        if click.reason is None
+        and (click.record.creative or click.record.country or click.record.sub_ids != _PLAIN_TEXTS)
+    ]
+
+
 class Counting:
     """Adds up judged clicks, a part of a batch at a time (pure).
 
@@ -128,28 +158,22 @@ class Counting:
     different sorts that a batch has are then taken apart.
     """
 
-    def __init__(self) -> None:
-        self._sorts: Counter[tuple[int, Slot, bool | str, str]] = Counter()
+    def __init__(
+        self,
+        sorts: Callable[[list[Candidate], dict[int, LinkFacts]], list[Sort]],
+        with_values: Callable[[list[Candidate]], list[Candidate]],
+    ) -> None:
+        """The functions of these names, or others that do the same."""
+        self._sorts_of = sorts
+        self._with_values = with_values
+        self._sorts: Counter[Sort] = Counter()
         self._facts_of: dict[int, LinkFacts] = {}
         self._batch = Batch()
 
-    def add(self, clicks: Sequence[Candidate]) -> None:
+    def add(self, clicks: list[Candidate]) -> None:
         """Count these clicks too."""
-        # A slot is one object for each quarter of an hour and hashed by its identity; reasons
-        # are named by their values, because an Enum hashes in Python.
-        self._sorts.update(
-            [
-                (
-                    click.record.link_id,
-                    click.slot,
-                    click.is_unique if click.reason is None else click.reason.value,
-                    click.device,
-                )
-                for click in clicks
-            ]
-        )
-        self._facts_of.update([(click.record.link_id, click.facts) for click in clicks])
-        _count_values(self._batch, clicks)
+        self._sorts.update(self._sorts_of(clicks, self._facts_of))
+        _count_values(self._batch, self._with_values(clicks))
 
     def whole(self) -> Batch:
         """What all of them add; nothing is counted behind it."""
@@ -205,13 +229,9 @@ def sum_programs(batch: Batch) -> None:
 
 
 def _count_values(batch: Batch, clicks: Sequence[Candidate]) -> None:
-    """By the values that came with counted clicks; most come without any."""
+    """By the values that came with counted clicks."""
     for click in clicks:
         record = click.record
-        if click.reason is not None or not (
-            record.creative or record.country or record.sub_ids != _PLAIN_TEXTS
-        ):
-            continue
         day, facts, unique = click.slot.day, click.facts, int(click.is_unique)
         for (kind, of_program), value in zip(_KINDS, values_of(record), strict=True):
             if value is None:

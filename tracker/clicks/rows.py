@@ -57,7 +57,7 @@ _TWO_NULLS: Final = _NULL * 2
 _MS_TO_2000: Final = 946_684_800_000
 
 
-def in_parts(clicks: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+def in_parts(clicks: list[Candidate]) -> Iterator[list[Candidate]]:
     """A batch, some hundred at a time."""
     for first in range(0, len(clicks), ROWS_AT_ONCE):
         yield clicks[first : first + ROWS_AT_ONCE]

@@ -91,8 +91,8 @@ def new_click_id(now_ms: int, random80: bytes) -> bytes:
     return ((now_ms << 80) | tail).to_bytes(16, "big")
 
 
-def click_id_noise(clicks: int) -> list[bytes]:
-    """What follows the six bytes of the millisecond in the ids of that many clicks.
+def click_id_noise(clicks: int) -> bytes:
+    """What follows the six bytes of the millisecond in the ids of that many clicks, in a row.
 
     The same ids as ``new_click_id`` makes, drawn and marked many at a time: byte 6 of an id
     carries the version, byte 8 the variant (RFC 9562, section 5.7).
@@ -101,8 +101,7 @@ def click_id_noise(clicks: int) -> list[bytes]:
     noise = bytearray(os.urandom(size * clicks))
     noise[0::size] = noise[0::size].translate(_MARK_VERSION)
     noise[2::size] = noise[2::size].translate(_MARK_VARIANT)
-    marked = bytes(noise)
-    return [marked[at : at + size] for at in range(0, len(marked), size)]
+    return bytes(noise)
 
 
 def clicked_ms_of(click_id: bytes) -> int:

@@ -54,13 +54,19 @@ class VisitorCookie:
         self._encrypt = [Cipher(AES(key), ECB()).encryptor().update for key in keys]  # noqa: S305
         # The library lets other threads run while it works and refuses them the context then.
         self._one_at_a_time = threading.Lock()
-        self._marker = cookie_name(https=https) + "="
-        self._tail = cookie_attributes(https=https)
+        self.marker = cookie_name(https=https) + "="
+        """Before the value, in Cookie and in Set-Cookie."""
+        self.tail = cookie_attributes(https=https)
+        """After the value, in Set-Cookie."""
+
+    def sign(self, visitor_ids: bytes) -> bytes:
+        """The signatures of any number of visitor ids, both in a row, sixteen bytes each."""
+        with self._one_at_a_time:
+            return self._encrypt[0](visitor_ids)
 
     def headers(self, visitor_ids: Sequence[bytes]) -> list[str]:
         """Set-Cookie's values for new visitors."""
-        with self._one_at_a_time:
-            macs = self._encrypt[0](b"".join(visitor_ids))
+        macs = self.sign(b"".join(visitor_ids))
         # With one byte between them, each value is a whole number of base64's triples.
         signed = b"\0".join(
             [
@@ -68,7 +74,7 @@ class VisitorCookie:
                 for at, visitor_id in zip(range(0, len(macs), 16), visitor_ids, strict=True)
             ]
         )
-        text, marker, tail = url_safe(signed), self._marker, self._tail
+        text, marker, tail = url_safe(signed), self.marker, self.tail
         return [
             f"{marker}{text[at : at + VALUE_CHARS]}{tail}"
             for at in range(0, len(text), VALUE_CHARS + 1)
@@ -83,8 +89,8 @@ class VisitorCookie:
             return None
         for pair in header.split(";"):
             text = pair.strip()
-            if text.startswith(self._marker):
-                return self._verified(text[len(self._marker) :])
+            if text.startswith(self.marker):
+                return self._verified(text[len(self.marker) :])
         return None
 
     def _verified(self, value: str) -> bytes | None:
