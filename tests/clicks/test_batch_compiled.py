@@ -122,17 +122,19 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
     clicks = steps.candidates(found, FACTS)
     open_clicks = steps.leave_marks(clicks)
     names = steps.named(open_clicks)
-    usual = sorted(names)
+    usual = sorted(names | steps.handed_out(open_clicks, {}))
     seen = {
         usual[place % len(usual)]: NOON_MS + minute * 433_000
         for place, minute in before.items()
         if usual
     }
+    asked = steps.handed_out(open_clicks, seen)
     touched = steps.judge(open_clicks, seen)
     return {
         "clicks": [_said(click) for click in clicks],
         "open": [click.record.offset for click in open_clicks],
         "names": names,
+        "asked": asked,
         "seen": seen,
         "touched": touched,
         "rows": steps.packed(clicks),

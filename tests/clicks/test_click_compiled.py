@@ -105,7 +105,7 @@ class Sides:
         assert abs(tokens.clicked_ms_of(click.click_id) - now_ms) < 60_000
         known = click.flags & records.FLAG_KNOWN_VISITOR or click.visitor_id == NO_VISITOR
         visitor = click.visitor_id if known else b"new"
-        return click._replace(click_id=b"", visitor_id=visitor, raw=b"", offset=0)
+        return click._replace(click_id=b"", visitor_id=visitor, data=b"", offset=0, end=0)
 
     def _journal(self) -> bytes:
         folder = self._settings.data_dir / "journal"

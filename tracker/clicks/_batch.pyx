@@ -48,6 +48,7 @@ cdef enum:
     COLUMNS = 22
     FIXED_BYTES = 125
     ROW_BYTES_USUAL = 512
+    AGENTS_REMEMBERED_MAX = 10_000
 
 cdef int64_t QUARTER_MS = _QUARTER_MS
 cdef Py_ssize_t VALUE_CHARS_MAX = _VALUE_CHARS_MAX
@@ -58,6 +59,7 @@ cdef object _BOT = DropReason.BOT
 cdef object _DUPLICATE = DropReason.DUPLICATE
 cdef tuple _NO_VALUES = (b"",) * 5
 cdef int64_t DUPLICATE_WINDOW_MS = DUPLICATE_WINDOW_S * 1000
+cdef dict _agents = {}
 cdef list _REASONS = [REASON_OF.get(number, NotImplemented) for number in range(256)]
 
 fill_crc_tables()
@@ -84,7 +86,7 @@ def read_sound(bytes data, Py_ssize_t position, list records, Py_ssize_t records
             or body[MS_BYTES] >> 4 != 7
         ):
             break
-        record = _record(head, length, position)
+        record = _record(data, position, length)
         if record is None:
             break
         records.append(record)
@@ -96,9 +98,9 @@ def read_sound(bytes data, Py_ssize_t position, list records, Py_ssize_t records
 ctypedef const uint8_t *Place
 
 
-cdef object _record(const uint8_t *head, Py_ssize_t length, Py_ssize_t position):
+cdef object _record(bytes data, Py_ssize_t position, Py_ssize_t length):
     """A sound record; None for one whose content contradicts its format."""
-    cdef const uint8_t *body = head + HEAD_BYTES
+    cdef const uint8_t *body = <const uint8_t *>PyBytes_AS_STRING(data) + position + HEAD_BYTES
     cdef const uint8_t *end = body + length
     cdef const uint8_t *at = body + BODY_BYTES
     # Where each text begins; behind the last one an end as if another followed.
@@ -127,14 +129,15 @@ cdef object _record(const uint8_t *head, Py_ssize_t length, Py_ssize_t position)
             PyBytes_FromStringAndSize(<const char *>body + 40, ID_BYTES),
             reason,
             body[57],
-            _text(begins, 0),
+            _known_agent(_text(begins, 0)),
             _text(begins, 1),
             _text(begins, 2),
             _sub_ids(begins),
             _text(begins, 8),
             _text(begins, 9),
-            PyBytes_FromStringAndSize(<const char *>head, HEAD_BYTES + length),
+            data,
             position,
+            position + HEAD_BYTES + length,
         ),
     )
 
@@ -143,6 +146,17 @@ cdef bytes _text(Place *begins, int number):
     return PyBytes_FromStringAndSize(
         <const char *>begins[number], begins[number + 1] - begins[number] - 1
     )
+
+
+cdef bytes _known_agent(bytes agent):
+    """One object for equal agents, of which a batch has few: it stays small and in the cache."""
+    known = _agents.get(agent)
+    if known is not None:
+        return known
+    if len(_agents) >= AGENTS_REMEMBERED_MAX:
+        _agents.clear()
+    _agents[agent] = agent
+    return agent
 
 
 cdef tuple _sub_ids(Place *begins):
@@ -243,13 +257,21 @@ def leave_marks(list clicks):
 
 def named(list clicks):
     """``marks.named``."""
-    cdef set marks = set()
+    cdef set found = set()
     cdef Candidate click
     for click in clicks:
-        marks.add(click.mark)
-        if click.handed_out is not None:
-            marks.add(click.handed_out)
-    return marks
+        found.add(click.mark)
+    return found
+
+
+def handed_out(list clicks, dict latest):
+    """``marks.handed_out``."""
+    cdef set found = set()
+    cdef Candidate click
+    for click in clicks:
+        if click.handed_out is not None and click.mark not in latest:
+            found.add(click.handed_out)
+    return found
 
 
 def judge(list open_clicks, dict seen):

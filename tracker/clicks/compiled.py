@@ -45,6 +45,7 @@ class Steps(NamedTuple):
     candidates: Callable[[Iterable[ClickRecord], dict[int, LinkFacts]], list[Candidate]]
     leave_marks: Callable[[list[Candidate]], list[Candidate]]
     named: Callable[[list[Candidate]], set[Mark]]
+    handed_out: Callable[[list[Candidate], dict[Mark, int]], set[Mark]]
     judge: Callable[[list[Candidate], dict[Mark, int]], dict[Mark, int]]
     packed: Callable[[list[Candidate]], bytes]
     sorts: Callable[[list[Candidate], dict[int, LinkFacts]], list[rollups.Sort]]
@@ -56,6 +57,7 @@ STEP_BY_STEP: Final = Steps(
     judging.candidates,
     judging.leave_marks,
     marks.named,
+    marks.handed_out,
     judging.judge,
     rows.packed,
     rollups.sorts,

@@ -113,16 +113,27 @@ class Seen:
 
 
 def named(clicks: list[Candidate]) -> set[Mark]:
-    """All marks that these clicks know a visitor by."""
-    marks = {click.mark for click in clicks}
-    marks.update(click.handed_out for click in clicks if click.handed_out is not None)
-    return marks
+    """The marks that these clicks came with."""
+    return {click.mark for click in clicks}
+
+
+def handed_out(clicks: list[Candidate], latest: dict[Mark, int]) -> set[Mark]:
+    """The marks that were handed out with clicks whose own is not among ``latest``.
+
+    Only of them the judge asks whether the cookie has come back already.
+    """
+    return {
+        click.handed_out
+        for click in clicks
+        if click.handed_out is not None and click.mark not in latest
+    }
 
 
 def read_marks(
     connection: psycopg.Connection,
     open_clicks: list[Candidate],
     named: Callable[[list[Candidate]], set[Mark]] = named,
+    handed_out: Callable[[list[Candidate], dict[Mark, int]], set[Mark]] = handed_out,
 ) -> Seen:
     """Look up the visitors of clicks that nothing speaks against so far."""
     days = known_days(open_clicks)
@@ -132,7 +143,8 @@ def read_marks(
     latest: dict[Mark, int] = {}
     for day in sorted(kept):
         here = _on(day, open_clicks, days)
-        latest.update(connection.execute(_of_day(READ, day), (bigints(sorted(named(here))),)))
+        _read(connection, day, named(here), latest)
+        _read(connection, day, handed_out(here, latest), latest)
     stored = frozenset(latest)
     for day in sorted(kept):
         _add_handed_out(connection, _on(day, open_clicks, days), latest)
@@ -191,6 +203,14 @@ def keep_tables(
 
 def _on(day: date, clicks: list[Candidate], days: set[date]) -> list[Candidate]:
     return clicks if days == {day} else [click for click in clicks if click.slot.day == day]
+
+
+def _read(
+    connection: psycopg.Connection, day: date, wanted: set[Mark], latest: dict[Mark, int]
+) -> None:
+    """Add those that the day's table has."""
+    if wanted:
+        latest.update(connection.execute(_of_day(READ, day), (bigints(sorted(wanted)),)))
 
 
 def _add_handed_out(

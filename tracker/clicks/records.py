@@ -54,7 +54,7 @@ class RejectReason(StrEnum):
 
 
 class ClickRecord(NamedTuple):
-    """One click as the front saw it. ``raw`` is the whole record, for quarantine.
+    """One click as the front saw it.
 
     A named tuple because a frozen dataclass of this size takes four times as long to make.
     """
@@ -73,9 +73,15 @@ class ClickRecord(NamedTuple):
     sub_ids: tuple[bytes, ...]
     creative: bytes
     country: bytes
-    raw: bytes
+    data: bytes
+    """The bytes that were scanned, in which the record goes from ``offset`` to ``end``."""
     offset: int
-    """Where it began in the bytes that were scanned."""
+    end: int
+
+    @property
+    def raw(self) -> bytes:
+        """The whole record, for quarantine; made when it is asked for, which is rare."""
+        return self.data[self.offset : self.end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +174,13 @@ def scan(
             position = end
             continue
         end, version = found
-        raw = data[position:end]
-        record = _decode(raw, version, position)
+        record = _decode(data, position, end, version)
         if record is not None:
             records.append(record)
         else:
             unread = version in TEXT_FIELDS
             reason = RejectReason.UNREADABLE if unread else RejectReason.UNKNOWN_VERSION
-            rejects.append(Reject(position, raw, reason))
+            rejects.append(Reject(position, data[position:end], reason))
         position = end
     return Scan(records, rejects, position)
 
@@ -220,8 +225,9 @@ def read_sound(data: bytes, position: int, records: list[ClickRecord], records_m
                 (s1, s2, s3, s4, s5),
                 creative,
                 country,
-                data[position:end],
+                data,
                 position,
+                end,
             )
         )
         position = end
@@ -273,7 +279,8 @@ def _before_partial_magic(data: bytes, position: int) -> int:
     return len(data)
 
 
-def _decode(raw: bytes, version: int, offset: int) -> ClickRecord | None:
+def _decode(data: bytes, offset: int, end: int, version: int) -> ClickRecord | None:
+    raw = data[offset:end]
     click_id, link_id, visitor_id, address_hash, number, flags = BODY.unpack_from(raw, HEAD.size)
     texts = raw[HEAD.size + BODY.size :].split(b"\0")
     if len(texts) != TEXT_FIELDS.get(version) or (number and number not in REASON_OF_NUMBER):
@@ -294,6 +301,7 @@ def _decode(raw: bytes, version: int, offset: int) -> ClickRecord | None:
         tuple(texts[SUB_ID_FIELDS]),
         texts[8] if version > 1 else b"",
         texts[9] if version > 1 else b"",
-        raw,
+        data,
         offset,
+        end,
     )
