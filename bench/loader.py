@@ -99,7 +99,9 @@ FILL = """
     SELECT CAST(lpad(to_hex(ms), 12, '0') || '7' || substr(noise, 2, 3) || '8'
                 || substr(noise, 6, 15) AS uuid),
            to_timestamp(ms / 1000.0), links.id, links.program_id, links.enrollment_id,
-           gen_random_uuid(), false, dropped >= 0.08, CASE WHEN dropped < 0.08 THEN 'bot' END,
+           CAST(lpad(to_hex(ms), 12, '0') || '7' || substr(md5(noise), 2, 3) || '8'
+                || substr(md5(noise), 6, 15) AS uuid), false, dropped >= 0.08,
+           CASE WHEN dropped < 0.08 THEN 'bot' END,
            false, CAST(noise AS uuid), (%(agents)s::text[])[agent],
            CASE WHEN referred < 0.6
                 THEN 'https://blog' || CAST(referred * 5000 AS int) || '.example/post' ELSE '' END,
@@ -185,9 +187,10 @@ class Traffic:
         elif kind < 0.18 and self._last:
             # A second click within seconds, before the cookie has arrived.
             link, _, address, agent = self._last
-            visitor = chance.randbytes(16)
+            visitor = new_click_id(at_ms, chance.randbytes(10))
         else:
-            visitor = chance.randbytes(16)
+            # As the front makes them: of this millisecond, like a click's id.
+            visitor = new_click_id(at_ms, chance.randbytes(10))
         reason = agent_reason(agent.decode())
         if reason is None and not flags:
             self.remember(link, visitor, address, agent)

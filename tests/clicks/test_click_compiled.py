@@ -105,6 +105,7 @@ class Sides:
         assert abs(tokens.clicked_ms_of(click.click_id) - now_ms) < 60_000
         known = click.flags & records.FLAG_KNOWN_VISITOR or click.visitor_id == NO_VISITOR
         visitor = click.visitor_id if known else b"new"
+        assert known or tokens.is_click_id(UUID(bytes=click.visitor_id)), "made like a click's id"
         return click._replace(click_id=b"", visitor_id=visitor, data=b"", offset=0, end=0)
 
     def _journal(self) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import product
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 
@@ -165,6 +166,17 @@ class TestVisitorCookie:
     @pytest.mark.abuse("A16")
     def test_that_is_foreign_tampered_or_oversized_is_no_visitor(self, header: str) -> None:
         assert COOKIE.read(header) is None
+
+    def test_names_a_visitor_by_the_time_and_by_chance(self) -> None:
+        begin_ms = time.time_ns() // 1_000_000
+        raw = visitors.new_visitor_ids(500)
+        ids = [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
+        assert len(set(ids)) == 500
+        assert {one.version for one in ids} == {7}
+        assert {one.variant for one in ids} == {RFC_4122}
+        (at_ms,) = {one.int >> 80 for one in ids}
+        assert begin_ms <= at_ms <= time.time_ns() // 1_000_000
+        assert visitors.new_visitor_ids(0) == b""
 
     def test_is_bound_to_the_host_over_https(self) -> None:
         assert visitors.cookie_name(https=True) == "__Host-kpk_v"

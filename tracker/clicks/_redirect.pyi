@@ -18,6 +18,7 @@ class CommonClicks:
         read_cookie: Callable[[str], bytes | None],
         sign: Callable[[bytes], bytes],
         noise: Callable[[int], bytes],
+        new_visitors: Callable[[int], bytes],
         marker: bytes,
         tail: bytes,
         page: Callable[[str], bytes],

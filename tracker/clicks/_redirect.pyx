@@ -15,8 +15,6 @@ from libc.string cimport memchr, memcpy, memset, strerror
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport write
 
-from os import urandom
-
 from tracker.clicks.journal import JournalUnavailable
 
 
@@ -74,7 +72,8 @@ fill_crc_tables()
 cdef class CommonClicks:
     """Answers the common click; every part is what the front itself uses, see ``compiled``."""
 
-    cdef object _otherwise, _table, _journal, _append, _spill, _read_cookie, _sign, _noise, _page
+    cdef object _otherwise, _table, _journal, _append, _spill, _read_cookie, _sign, _page
+    cdef object _noise, _new_visitors
     cdef object _salt, _client_address, _hash_address, _country_of, _country_header
     cdef dict _met, _links
     cdef set _hosts
@@ -91,7 +90,7 @@ cdef class CommonClicks:
     cdef Py_ssize_t _left
 
     def __init__(
-        self, *, otherwise, table, set hosts, journal, spill, dict met, read_cookie, sign, noise,
+        self, *, otherwise, table, set hosts, journal, spill, dict met, read_cookie, sign, noise, new_visitors,
         bytes marker, bytes tail, page, country_of, str country_header, client_address,
         hash_address, salt, list headers, list empty, bytes key_id, bytes secret, int hops,
         bint remembers,
@@ -101,7 +100,8 @@ cdef class CommonClicks:
         self._journal, self._append, self._spill = journal, journal.append, spill
         self._grouped = journal.grouped
         self._met, self._page = met, page
-        self._read_cookie, self._sign, self._noise = read_cookie, sign, noise
+        self._read_cookie, self._sign = read_cookie, sign
+        self._noise, self._new_visitors = noise, new_visitors
         self._marker, self._tail = marker, tail
         self._country_of, self._country_header = country_of, country_header
         self._client_address, self._hash_address, self._salt = client_address, hash_address, salt
@@ -183,7 +183,7 @@ cdef class CommonClicks:
         if not self._left:
             # While these are made another thread may do the same; what it made is dropped.
             noises = self._noise(PREPARED_AT_ONCE)
-            visitors = urandom(ID_BYTES * PREPARED_AT_ONCE)
+            visitors = self._new_visitors(PREPARED_AT_ONCE)
             signatures = self._sign(visitors)
             self._noises, self._visitors, self._signatures = noises, visitors, signatures
             self._left = PREPARED_AT_ONCE

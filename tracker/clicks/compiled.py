@@ -29,7 +29,13 @@ from tracker.clicks.redirecting import (
     redirect_headers,
 )
 from tracker.clicks.tokens import SigningKey, click_id_noise
-from tracker.clicks.visitors import AddressHasher, VisitorCookie, address_salt, client_address
+from tracker.clicks.visitors import (
+    AddressHasher,
+    VisitorCookie,
+    address_salt,
+    client_address,
+    new_visitor_ids,
+)
 
 COMPILED: Final = all(
     find_spec(f"tracker.clicks.{name}") is not None for name in ("_redirect", "_batch")
@@ -105,6 +111,7 @@ def common_clicks(
         read_cookie=cookie.read,
         sign=cookie.sign,
         noise=click_id_noise,
+        new_visitors=new_visitor_ids,
         marker=cookie.marker.encode("ascii"),
         tail=cookie.tail.encode("ascii"),
         page=page,

@@ -145,7 +145,7 @@ def judge(open_clicks: Iterable[Candidate], seen: dict[Mark, int]) -> dict[Mark,
 
 
 def visitor_mark(salt: int, visitor_id: bytes) -> Mark:
-    """The mark of a cookie. Its id is random, so eight bytes of it are as good as a hash."""
+    """The mark of a cookie. The latter half of its id is random and as good as a hash."""
     return salt ^ int.from_bytes(visitor_id[8:], "little", signed=True)
 
 

@@ -8,7 +8,6 @@ from the pool of ``Newcomers``, many at a time. `make bench` is its judge.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -34,7 +33,12 @@ from tracker.clicks.tokens import (
     SigningKey,
     click_id_noise,
 )
-from tracker.clicks.visitors import AddressHasher, VisitorCookie, client_address
+from tracker.clicks.visitors import (
+    AddressHasher,
+    VisitorCookie,
+    client_address,
+    new_visitor_ids,
+)
 
 PREPARED_AT_ONCE: Final = 64
 TEXTS_REMEMBERED_MAX: Final = 4096
@@ -68,8 +72,8 @@ class Newcomers:
 
     def prepare(self) -> Newcomer:
         """Fill the pool and return one; to be called when `ready` is empty."""
-        noise = os.urandom(16 * PREPARED_AT_ONCE)
-        ids = [noise[at : at + 16] for at in range(0, len(noise), 16)]
+        fresh_ids = new_visitor_ids(PREPARED_AT_ONCE)
+        ids = [fresh_ids[at : at + 16] for at in range(0, len(fresh_ids), 16)]
         cookies = [("Set-Cookie", value) for value in self._cookie.headers(ids)]
         tails = click_id_noise(PREPARED_AT_ONCE)
         size = CLICK_ID_NOISE_BYTES

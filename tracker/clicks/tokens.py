@@ -28,6 +28,8 @@ TOKENS_KEPT_MAX: Final = 20
 """What a browser keeps of them on the shop's domain; the oldest go first."""
 TOKEN_CHARS_MAX: Final = 120
 MAC_BYTES: Final = 16
+MS_BYTES: Final = 6
+"""Of a millisecond since the epoch, before an id's noise."""
 CLICK_ID_NOISE_BYTES: Final = 10
 VERSION: Final = 0x10
 """Upper four bits of the first byte; the lower four are flags."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import threading
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from tracker.clicks.tokens import url_safe
+from tracker.clicks.tokens import CLICK_ID_NOISE_BYTES, MS_BYTES, click_id_noise, url_safe
 
 COOKIE_NAME: Final = "kpk_v"
 COOKIE_DAYS: Final = 365
@@ -28,6 +29,17 @@ IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 DAY_MS: Final = 86_400_000
 
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def new_visitor_ids(visitors: int) -> bytes:
+    """That many new ids in a row, sixteen bytes each: of this millisecond and random from there.
+
+    UUIDs of version 7, as click ids are (RFC 9562, section 5.7): new visitors then stand at the end
+    of the index of visitors. In random order they cost PostgreSQL two fifths of a click.
+    """
+    begin = (time.time_ns() // 1_000_000).to_bytes(MS_BYTES, "big")
+    noise, size = click_id_noise(visitors), CLICK_ID_NOISE_BYTES
+    return b"".join([begin + noise[at : at + size] for at in range(0, len(noise), size)])
 
 
 def cookie_name(*, https: bool) -> str:

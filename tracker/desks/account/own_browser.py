@@ -7,7 +7,6 @@ mode there is no such cookie and no browser is noted.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +22,7 @@ from affiliate.core.db import db
 from affiliate.people import access
 from tracker.attribution.facts import BuyerBy
 from tracker.attribution.sightings import note_sighting
-from tracker.clicks.visitors import VisitorCookie
+from tracker.clicks.visitors import VisitorCookie, new_visitor_ids
 from tracker.desks.account.blueprint import account
 from tracker.orders.keys import order_keys
 
@@ -76,7 +75,7 @@ def _visitor(cookie: VisitorCookie) -> bytes:
     known = cookie.read(request.headers.get("Cookie", ""))
     if known is not None:
         return known
-    new = secrets.token_bytes(16)
+    new = new_visitor_ids(1)
     [g.visitor_cookie] = cookie.headers([new])
     return new
 
