@@ -32,6 +32,7 @@ import psycopg
 from flask import Flask, redirect
 from werkzeug import Response
 
+from affiliate.core import log
 from affiliate.core.config import Settings
 from affiliate.core.embedded.servers import running
 from bench.fixtures import (
@@ -100,7 +101,9 @@ def redirect_view(code: str) -> Response:  # noqa: ARG001 -- Flask passes it by 
 
 def front() -> ClickFront:
     """Kopeck's front, as wsgi.make_application puts it before Flask."""
-    return ClickFront(flask, Settings.from_environ(os.environ))
+    settings = Settings.from_environ(os.environ)
+    log.set_up(settings.log_level)
+    return ClickFront(flask, settings)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import psycopg
 
+from affiliate.core import log
 from affiliate.core.config import ROOT, Settings
 from affiliate.core.embedded.servers import running
 from bench import fixtures
@@ -68,7 +69,9 @@ def code_of(number: int) -> str:
 
 def front() -> ClickFront:
     """Kopeck's front, with as many links in memory as if they had been clicked."""
-    made = ClickFront(flask, Settings.from_environ(os.environ))
+    settings = Settings.from_environ(os.environ)
+    log.set_up(settings.log_level)
+    made = ClickFront(flask, settings)
     if clicked := int(os.environ.get(WARM, "0")):
         made.start()
         for number in range(1, clicked + 1):

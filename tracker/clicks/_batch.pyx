@@ -2,9 +2,10 @@
 """The loader's work on each click of a batch, compiled: reading, judging, packing, counting.
 
 Each function does what the one of its name does in records.py, judging.py, marks.py, rows.py and
-rollups.py, which say what the work is; tests hold them against each other (tests/clicks/test_batch_compiled.py). What
-is rare (texts that are not ASCII, records that are not sound) is left to them. Where nothing could
-be compiled when Kopeck was installed there is no such module, and they do it all.
+rollups.py, which say what the work is; tests hold them against each other
+(tests/clicks/test_batch_compiled.py). What is rare (texts that are not ASCII, records that are not
+sound) is left to them. Where nothing could be compiled when Kopeck was installed there is no such
+module, and they do it all.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -96,7 +96,8 @@ static inline uint64_t rotated(uint64_t word, int bits)
     MIX(2, 7, 8, 13, n, o)                                                                         \
     MIX(3, 4, 9, 14, p, q)
 
-static inline void compress(uint64_t state[8], const uint8_t block[BLOCK_BYTES], uint64_t seen, int last)
+static inline void compress(uint64_t state[8], const uint8_t block[BLOCK_BYTES], uint64_t seen,
+                            int last)
 {
     uint64_t v[16], m[16];
     memcpy(v, state, 64);

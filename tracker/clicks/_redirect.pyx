@@ -90,13 +90,14 @@ cdef class CommonClicks:
     cdef Py_ssize_t _left
 
     def __init__(
-        self, *, otherwise, table, set hosts, journal, spill, dict met, read_cookie, sign, noise, new_visitors,
-        bytes marker, bytes tail, page, country_of, str country_header, client_address,
-        hash_address, salt, list headers, list empty, bytes key_id, bytes secret, int hops,
-        bint remembers,
+        self, *, otherwise, table, set hosts, journal, spill, dict met, read_cookie, sign, noise,
+        new_visitors, bytes marker, bytes tail, page, country_of, str country_header,
+        client_address, hash_address, salt, list headers, list empty, bytes key_id, bytes secret,
+        int hops, bint remembers,
     ):
         """Raises ValueError for a key that BLAKE2b does not take."""
-        self._otherwise, self._table, self._links, self._hosts = otherwise, table, table.links, hosts
+        self._otherwise, self._hosts = otherwise, hosts
+        self._table, self._links = table, table.links
         self._journal, self._append, self._spill = journal, journal.append, spill
         self._grouped = journal.grouped
         self._met, self._page = met, page
