@@ -13,6 +13,7 @@ from tracker.clicks import judging, records, rows
 from tracker.clicks.compiled import STEP_BY_STEP, Steps, loader_steps
 from tracker.clicks.judging import Candidate, LinkFacts
 from tracker.clicks.records import ClickRecord
+from tracker.clicks.rollups import Counts
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import NO_VISITOR, new_click_id
 
@@ -129,6 +130,8 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
         if usual
     }
     asked = steps.handed_out(open_clicks, seen)
+    of_links: Counts = {(70, 0, 1, "s1", "campaign"): [4, 2]}
+    of_programs: Counts = {}
     touched = steps.judge(open_clicks, seen)
     return {
         "clicks": [_said(click) for click in clicks],
@@ -140,7 +143,10 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
         "rows": steps.packed(clicks),
         "sorts": steps.sorts(clicks, facts_of),
         "facts": facts_of,
-        "values": [click.record.offset for click in steps.with_values(clicks)],
+        "values": steps.values(clicks, of_links, of_programs),
+        "of links": of_links,
+        "of programs": of_programs,
+        "in order": [*of_links, *of_programs],
     }
 
 

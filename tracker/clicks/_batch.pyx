@@ -18,7 +18,7 @@ from tracker.clicks.judging import agent_bits, agent_says, salt_of, slot_of
 from tracker.clicks.records import REASON_OF, ClickRecord
 from tracker.clicks.rows import VALUE_CHARS_MAX as _VALUE_CHARS_MAX
 from tracker.clicks.rows import country_of
-from tracker.clicks.rules import DUPLICATE_WINDOW_S, DropReason
+from tracker.clicks.rules import DUPLICATE_WINDOW_S, CountedBy, DropReason
 
 
 cdef extern from "Python.h":
@@ -59,6 +59,9 @@ cdef object _new_tuple = tuple.__new__
 cdef object _BOT = DropReason.BOT
 cdef object _DUPLICATE = DropReason.DUPLICATE
 cdef tuple _NO_VALUES = (b"",) * 5
+cdef list _KINDS = [kind.value for kind in CountedBy]
+cdef str CREATIVE_KIND = CountedBy.CREATIVE.value
+cdef str COUNTRY_KIND = CountedBy.COUNTRY.value
 cdef int64_t DUPLICATE_WINDOW_MS = DUPLICATE_WINDOW_S * 1000
 cdef dict _agents = {}
 cdef list _REASONS = [REASON_OF.get(number, NotImplemented) for number in range(256)]
@@ -308,18 +311,54 @@ def sorts(list clicks, dict facts_of):
     return found
 
 
-def with_values(list clicks):
-    """``rollups.with_values``."""
-    cdef list found = []
+def values(list clicks, dict of_links, dict of_programs):
+    """``rollups.values``."""
     cdef Candidate click
     cdef tuple record
+    cdef int number
     for click in clicks:
         record = <tuple>click.record
-        if click.reason is None and (
-            record[CREATIVE] or record[COUNTRY] or record[SUB_IDS] != _NO_VALUES
+        if click.reason is not None or not (
+            record[CREATIVE] or record[COUNTRY] or record[SUB_IDS] is not _NO_VALUES
         ):
-            found.append(click)
-    return found
+            continue
+        number = 0
+        for raw in <tuple>record[SUB_IDS]:
+            if raw:
+                _add_value(of_links, click, record, <object>_KINDS[number], _value(raw))
+            number += 1
+        if record[CREATIVE]:
+            value = _value(record[CREATIVE])
+            _add_value(of_links, click, record, CREATIVE_KIND, value)
+            _add_program_value(of_programs, click, CREATIVE_KIND, value)
+        if record[COUNTRY]:
+            value = country_of(record[COUNTRY])
+            if value is not None:
+                _add_value(of_links, click, record, COUNTRY_KIND, value)
+                _add_program_value(of_programs, click, COUNTRY_KIND, value)
+
+
+cdef str _value(bytes raw):
+    return raw.decode("utf-8", "replace")[:VALUE_CHARS_MAX]
+
+
+cdef int _add_value(dict counts, Candidate click, tuple record, kind, value) except -1:
+    key = (click.facts.enrollment_id, click.slot.day, record[LINK_ID], kind, value)
+    return _add_one(counts, key, click.is_unique)
+
+
+cdef int _add_program_value(dict counts, Candidate click, kind, value) except -1:
+    return _add_one(counts, (click.facts.program_id, click.slot.day, kind, value), click.is_unique)
+
+
+cdef int _add_one(dict counts, tuple key, bint unique) except -1:
+    cdef list there = counts.get(key)
+    if there is None:
+        counts[key] = [1, int(unique)]
+    else:
+        there[0] += 1
+        there[1] += unique
+    return 0
 
 
 cdef int64_t _milliseconds(bytes click_id) noexcept:

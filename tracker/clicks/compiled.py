@@ -55,7 +55,7 @@ class Steps(NamedTuple):
     judge: Callable[[list[Candidate], dict[Mark, int]], dict[Mark, int]]
     packed: Callable[[list[Candidate]], bytes]
     sorts: Callable[[list[Candidate], dict[int, LinkFacts]], list[rollups.Sort]]
-    with_values: Callable[[list[Candidate]], list[Candidate]]
+    values: Callable[[list[Candidate], rollups.Counts, rollups.Counts], None]
 
 
 STEP_BY_STEP: Final = Steps(
@@ -67,7 +67,7 @@ STEP_BY_STEP: Final = Steps(
     judging.judge,
     rows.packed,
     rollups.sorts,
-    rollups.with_values,
+    rollups.values,
 )
 
 

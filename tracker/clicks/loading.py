@@ -90,7 +90,7 @@ def _write(
     lock_programs(connection, {click.facts.program_id for click in clicks})
     seen = read_marks(connection, open_clicks, steps.named, steps.handed_out)
     touched = steps.judge(open_clicks, seen.latest)
-    counting = Counting(steps.sorts, steps.with_values)
+    counting = Counting(steps.sorts, steps.values)
     with connection.cursor() as cursor, cursor.copy(COPY_CLICKS) as copy:
         copy.write(BEGIN)
         for part in in_parts(clicks):

@@ -141,14 +141,21 @@ def sorts(clicks: list[Candidate], facts_of: dict[int, LinkFacts]) -> list[Sort]
     ]
 
 
-def with_values(clicks: list[Candidate]) -> list[Candidate]:
-    """The counted clicks that came with a sub-id, a creative or a country; most do not."""
-    return [
-        click
-        for click in clicks
-        if click.reason is None
-        and (click.record.creative or click.record.country or click.record.sub_ids != _PLAIN_TEXTS)
-    ]
+def values(clicks: list[Candidate], of_links: Counts, of_programs: Counts) -> None:
+    """Add the values that came with counted clicks; most come without any."""
+    for click in clicks:
+        record = click.record
+        if click.reason is not None or not (
+            record.creative or record.country or record.sub_ids != _PLAIN_TEXTS
+        ):
+            continue
+        day, facts, unique = click.slot.day, click.facts, int(click.is_unique)
+        for (kind, of_program), value in zip(_KINDS, values_of(record), strict=True):
+            if value is None:
+                continue
+            add(of_links, (facts.enrollment_id, day, record.link_id, kind, value), 1, unique)
+            if of_program:
+                add(of_programs, (facts.program_id, day, kind, value), 1, unique)
 
 
 class Counting:
@@ -161,11 +168,11 @@ class Counting:
     def __init__(
         self,
         sorts: Callable[[list[Candidate], dict[int, LinkFacts]], list[Sort]],
-        with_values: Callable[[list[Candidate]], list[Candidate]],
+        values: Callable[[list[Candidate], Counts, Counts], None],
     ) -> None:
         """The functions of these names, or others that do the same."""
         self._sorts_of = sorts
-        self._with_values = with_values
+        self._values_of = values
         self._sorts: Counter[Sort] = Counter()
         self._facts_of: dict[int, LinkFacts] = {}
         self._batch = Batch()
@@ -173,7 +180,7 @@ class Counting:
     def add(self, clicks: list[Candidate]) -> None:
         """Count these clicks too."""
         self._sorts.update(self._sorts_of(clicks, self._facts_of))
-        _count_values(self._batch, self._with_values(clicks))
+        self._values_of(clicks, self._batch.link_values, self._batch.program_values)
 
     def whole(self) -> Batch:
         """What all of them add; nothing is counted behind it."""
@@ -226,20 +233,6 @@ def sum_programs(batch: Batch) -> None:
     ):
         for key, counts in links.items():
             add(programs, (batch.program_of[key], key[1]), *counts)
-
-
-def _count_values(batch: Batch, clicks: Sequence[Candidate]) -> None:
-    """By the values that came with counted clicks."""
-    for click in clicks:
-        record = click.record
-        day, facts, unique = click.slot.day, click.facts, int(click.is_unique)
-        for (kind, of_program), value in zip(_KINDS, values_of(record), strict=True):
-            if value is None:
-                continue
-            key = (facts.enrollment_id, day, record.link_id, kind, value)
-            add(batch.link_values, key, 1, unique)
-            if of_program:
-                add(batch.program_values, (facts.program_id, day, kind, value), 1, unique)
 
 
 def add(counts: Counts, key: Key, *numbers: int) -> None:
