@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.clicks import judging, records, rows
-from tracker.clicks.compiled import STEP_BY_STEP, Steps, loader_steps
+from tracker.clicks.compiled import STEP_BY_STEP, Steps, _is_fresh, loader_steps, source_of
 from tracker.clicks.judging import Candidate, LinkFacts
 from tracker.clicks.records import ClickRecord
 from tracker.clicks.rollups import Counts
@@ -168,12 +169,35 @@ def test_marks_are_told_apart_by_link_and_day(compiled: Steps) -> None:
 
 
 def test_what_is_no_record_is_refused(compiled: Steps) -> None:
-    with pytest.raises(TypeError, match="ClickRecords, not of tuple"):
-        compiled.candidates([("a", "tuple")], FACTS)  # type: ignore[list-item]
+    raw = records.encode(new_click_id(NOON_MS, bytes(10)), 1, NO_VISITOR, b"\2" * 16, None, 0, TEXT)
+    (found,) = records.scan(raw, ended=True).records
+    for wrong in (("a", "tuple"), None):
+        with pytest.raises(TypeError, match="a batch is of ClickRecords, not of"):
+            compiled.candidates([wrong], FACTS)  # type: ignore[list-item]
+    for short in ({"click_id": b"x"}, {"visitor_id": b"x"}, {"address_hash": b""}):
+        with pytest.raises(ValueError, match="have 16 bytes"):
+            compiled.candidates([found._replace(**short)], FACTS)
+    with pytest.raises(ValueError, match="5 sub-ids"):
+        compiled.candidates([found._replace(sub_ids=(b"",))], FACTS)
     with pytest.raises(TypeError):
         compiled.packed([judging.Candidate])  # type: ignore[list-item]
-    with pytest.raises(TypeError):
-        compiled.read_sound("text", 0, [], 1)  # type: ignore[arg-type]
+    for step in (compiled.packed, compiled.leave_marks, compiled.named):
+        with pytest.raises((TypeError, AttributeError)):
+            step([None])  # type: ignore[list-item]
+    for wrong_data in ("text", None):
+        with pytest.raises(TypeError):
+            compiled.read_sound(wrong_data, 0, [], 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no record begins at -1"):
+        compiled.read_sound(raw, -1, [], 1)
+
+
+def test_what_is_compiled_from_another_source_is_not_used(compiled: Steps) -> None:
+    made = ModuleType("tracker.clicks._batch")
+    for source, fresh in (("", False), ("another", False), (source_of("_batch"), True)):
+        made.SOURCE = source  # type: ignore[attr-defined]
+        assert _is_fresh(made) == fresh
+    assert not _is_fresh(ModuleType("tracker.clicks._batch")), "of a release without a source"
+    assert not _is_fresh(ModuleType("tracker.clicks._no_source"))
 
 
 def test_a_link_without_facts_is_an_error_in_both(compiled: Steps) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -60,6 +63,10 @@ class Sides:
         step_by_step = self.ask(self.front.answer, environ)
         assert self.ask(self.front, environ) == step_by_step
 
+    def stand_still(self) -> None:
+        """What is changed in memory from now on is not read anew."""
+        self.front._refresher.stop()
+
     def ask(self, asked: Answer, environ: Environ) -> tuple[Any, ...]:
         """Status, headers, body and record, without what chance has made."""
         said: list[Any] = []
@@ -106,7 +113,7 @@ class Sides:
         known = click.flags & records.FLAG_KNOWN_VISITOR or click.visitor_id == NO_VISITOR
         visitor = click.visitor_id if known else b"new"
         assert known or tokens.is_click_id(UUID(bytes=click.visitor_id)), "made like a click's id"
-        return click._replace(click_id=b"", visitor_id=visitor, data=b"", offset=0, end=0)
+        return click._replace(click_id=b"", visitor_id=visitor, data=b"", begin=0, end=0, offset=0)
 
     def _journal(self) -> bytes:
         folder = self._settings.data_dir / "journal"
@@ -208,6 +215,8 @@ COMMON = (
     {"REMOTE_ADDR": "2001:db8::1"},
     {"HTTP_X_FORWARDED_FOR": "198.51.100.7"},
     {"HTTP_X_FORWARDED_FOR": "198.51.100.7, 198.51.100.8"},
+    {"HTTP_X_FORWARDED_FOR": "198.51.100.7\0"},
+    {"HTTP_X_FORWARDED_FOR": "198.51.100.7\0.1"},
     {"HTTP_CF_IPCOUNTRY": "RU"},
     {"PATH_INFO": "/r/foreign"},
 )
@@ -254,6 +263,7 @@ def test_a_visitor_comes_back(sides: Sides) -> None:
 
 def test_a_program_that_closes_is_noticed_at_once(sides: Sides) -> None:
     sides.agree(request_of())
+    sides.stand_still()
     (program,) = sides.front.table.programs.values()
     program.status = "closed"
     _, headers, _, [click] = sides.ask(sides.front, request_of())
@@ -267,6 +277,8 @@ def test_the_salt_of_addresses_changes_at_midnight(sides: Sides) -> None:
         *_, [click] = sides.ask(sides.front, request_of())
         return bytes(click.address_hash)
 
+    sides.agree(request_of())
+    sides.stand_still()
     today = address_hash()
     assert address_hash() == today
     sides.front.table.offset_ms += DAY_MS
@@ -298,6 +310,52 @@ def test_many_threads_draw_nothing_twice(settings: Settings, shop: Shop) -> None
     found = records.scan(data, ended=True)
     assert {click.click_id for click in found.records} == {token.click_id.bytes for token in seen}
     assert found.rejects == []
+
+
+def test_a_record_that_nobody_could_read_again_is_not_written(sides: Sides) -> None:
+    sides.agree(request_of())
+    sides.stand_still()
+    link = sides.front.table.find("abcde")
+    assert link is not None
+    link.sub_ids_bytes = b"x" * records.RECORD_BYTES_MAX
+    for asked in (sides.front, sides.front.answer):
+        with pytest.raises(ValueError, match="would not be read again"):
+            sides.ask(asked, request_of())
+
+
+def test_a_signal_in_the_middle_of_a_write_costs_no_click(sides: Sides) -> None:
+    sides.agree(request_of())
+    assert sides.front._journal is not None
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    segment = os.dup(sides.front._journal.fd)
+    drained: list[int] = []
+
+    def drain(*_: object) -> None:
+        drained.append(len(os.read(reading, 1 << 20)))
+
+    before = signal.signal(signal.SIGUSR1, drain)
+    here = threading.get_ident()
+    later = threading.Timer(0.2, lambda: signal.pthread_kill(here, signal.SIGUSR1))
+    answered: list[str] = []
+    try:
+        os.dup2(writing, sides.front._journal.fd)
+        later.start()
+        sides.front(request_of(), lambda status, _: answered.append(status))
+    finally:
+        later.join()
+        signal.signal(signal.SIGUSR1, before)
+        os.dup2(segment, sides.front._journal.fd)
+    (click,) = records.scan(os.read(reading, 1 << 20)[-1_000:], ended=True).records
+    for each in (reading, writing, segment):
+        os.close(each)
+    assert drained
+    assert answered == ["302 Found"]
+    assert click.agent == CHROME.encode()
 
 
 @pytest.mark.parametrize("key", [b"", bytes(65)])

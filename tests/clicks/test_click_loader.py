@@ -22,7 +22,7 @@ from tracker.clicks.marks import keep_tables
 from tracker.clicks.receipts import click_verdicts, receipt, visitor_clicks
 from tracker.clicks.recording import ClickRecorder
 from tracker.clicks.rules import DropReason
-from tracker.clicks.tokens import ClickToken, read, signing_keys
+from tracker.clicks.tokens import ClickToken, new_click_id, read, signing_keys
 
 NOON = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 """Noon in Moscow, where the program counts its days."""
@@ -456,6 +456,27 @@ class TestQuarantine:
         loader.round()
         assert rows(session, "SELECT segment, reason FROM click_quarantine") == [
             ("spill", "foreign")
+        ]
+
+    @pytest.mark.parametrize("row", [3, 10_000])
+    def test_a_spilled_click_of_an_unknown_link_is_kept_whole(
+        self, shop: Shop, loader: Loader, session: Session, row: int
+    ) -> None:
+        texts = CHROME.encode() + b"\0" * 9
+        raw = records.encode(
+            new_click_id(int(NOON.timestamp() * 1000), bytes(10)),
+            10**9, BORIS.bytes, ANNA.bytes, None, 0, texts,
+        )  # fmt: skip
+        session.execute(
+            sa.text(
+                "INSERT INTO click_spill (id, record) OVERRIDING SYSTEM VALUE VALUES (:row, :raw)"
+            ),
+            {"row": row, "raw": raw},
+        )
+        session.commit()
+        loader.round()
+        assert rows(session, "SELECT segment_offset, reason, content FROM click_quarantine") == [
+            (row, "unknown_link", raw)
         ]
 
 

@@ -4,6 +4,8 @@ from tracker.clicks.judging import Candidate, LinkFacts, Mark
 from tracker.clicks.records import ClickRecord
 from tracker.clicks.rollups import Counts, Sort
 
+SOURCE: str
+
 def read_sound(data: bytes, position: int, records: list[ClickRecord], records_max: int) -> int: ...
 def candidates(
     records: Iterable[ClickRecord], facts_of: dict[int, LinkFacts]

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, nonecheck=True
 """The loader's work on each click of a batch, compiled: reading, judging, packing, counting.
 
 Each function does what the one of its name does in records.py, judging.py, marks.py, rows.py and
@@ -24,6 +24,10 @@ from tracker.clicks.rules import DUPLICATE_WINDOW_S, CountedBy, DropReason
 cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     char *PyUnicode_1BYTE_DATA(object text)
+
+
+cdef extern from *:
+    const char *KOPECK_SOURCE
 
 
 cdef extern from "_bytes.h":
@@ -66,10 +70,15 @@ cdef int64_t DUPLICATE_WINDOW_MS = DUPLICATE_WINDOW_S * 1000
 cdef dict _agents = {}
 cdef list _REASONS = [REASON_OF.get(number, NotImplemented) for number in range(256)]
 
+SOURCE = KOPECK_SOURCE.decode()
+"""What this was compiled from: see ``compiled.source_of``."""
+
 fill_crc_tables()
 
 
-def read_sound(bytes data, Py_ssize_t position, list records, Py_ssize_t records_max):
+def read_sound(
+    bytes data not None, Py_ssize_t position, list records not None, Py_ssize_t records_max
+):
     """``records.read_sound``: sound records up to the first thing that needs a closer look."""
     cdef const uint8_t *base = <const uint8_t *>PyBytes_AS_STRING(data)
     cdef const uint8_t *head
@@ -78,6 +87,8 @@ def read_sound(bytes data, Py_ssize_t position, list records, Py_ssize_t records
     cdef Py_ssize_t wanted = records_max - len(records)
     cdef Py_ssize_t length
     cdef object record
+    if position < 0:
+        raise ValueError(f"no record begins at {position}")
     while wanted > 0 and position <= size - HEAD_BYTES - BODY_BYTES:
         head = base + position
         body = head + HEAD_BYTES
@@ -124,6 +135,7 @@ cdef object _record(bytes data, Py_ssize_t position, Py_ssize_t length):
     if texts != TEXTS:
         return None
     begins[TEXTS] = end + 1
+    place = position
     return _new_tuple(
         ClickRecord,
         (
@@ -140,8 +152,9 @@ cdef object _record(bytes data, Py_ssize_t position, Py_ssize_t length):
             _text(begins, 8),
             _text(begins, 9),
             data,
-            position,
+            place,
             position + HEAD_BYTES + length,
+            place,
         ),
     )
 
@@ -185,6 +198,11 @@ cdef enum Field:
     SUB_IDS
     CREATIVE
     COUNTRY
+    DATA
+    BEGIN
+    END
+    OFFSET
+    RECORD_FIELDS
 
 
 cdef class Candidate:
@@ -195,7 +213,23 @@ cdef class Candidate:
     cdef public bint is_unique
 
 
-def candidates(records, dict facts_of):
+cdef tuple _checked(each):
+    """A record of which all that is read without a look here has its type and length."""
+    if not isinstance(each, ClickRecord) or len(<tuple>each) != RECORD_FIELDS:
+        raise TypeError(f"a batch is of ClickRecords, not of {type(each).__name__}")
+    cdef tuple record = <tuple>each
+    cdef bytes click_id = record[CLICK_ID]
+    cdef bytes visitor_id = record[VISITOR_ID]
+    cdef bytes address_hash = record[ADDRESS_HASH]
+    cdef tuple sub_ids = record[SUB_IDS]
+    if len(click_id) != ID_BYTES or len(visitor_id) != ID_BYTES or len(address_hash) != ID_BYTES:
+        raise ValueError(f"ids and hashes of a record have {ID_BYTES} bytes")
+    if len(sub_ids) != len(_NO_VALUES):
+        raise ValueError(f"a record has {len(_NO_VALUES)} sub-ids")
+    return record
+
+
+def candidates(records, dict facts_of not None):
     """``judging.candidates``."""
     cdef list found = []
     cdef Candidate click
@@ -203,9 +237,7 @@ def candidates(records, dict facts_of):
     cdef int64_t clicked_ms, quarter, placed = -1
     cdef object facts, slot = None, zone = None
     for each in records:
-        if not isinstance(each, ClickRecord):
-            raise TypeError(f"a batch is of ClickRecords, not of {type(each).__name__}")
-        record = <tuple>each
+        record = _checked(each)
         facts = facts_of[record[LINK_ID]]
         clicked_ms = _milliseconds(record[CLICK_ID])
         quarter = clicked_ms // QUARTER_MS
@@ -225,7 +257,7 @@ def candidates(records, dict facts_of):
     return found
 
 
-def leave_marks(list clicks):
+def leave_marks(list clicks not None):
     """``judging.leave_marks``."""
     cdef list open_clicks = []
     cdef Candidate click
@@ -259,7 +291,7 @@ def leave_marks(list clicks):
     return open_clicks
 
 
-def named(list clicks):
+def named(list clicks not None):
     """``marks.named``."""
     cdef set found = set()
     cdef Candidate click
@@ -268,7 +300,7 @@ def named(list clicks):
     return found
 
 
-def handed_out(list clicks, dict latest):
+def handed_out(list clicks not None, dict latest not None):
     """``marks.handed_out``."""
     cdef set found = set()
     cdef Candidate click
@@ -278,7 +310,7 @@ def handed_out(list clicks, dict latest):
     return found
 
 
-def judge(list open_clicks, dict seen):
+def judge(list open_clicks not None, dict seen not None):
     """``judging.judge``."""
     cdef dict touched = {}
     cdef Candidate click
@@ -298,7 +330,7 @@ def judge(list open_clicks, dict seen):
     return touched
 
 
-def sorts(list clicks, dict facts_of):
+def sorts(list clicks not None, dict facts_of not None):
     """``rollups.sorts``."""
     cdef list found = []
     cdef Candidate click
@@ -311,7 +343,7 @@ def sorts(list clicks, dict facts_of):
     return found
 
 
-def values(list clicks, dict of_links, dict of_programs):
+def values(list clicks not None, dict of_links not None, dict of_programs not None):
     """``rollups.values``."""
     cdef Candidate click
     cdef tuple record
@@ -393,7 +425,7 @@ cdef uint8_t *_more(Out *out, Py_ssize_t bytes_) except NULL:
     return out.data + out.size - bytes_
 
 
-def packed(list clicks):
+def packed(list clicks not None):
     """``rows.packed``."""
     cdef Out out = Out(NULL, 0, 0)
     cdef Candidate click

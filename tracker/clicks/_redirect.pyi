@@ -5,6 +5,8 @@ from tracker.clicks.journal import Journal
 from tracker.clicks.links import LinkTable
 from tracker.clicks.redirecting import Agent, Environ, Headers, StartResponse
 
+SOURCE: str
+
 class CommonClicks:
     def __init__(
         self,

@@ -10,7 +10,7 @@ installed there is no such module, and redirecting.py answers all.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.errno cimport errno
+from libc.errno cimport EINTR, errno
 from libc.string cimport memchr, memcpy, memset, strerror
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport write
@@ -28,6 +28,10 @@ cdef extern from "Python.h":
 cdef extern from "arpa/inet.h":
     int AF_INET
     int inet_pton(int family, const char *text, void *to)
+
+
+cdef extern from *:
+    const char *KOPECK_SOURCE
 
 
 cdef extern from "_bytes.h":
@@ -57,6 +61,7 @@ cdef enum:
     # records.HEAD and records.BODY; tokens: what is signed, and all of it.
     HEAD_BYTES = 12
     BODY_BYTES = 58
+    RECORD_BYTES_MAX = 16_384
     UNSIGNED_BYTES = 43
     SIGNED_BYTES = 59
     TOKEN_CHARS = 79
@@ -65,6 +70,9 @@ cdef enum:
     FLAG_KNOWN_VISITOR = 0x01
     TOKEN_VERSION = 0x10
     TOKEN_FLAG_UNRECORDED = 0x01
+
+SOURCE = KOPECK_SOURCE.decode()
+"""What this was compiled from: see ``compiled.source_of``."""
 
 fill_crc_tables()
 
@@ -115,7 +123,7 @@ cdef class CommonClicks:
         memcpy(self._key_id, PyBytes_AS_STRING(key_id), KEY_ID_BYTES)
         _take(&self._mac, secret)
 
-    def answer(self, dict environ, start_response):
+    def answer(self, dict environ not None, start_response):
         """A WSGI callable: the front's, with what is not common left to ``otherwise``."""
         cdef str path = environ["PATH_INFO"]
         if not path.startswith("/r/"):
@@ -154,6 +162,7 @@ cdef class CommonClicks:
         elif "HTTP_COOKIE" in environ:
             came_back = self._read_cookie(environ["HTTP_COOKIE"])
             if came_back is not None:
+                _of_size(came_back, ID_BYTES)
                 known = True
                 memcpy(visitor_id, PyBytes_AS_STRING(came_back), ID_BYTES)
         self._hash(self._address(environ), now_ms, address)
@@ -186,6 +195,9 @@ cdef class CommonClicks:
             noises = self._noise(PREPARED_AT_ONCE)
             visitors = self._new_visitors(PREPARED_AT_ONCE)
             signatures = self._sign(visitors)
+            _of_size(noises, NOISE_BYTES * PREPARED_AT_ONCE)
+            _of_size(visitors, ID_BYTES * PREPARED_AT_ONCE)
+            _of_size(signatures, DIGEST_BYTES * PREPARED_AT_ONCE)
             self._noises, self._visitors, self._signatures = noises, visitors, signatures
             self._left = PREPARED_AT_ONCE
         self._left -= 1
@@ -223,6 +235,9 @@ cdef class CommonClicks:
             written = write(fd, at, size)
         if written == <ssize_t>size:
             self._journal.dirty = True
+        elif written < 0 and errno == EINTR:
+            # A signal's handler has to run before the next attempt, as os.write has it.
+            self._append(record)
         elif written < 0:
             self._journal.refused(OSError(errno, strerror(errno).decode("utf-8", "replace")))
         else:
@@ -239,6 +254,7 @@ cdef class CommonClicks:
                     self._hops == 1
                     and PyUnicode_IS_COMPACT_ASCII(said)
                     and PyUnicode_GET_LENGTH(said) <= FORWARDED_CHARS_MAX
+                    and memchr(PyUnicode_1BYTE_DATA(said), 0, PyUnicode_GET_LENGTH(said)) == NULL
                     and inet_pton(AF_INET, PyUnicode_1BYTE_DATA(said), parsed) == 1
                 ):
                     return said
@@ -259,7 +275,9 @@ cdef class CommonClicks:
                 self._day = day
             digest(&self._addresses, <const uint8_t *>PyUnicode_1BYTE_DATA(address), size, to)
         else:
-            memcpy(to, PyBytes_AS_STRING(self._hash_address(address, now_ms)), DIGEST_BYTES)
+            hashed = self._hash_address(address, now_ms)
+            _of_size(hashed, DIGEST_BYTES)
+            memcpy(to, PyBytes_AS_STRING(hashed), DIGEST_BYTES)
         return 0
 
     cdef str _location(
@@ -308,6 +326,13 @@ cdef int64_t _now_ms() noexcept:
     return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1_000_000
 
 
+cdef int _of_size(object made, Py_ssize_t size) except -1:
+    """Check what is copied from somewhere else."""
+    if not isinstance(made, bytes) or PyBytes_GET_SIZE(made) != size:
+        raise TypeError(f"{size} bytes are wanted")
+    return 0
+
+
 cdef int _take(Keyed *keyed, bytes key) except -1:
     if not 0 < len(key) <= KEY_BYTES_MAX:
         raise ValueError(f"a key of 1 to {KEY_BYTES_MAX} bytes is wanted, not of {len(key)}")
@@ -329,6 +354,8 @@ cdef bytes _record(
         BODY_BYTES + PyBytes_GET_SIZE(agent) + PyBytes_GET_SIZE(page) + PyBytes_GET_SIZE(sub_ids)
         + PyBytes_GET_SIZE(country) + SEPARATORS
     )
+    if length > RECORD_BYTES_MAX:
+        raise ValueError(f"a record of {length} bytes would not be read again")
     record = PyBytes_FromStringAndSize(NULL, HEAD_BYTES + length)
     cdef uint8_t *head = <uint8_t *>PyBytes_AS_STRING(record)
     cdef uint8_t *body = head + HEAD_BYTES

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.util import find_spec
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
 from typing import Final, NamedTuple
+
+import structlog
 
 from affiliate.core.config import Settings
 from tracker.clicks import judging, marks, records, rollups, rows
@@ -37,9 +41,34 @@ from tracker.clicks.visitors import (
     new_visitor_ids,
 )
 
-COMPILED: Final = all(
-    find_spec(f"tracker.clicks.{name}") is not None for name in ("_redirect", "_batch")
-)
+try:
+    from tracker.clicks import _batch, _redirect
+except ImportError:
+    _FOUND: tuple[ModuleType, ...] = ()
+else:
+    _FOUND = (_batch, _redirect)
+
+log = structlog.get_logger(__name__)
+
+
+def source_of(name: str) -> str:
+    """The digest of what a module is compiled from, as setup.py has put it in."""
+    folder = Path(__file__).parent
+    sources = (folder / f"{name}.pyx", folder / "_bytes.h")
+    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _is_fresh(module: ModuleType) -> bool:
+    try:
+        source = source_of(module.__name__.rpartition(".")[2])
+    except OSError:
+        return False
+    return bool(getattr(module, "SOURCE", "") == source)
+
+
+COMPILED: Final = bool(_FOUND) and all(map(_is_fresh, _FOUND))
+STALE: Final = bool(_FOUND) and not COMPILED
+"""Compiled from another source than this installation's: not used."""
 
 Answer = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -75,8 +104,6 @@ def loader_steps() -> Steps:
     """The compiled ones, where there are such."""
     if not COMPILED:
         return STEP_BY_STEP
-    from tracker.clicks import _batch
-
     return Steps(**{name: getattr(_batch, name) for name in Steps._fields})
 
 
@@ -94,14 +121,14 @@ def common_clicks(
     ``agents`` and ``hosts`` are those that ``otherwise`` has met; they are only read. Without a
     compiled module it is ``otherwise`` itself.
     """
+    if STALE:
+        log.warning("clicks cost more: compile anew, pip install --editable .")
     if not COMPILED:
         return otherwise
-    from tracker.clicks._redirect import CommonClicks
-
     cookie = VisitorCookie(settings.keys("visitor"), https=settings.https)
     key = SigningKey.of(settings.key("click-token"))
     address_key = settings.key("address")
-    return CommonClicks(
+    return _redirect.CommonClicks(
         otherwise=otherwise,
         table=table,
         hosts=hosts,

@@ -115,15 +115,17 @@ class ClickFront:
             self._database = QuickDatabase(settings.database_url)
             self._unknown = UnknownCodes(self.table, self._database)
             self._refresher = LinkRefresher(self.table, settings)
-            self._refresher.start()
             self._journal = Journal(settings.data_dir, grouped=settings.journal_sync == "grouped")
-            self._journal.start()
             recorder = Recorder(self._journal.append, self._spill)
             agents = Agents()
             self._redirect = redirector(settings, self.table, agents, recorder, self._error)
-            self._answer = common_clicks(
+            answer = common_clicks(
                 settings, self.table, agents, self._hosts, self._journal, self._spill, self.answer
             )
+            # Threads last: nothing that fails before them leaves any behind.
+            self._refresher.start()
+            self._journal.start()
+            self._answer = answer
             self._started = True
             atexit.register(self.stop)
 

@@ -74,14 +74,16 @@ class ClickRecord(NamedTuple):
     creative: bytes
     country: bytes
     data: bytes
-    """The bytes that were scanned, in which the record goes from ``offset`` to ``end``."""
-    offset: int
+    """The bytes that were scanned, in which the record goes from ``begin`` to ``end``."""
+    begin: int
     end: int
+    offset: int
+    """Its place in its source, for quarantine: ``begin``, or a spilled record's row."""
 
     @property
     def raw(self) -> bytes:
         """The whole record, for quarantine; made when it is asked for, which is rare."""
-        return self.data[self.offset : self.end]
+        return self.data[self.begin : self.end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,14 @@ def encode(
     flags: int,
     texts: bytes,
 ) -> bytes:
-    """One record. ``texts`` are the ten text fields joined by NUL, none containing one."""
+    """One record. ``texts`` are the ten text fields joined by NUL, none containing one.
+
+    Raises ValueError for more than RECORD_BYTES_MAX.
+    """
     number = 0 if reason is None else REASON_NUMBERS[reason]
     body = BODY.pack(click_id, link_id, visitor_id, address_hash, number, flags) + texts
+    if len(body) > RECORD_BYTES_MAX:
+        raise ValueError(f"a record of {len(body)} bytes would not be read again")
     return HEAD.pack(MAGIC, VERSION, 0, len(body), crc32(body)) + body
 
 
@@ -228,6 +235,7 @@ def read_sound(data: bytes, position: int, records: list[ClickRecord], records_m
                 data,
                 position,
                 end,
+                position,
             )
         )
         position = end
@@ -304,4 +312,5 @@ def _decode(data: bytes, offset: int, end: int, version: int) -> ClickRecord | N
         data,
         offset,
         end,
+        offset,
     )
