@@ -132,9 +132,12 @@ def test_an_order_that_was_refused_is_sent_again_when_its_page_is_mended(
     page = opened(context, f"{sites.shop}/thanks")
     sites.wait_for_events(1)
     page.wait_for_function('localStorage.getItem("kopeck_reported") === "[]"')
+    page.wait_for_function('localStorage.getItem("kopeck_outbox") === "[]"')
     sites.events_status = 200
     page.reload()
     sites.wait_for_events(2)
+    # The answer has come back: a report without one is sent again by the next page.
+    page.wait_for_function('localStorage.getItem("kopeck_outbox") === "[]"')
     page.reload()
     page.wait_for_function("window.kopeck && !!window.kopeck.order")
     page.evaluate(f"kopeck.order({ORDER.replace('A-1', 'A-2')})")

@@ -37,13 +37,18 @@ MINUTE = timedelta(minutes=1)
 API = "/api/v1/statistics"
 
 
+def begin_of(world: World) -> datetime:
+    """When the traffic begins: so early that all of it, the order too, is on the same day."""
+    return (world.local - 2 * DAY).replace(hour=2, minute=30)
+
+
 @pytest.fixture
 def anna(world: World) -> Link:
     """Anna's link, with traffic of two days: what it is, the tests say."""
     link = world.affiliate("Anna").link
     world.affiliate("Boris")
     assert link is not None
-    at = world.now - 2 * DAY
+    at = begin_of(world)
     bought = click(world, link, at, s1="blog", country="DE", creative="banner-1")
     click(world, link, at + MINUTE, s1="blog", country="DE", agent=PHONE)
     click(world, link, at + 2 * MINUTE, s1="video", country="FR", agent=PHONE)
@@ -141,7 +146,7 @@ def test_hours_have_the_clicks_and_orders_of_their_day(world: World, anna: Link)
         days = by_day(world.session, scope=scope, period=period)
         assert len(hours) == 7 * 24
         assert questions.total(hours.values(), "RUB") == questions.total(days.values(), "RUB")
-        placed = world.now - 2 * DAY + timedelta(hours=1)
+        placed = begin_of(world) + timedelta(hours=1)
         assert hours[hour_of(placed, "Europe/Moscow")].orders == 1
 
 
