@@ -13,6 +13,8 @@ from tests.browser.people import AGENT
 from tests.story.outside import DEADLINE_S, PAUSE_S, TIMEOUT_S
 
 AWAY_STATUSES = (500, 502, 503, 504)
+GONE = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+"""Whoever would have answered is gone, the last of them in the middle of the answer."""
 
 
 class Visitor:
@@ -37,7 +39,7 @@ class Visitor:
                     answer.raise_for_status()
                     return answer
                 trouble = f"{answer.status_code}"
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except GONE as error:
                 trouble = str(error)
             assert time.monotonic() < deadline, f"{url}: {trouble}"
             time.sleep(PAUSE_S)
