@@ -18,7 +18,7 @@ from payouts.commissions.models import Commission
 from payouts.commissions.rows import CommissionRow, as_row, commissions_for
 from payouts.commissions.rules import Earned, NotEarned, Sale, commissions_of
 from payouts.ledger.accounts import account_ids
-from payouts.ledger.posting import BOOKED, LINES, Kind, Line, lines_json
+from payouts.ledger.posting import BOOKED, LINES, Kind, Line, lines_of
 
 _COLUMNS: Final = {
     "program_id": "bigint", "decision": "integer", "level": "integer",
@@ -27,37 +27,41 @@ _COLUMNS: Final = {
     "rule": "text", "trace": "jsonb", "placed_at": "timestamptz", "earned_at": "timestamptz",
     "available_at": "timestamptz", "waits_for": "text",
 }  # fmt: skip
-# All that a sale earns, as named steps of whoever writes the sale itself: behind the ledger's
-# LINES and a step `sale(reference)` of one row, or of none for a sale that was there already;
-# bound are the values of an `Earning`. Values come as JSON documents, because then the types of the
-# parameters never vary and PostgreSQL plans the statement once a connection.
+# All that sales earn, as named steps of whoever writes the sales themselves: behind the ledger's
+# LINES, a step `told(n, document)` with what an `Earning.document` says, and a step
+# `sale(n, reference)`, of which there is none for a sale that was there already. Values come as
+# JSON documents, because then the types of the parameters never vary and PostgreSQL plans the
+# statement once a connection.
 EARNED: Final = f"""
     found AS (
-        SELECT f.*, sale.reference
-        FROM sale, jsonb_to_recordset(CAST(%(found)s AS jsonb)) AS f (
+        SELECT f.*, sale.n, sale.reference
+        FROM sale JOIN told USING (n)
+        CROSS JOIN LATERAL jsonb_to_recordset(told.document -> 'found') AS f (
             position bigint, {", ".join(f"{name} {type_}" for name, type_ in _COLUMNS.items())})
-        WHERE NOT EXISTS (SELECT FROM line WHERE account_id IS NULL)
+        WHERE NOT EXISTS (SELECT FROM line WHERE line.n = sale.n AND account_id IS NULL)
     ), earned AS (
         INSERT INTO commissions (reference, {", ".join(_COLUMNS)})
-        SELECT reference, {", ".join(_COLUMNS)} FROM found ORDER BY position
+        SELECT reference, {", ".join(_COLUMNS)} FROM found ORDER BY n, position
         ON CONFLICT ON CONSTRAINT uq_commissions_once DO NOTHING
-        RETURNING id, level, enrollment_id, via_enrollment_id
+        RETURNING id, reference, level, enrollment_id, via_enrollment_id
     ), fresh AS (
-        SELECT f.position, e.id, f.rule, f.amount_micros
+        SELECT f.n, f.position, e.id, f.rule, f.amount_micros, f.earned_at
         FROM earned e JOIN found f
-          ON f.level = e.level AND f.enrollment_id = e.enrollment_id
+          ON f.reference = e.reference AND f.level = e.level
+         AND f.enrollment_id = e.enrollment_id
          AND f.via_enrollment_id IS NOT DISTINCT FROM e.via_enrollment_id
     ), fact AS (
-        SELECT position, '{Kind.EARN}' AS kind, '{EARN_REFERENCE}' || id AS reference,
-               rule AS reason
+        SELECT n, position, '{Kind.EARN}' AS kind, '{EARN_REFERENCE}' || id AS reference,
+               rule AS reason, earned_at AS occurred_at
         FROM fresh WHERE amount_micros > 0
     ), {BOOKED}"""  # noqa: S608 -- the parts are constants, every value is bound
-ACCOUNTS_MISSING: Final = "EXISTS (SELECT FROM line WHERE account_id IS NULL)"
-"""Then nothing was earned: `earn` makes the accounts first."""
-EARNED_IDS: Final = "(SELECT array_agg(id ORDER BY position) FROM fresh)"
+ACCOUNTS_MISSING: Final = "EXISTS (SELECT FROM line WHERE line.n = {n} AND account_id IS NULL)"
+"""Then nothing was earned by that sale: `earn` makes the accounts first."""
+EARNED_IDS: Final = "(SELECT array_agg(id ORDER BY position) FROM fresh WHERE fresh.n = {n})"
 _EARN: Final = f"""
-    WITH sale AS (SELECT CAST(%(reference)s AS text) AS reference), {LINES}, {EARNED}
-    SELECT {ACCOUNTS_MISSING}, {EARNED_IDS}
+    WITH told AS (SELECT 1 AS n, CAST(%(document)s AS jsonb) AS document),
+    sale AS (SELECT 1 AS n, CAST(%(reference)s AS text) AS reference), {LINES}, {EARNED}
+    SELECT {ACCOUNTS_MISSING.format(n=1)}, {EARNED_IDS.format(n=1)}
 """
 
 
@@ -78,13 +82,13 @@ class Earning:
             if isinstance(each, Earned)
         }
 
-    def values(self) -> dict[str, Any]:
-        """What `EARNED` binds."""
+    def document(self) -> dict[str, Any]:
+        """What `EARNED` and `LINES` read of it."""
         found = [
             {"position": position, **_values(self.sale, each, self.waits_for, self.now)}
             for position, each in enumerate(self.found, 1)
         ]
-        return {"found": dumps(found), "lines": lines_json(self.lines()), "now": self.now}
+        return {"found": found, "lines": lines_of(self.lines())}
 
     def written(self, ids: Sequence[int], *, reference: str) -> tuple[CommissionRow, ...]:
         """The rows that have just been written under these ids, without reading them back."""
@@ -113,7 +117,7 @@ def earn_decided(session: Session, *, earning: Earning) -> tuple[CommissionRow, 
     if not earning.found:
         return ()
     sale = earning.sale
-    values = {**earning.values(), "reference": sale.reference}
+    values = {"document": dumps(earning.document()), "reference": sale.reference}
     [(accounts_missing, ids)] = rows(session, _EARN, values)
     if accounts_missing:
         account_ids(session, (line.account for pair in earning.lines().values() for line in pair))

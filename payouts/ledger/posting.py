@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.errors import Conflict
 from affiliate.core.money import Money
-from affiliate.core.strict_json import dumps
 from payouts.ledger.accounts import WITH_BALANCE, AccountKey, AccountKind, account_ids
 from payouts.ledger.models import LedgerAccount, LedgerEntry, LedgerTransaction
 
@@ -110,16 +109,19 @@ def post_many(session: Session, *, postings: Sequence[Posting], now: datetime) -
     return written
 
 
-# For facts whose rows a statement writes itself: the rows, the transactions and their entries
-# in one round trip. The statement puts these named steps behind a step `fact(position, kind,
-# reference, reason)`, whose references hold ids that it has just drawn, so that none can be
-# in the books already; it binds lines (`lines_json`) and now. It must write nothing while
-# an account is missing: `line.account_id` is null then, and `account_ids` makes it. No
-# balance is moved, so accounts that have one (WITH_BALANCE) are refused. Each account is
-# looked up by itself: a join would be planned for a hundred lines, by reading them all.
+# For facts whose rows a statement writes itself, for several documents at once: the rows, the
+# transactions and their entries in one round trip. The statement puts LINES behind a step
+# `told(n, document)`, where `document -> 'lines'` holds what `lines_of` gave, and BOOKED behind
+# a step `fact(n, position, kind, reference, reason, occurred_at)`, whose references hold ids
+# that it has just drawn, so that none can be in the books already. It must write nothing of a
+# document while an account is missing: a `line.account_id` of it is null then, and
+# `account_ids` makes it. No balance is moved, so accounts that have one (WITH_BALANCE) are
+# refused. Each account is looked up by itself: a join would be planned for a hundred lines, by
+# reading them all.
 LINES: Final = """
     line AS MATERIALIZED (
-        SELECT l.position, l.currency, l.amount_micros, CASE WHEN l.enrollment_id IS NULL
+        SELECT told.n, l.position, l.currency, l.amount_micros,
+            CASE WHEN l.enrollment_id IS NULL
             THEN (SELECT id FROM ledger_accounts a
                   WHERE a.program_id = l.program_id AND a.enrollment_id IS NULL
                     AND a.kind = l.kind AND a.rail IS NULL AND a.currency = l.currency)
@@ -127,24 +129,24 @@ LINES: Final = """
                   WHERE a.program_id = l.program_id AND a.enrollment_id = l.enrollment_id
                     AND a.kind = l.kind AND a.rail IS NULL AND a.currency = l.currency)
             END AS account_id
-        FROM jsonb_to_recordset(CAST(%(lines)s AS jsonb)) AS l (
+        FROM told CROSS JOIN LATERAL jsonb_to_recordset(told.document -> 'lines') AS l (
             position bigint, kind text, program_id bigint, enrollment_id bigint, currency text,
             amount_micros bigint)
     )"""
 BOOKED: Final = """
     booked AS (
         INSERT INTO ledger_transactions (kind, reference, reason, occurred_at)
-        SELECT kind, reference, reason, CAST(%(now)s AS timestamptz) FROM fact ORDER BY position
+        SELECT kind, reference, reason, occurred_at FROM fact ORDER BY n, position
         RETURNING id, reference
     ), entries AS (
         INSERT INTO ledger_entries (transaction_id, account_id, currency, amount_micros)
         SELECT booked.id, line.account_id, line.currency, line.amount_micros
-        FROM fact JOIN booked USING (reference) JOIN line USING (position)
+        FROM fact JOIN booked USING (reference) JOIN line USING (n, position)
     )"""
 
 
-def lines_json(facts: Mapping[int, tuple[Line, ...]]) -> str:
-    """The lines of each fact by its position, for `LINES`.
+def lines_of(facts: Mapping[int, tuple[Line, ...]]) -> list[dict[str, Any]]:
+    """The lines of each fact by its position, as `LINES` reads them in a document.
 
     Raises Unbalanced as `post_many` does, and for an account that has a balance or a rail.
     """
@@ -165,7 +167,7 @@ def lines_json(facts: Mapping[int, tuple[Line, ...]]) -> str:
                     "amount_micros": line.amount.micros,
                 }
             )
-    return dumps(rows)
+    return rows
 
 
 def reverse(

@@ -33,25 +33,31 @@ BUYER: Final = "buyer"
 _STATUS: Final = """
     CASE WHEN {of}.closes_at IS NULL OR {of}.status NOT IN ('active', 'closed') THEN {of}.status
          WHEN {of}.closes_at > %(placed_at)s THEN 'active' ELSE 'closed' END"""
-_OWNER: Final = f"e.id, {_STATUS.format(of='e')}, r.id, u.email, g.name"
-_OWNERS: Final = f"""
-    LEFT JOIN enrollments e ON e.id = {{of}}.enrollment_id
+# One look-up of affiliates for the candidates of every kind: PostgreSQL takes as long to set up a
+# join as to do it.
+_WITH_OWNERS: Final = f"""
+    SELECT c.kind, c.click_id, c.clicked_at, c.program_id, c.disabled_at, c.valid_until, c.loaded,
+           c.reason, e.id, {_STATUS.format(of="e")}, r.id, u.email, g.name, NULL::bytea,
+           c.referrer, c.deep_link, {{persons}}
+    FROM ({{candidates}}) AS c (
+        kind, click_id, clicked_at, program_id, disabled_at, valid_until, loaded, reason,
+        referrer, deep_link, enrollment_id)
+    LEFT JOIN enrollments e ON e.id = c.enrollment_id
     LEFT JOIN enrollments r ON r.id = e.recruiter_id AND {_STATUS.format(of="r")} = 'active'
     LEFT JOIN affiliate_groups g ON g.id = e.group_id
     LEFT JOIN affiliates a ON a.id = e.affiliate_id
     LEFT JOIN users u ON u.id = a.user_id
     LEFT JOIN affiliates ra ON ra.id = r.affiliate_id
     LEFT JOIN users ru ON ru.id = ra.user_id
-"""
-_BY_TOKEN: Final = f"""
-    SELECT 'click_token', CAST(t.click_id AS text), t.clicked_at, l.program_id, l.disabled_at,
-           NULL::timestamptz, c.click_id IS NOT NULL, c.reason, {_OWNER}, NULL::bytea,
-           c.referrer, c.deep_link, {{persons}}
-    FROM {{tokens}}
-    LEFT JOIN links l ON l.id = t.link_id
-    LEFT JOIN clicks c ON c.clicked_at = t.clicked_at AND c.click_id = t.click_id
-    {_OWNERS.format(of="l")}
 """  # noqa: S608 -- the parts are constants of this module, every value is bound
+_BY_TOKEN: Final = """
+    SELECT 'click_token', CAST(t.click_id AS text), t.clicked_at, l.program_id, l.disabled_at,
+           NULL::timestamptz, c.click_id IS NOT NULL, c.reason, c.referrer, c.deep_link,
+           l.enrollment_id
+    FROM {tokens}
+    LEFT JOIN links l ON l.id = t.link_id
+    LEFT JOIN clicks c ON c.clicked_at = t.clicked_at AND c.click_id = t.click_id {within_c}
+"""  # noqa: S105 -- a statement, no password
 # With one token, as nearly every order has, only the partition of its click is opened.
 _ONE: Final = """
     (SELECT CAST(%(link_id)s AS bigint) AS link_id, CAST(%(click_id)s AS uuid) AS click_id,
@@ -63,25 +69,23 @@ _MANY: Final = """
 """
 _BY_VISITOR: Final = f"""
     SELECT 'visitor_click', CAST(v.click_id AS text), v.clicked_at, v.program_id, l.disabled_at,
-           NULL::timestamptz, true, v.reason, {_OWNER}, NULL::bytea, v.referrer, v.deep_link,
-           {{persons}}
+           NULL::timestamptz, true, v.reason, v.referrer, v.deep_link, l.enrollment_id
     FROM (
-        SELECT click_id, clicked_at, program_id, link_id, reason, referrer, deep_link FROM clicks
+        SELECT click_id, clicked_at, program_id, link_id, reason, referrer, deep_link
+        FROM clicks c
         WHERE visitor_id = ANY(CAST(%(visitors)s AS uuid[]))
           AND program_id = CAST(%(program_id)s AS bigint)
-          AND clicked_at BETWEEN %(oldest)s AND %(latest)s
+          AND clicked_at BETWEEN %(oldest)s AND %(latest)s {{within_c}}
         ORDER BY clicked_at DESC LIMIT {VISITOR_CLICKS_MAX}
     ) v
     LEFT JOIN links l ON l.id = v.link_id
-    {_OWNERS.format(of="l")}
 """  # noqa: S608 -- as above
-_BY_COUPON: Final = f"""
+_BY_COUPON: Final = """
     SELECT 'coupon', NULL::text, NULL::timestamptz, k.program_id, k.disabled_at, k.valid_until,
-           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text, {{persons}}
+           true, NULL::text, NULL::text, NULL::text, k.enrollment_id
     FROM coupons k
-    {_OWNERS.format(of="k")}
     WHERE k.program_id = CAST(%(program_id)s AS bigint) AND k.code = %(coupon)s
-"""  # noqa: S608 -- as above
+"""
 _BUYER: Final = f"""
     SELECT '{BUYER}', NULL::text, least(first_ordered_at, imported_at), NULL::bigint,
            NULL::timestamptz, NULL::timestamptz, true, NULL::text, NULL::bigint, NULL::text,
@@ -89,22 +93,20 @@ _BUYER: Final = f"""
            {NO_PERSONS.format(customer_id="shop_id")}
     FROM customers WHERE program_id = CAST(%(program_id)s AS bigint) AND {{known_by}}
 """  # noqa: S608 -- as above
-_BY_BINDING: Final = f"""
+_BY_BINDING: Final = """
     SELECT 'bound_customer', NULL::text, b.bound_at, b.program_id, NULL::timestamptz, b.ends_at,
-           true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text, {{persons}}
+           true, NULL::text, NULL::text, NULL::text, b.enrollment_id
     FROM customer_bindings b
-    {_OWNERS.format(of="b")}
     WHERE b.voided_at IS NULL AND b.customer_id IN (
         SELECT id FROM customers
         WHERE program_id = CAST(%(program_id)s AS bigint)
           AND (shop_id = %(shop_id)s OR email_hash = %(email_hash)s))
-"""  # noqa: S608 -- as above
+"""
 # An address is known by orders that a click or a coupon brought: what it brought itself would
 # prolong the credit for ever.
-_BY_EMAIL: Final = f"""
+_BY_EMAIL: Final = """
     SELECT 'customer_email', NULL::text, s.placed_at, s.program_id, NULL::timestamptz,
-           NULL::timestamptz, true, NULL::text, {_OWNER}, NULL::bytea, NULL::text, NULL::text,
-           {{persons}}
+           NULL::timestamptz, true, NULL::text, NULL::text, NULL::text, s.enrollment_id
     FROM (
         SELECT DISTINCT ON (t.enrollment_id) t.enrollment_id, o.placed_at, o.program_id
         FROM customers k
@@ -116,8 +118,16 @@ _BY_EMAIL: Final = f"""
           AND t.evidence NOT IN ('customer_email', 'bound_customer')
         ORDER BY t.enrollment_id, o.placed_at DESC
     ) s
-    {_OWNERS.format(of="s")}
-"""  # noqa: S608 -- as above
+"""
+_TYPES: Final = {
+    "link_id": "bigint", "click_id": "uuid", "clicked_at": "timestamptz", "link_ids": "bigint[]",
+    "click_ids": "uuid[]", "clicked_ats": "timestamptz[]", "visitors": "uuid[]",
+    "marks": "uuid[]", "seen_since": "timestamptz", "payment": "text", "program_id": "bigint",
+    "placed_at": "timestamptz", "oldest": "timestamptz", "latest": "timestamptz",
+    "coupon": "text", "shop_id": "text", "email_hash": "bytea",
+}  # fmt: skip
+"""What a statement binds, and as what PostgreSQL reads it out of a document."""
+_WITHIN_ALL: Final = "AND c.clicked_at BETWEEN %(first_at)s AND %(last_at)s"
 
 
 class Row(NamedTuple):
@@ -153,33 +163,47 @@ class Row(NamedTuple):
     recruiter_email: str | None
 
 
+class Shape(NamedTuple):
+    """Which halves a question has: those that there is something to ask for."""
+
+    tokens: int
+    """Two stands for several."""
+    visitors: bool
+    coupon: bool
+    shop_id: bool
+    email_hash: bool
+    bound: bool
+    known_email: bool
+    seen: bool
+    payment: bool
+
+
 @cache
-def _statement(
-    tokens: int,
-    *,
-    visitors: bool,
-    coupon: bool,
-    shop_id: bool,
-    email_hash: bool,
-    bound: bool,
-    known_email: bool,
-    seen: bool,
-    payment: bool,
-) -> str:
-    """The halves that there is something to ask for; empty when there is nothing."""
-    asked = (
-        (tokens == 1, _BY_TOKEN.replace("{tokens}", _ONE)),
-        (tokens > 1, _BY_TOKEN.replace("{tokens}", _MANY)),
-        (visitors, _BY_VISITOR),
-        (coupon, _BY_COUPON),
-        (shop_id, _BUYER.replace("{known_by}", "shop_id = %(shop_id)s")),
-        (email_hash, _BUYER.replace("{known_by}", "email_hash = %(email_hash)s")),
-        (bound, _BY_BINDING),
-        (known_email, _BY_EMAIL),
-        (seen, BY_SIGHTING),
+def _statement(shape: Shape, *, jointly: bool = False) -> str:
+    """What asks a question of this shape; empty when there is nothing to ask.
+
+    `jointly` binds also between which moments all clicks are that the questions can mean:
+    PostgreSQL opens the partitions that a bound value names, not those that a row names.
+    """
+    candidates = (
+        (shape.tokens == 1, _BY_TOKEN.replace("{tokens}", _ONE)),
+        (shape.tokens > 1, _BY_TOKEN.replace("{tokens}", _MANY)),
+        (shape.visitors, _BY_VISITOR),
+        (shape.coupon, _BY_COUPON),
+        (shape.bound, _BY_BINDING),
+        (shape.known_email, _BY_EMAIL),
     )
-    columns = persons(payment=payment)
-    return " UNION ALL ".join(part.format(persons=columns) for wanted, part in asked if wanted)
+    owned = " UNION ALL ".join(part for wanted, part in candidates if wanted)
+    asked = (
+        (bool(owned), _WITH_OWNERS.replace("{candidates}", owned)),
+        (shape.shop_id, _BUYER.replace("{known_by}", "shop_id = %(shop_id)s")),
+        (shape.email_hash, _BUYER.replace("{known_by}", "email_hash = %(email_hash)s")),
+        (shape.seen, BY_SIGHTING),
+    )
+    statement = " UNION ALL ".join(part for wanted, part in asked if wanted)
+    return statement.format(
+        persons=persons(payment=shape.payment), within_c=_WITHIN_ALL if jointly else ""
+    )
 
 
 class Reach(NamedTuple):
@@ -213,9 +237,13 @@ class Question:
     coupon: str | None
     customer: Mapping[str, Any]
     tokens: tuple[ClickToken | BadToken, ...]
-    statement: str
-    """Empty: there is nothing to ask."""
+    shape: Shape
     values: Mapping[str, Any]
+
+    @property
+    def statement(self) -> str:
+        """Empty: there is nothing to ask."""
+        return _statement(self.shape)
 
     @property
     def believed(self) -> list[ClickToken]:
@@ -269,8 +297,8 @@ def ask(
         "shop_id": customer.get("id"),
         "email_hash": bytes.fromhex(customer["email"]) if customer.get("email") else None,
     }
-    statement = _statement(
-        min(len(believed), 2),
+    shape = Shape(
+        tokens=min(len(believed), 2),
         visitors=bool(values["visitors"]),
         coupon=bool(values["coupon"]),
         shop_id=bool(values["shop_id"]),
@@ -280,7 +308,40 @@ def ask(
         seen=bool(values["marks"]),
         payment=payment is not None,
     )
-    return Question(program_id, placed_at, reach, coupon, customer, tokens, statement, values)
+    return Question(program_id, placed_at, reach, coupon, customer, tokens, shape, values)
+
+
+class Joint(NamedTuple):
+    """Questions of one shape as one: for each row of `asked` what is asked of it."""
+
+    statement: str
+    """Of columns of a row `asked`; empty: there is nothing to ask."""
+    columns: Mapping[str, str]
+    """Type of each column of `asked`."""
+
+
+@cache
+def joint(shape: Shape) -> Joint:
+    """A shape's statement over a set of questions, beside which `joint_bounds` are bound."""
+    statement = _statement(shape, jointly=True)
+    columns = {name: type_ for name, type_ in _TYPES.items() if f"%({name})s" in statement}
+    for name in columns:
+        statement = statement.replace(f"%({name})s", f"asked.{name}")
+    return Joint(statement, columns)
+
+
+def joint_bounds(questions: Sequence[Question]) -> dict[str, datetime]:
+    """Between which moments all clicks are that these questions can mean."""
+    moments = [
+        moment
+        for question in questions
+        for moment in (
+            question.values["oldest"],
+            question.values["latest"],
+            *(token.clicked_at for token in question.believed),
+        )
+    ]
+    return {"first_at": min(moments), "last_at": max(moments)}
 
 
 def answer(session: Session, question: Question) -> Answer:

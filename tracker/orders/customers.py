@@ -13,14 +13,13 @@ MERGED: Final = """
     ON CONFLICT (program_id, shop_id) DO UPDATE SET
         email_hash = coalesce(excluded.email_hash, customers.email_hash),
         first_ordered_at = least(excluded.first_ordered_at, customers.first_ordered_at)
-    RETURNING id
 """
 """What one more order of a buyer with a shop's id changes."""
 _WITH_ID: Final = sa.text(
     f"""
     WITH buyer AS (
         INSERT INTO customers (program_id, shop_id, email_hash, first_ordered_at)
-        VALUES (:program_id, :shop_id, :email_hash, :placed_at) {MERGED}
+        VALUES (:program_id, :shop_id, :email_hash, :placed_at) {MERGED} RETURNING id
     )
     UPDATE orders SET customer_id = (SELECT id FROM buyer) WHERE id = :order_row_id
     """  # noqa: S608 -- the part is a constant of this module, every value is bound

@@ -10,8 +10,10 @@ been written by then.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
-from datetime import timedelta
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
@@ -30,17 +32,30 @@ from affiliate.core.db import db
 from affiliate.core.errors import Refusal
 from affiliate.core.http import headers_for_machines
 from affiliate.core.straight import Connection
+from affiliate.core.together import Failed, Together
 from affiliate.people import sent_keys
 from affiliate.people.sent_keys import ApiKeyIdentity, SentKey
-from tracker.attribution.asking import ask, reach_of
+from affiliate.programs.rule_versions import RuleVersionInForce
+from payouts.commissions.earn import Earning
+from payouts.commissions.rows import CommissionRow
+from tracker.attribution.asking import Question, ask, reach_of
 from tracker.attribution.judging import decision_values, judge_known
 from tracker.attribution.selling import earning_by, is_plain
 from tracker.attribution.subject import reference_of
 from tracker.orders.accepting import check_report
 from tracker.orders.intake import NewOrder, reach_guess, subject_of_report
+from tracker.orders.joint import (
+    PlainInsert,
+    PlainQuestion,
+    names_of,
+    plain_answer,
+    plain_insert,
+    plain_inserts,
+    plain_questions,
+)
 from tracker.orders.keys import order_keys
 from tracker.orders.present import new_order_json
-from tracker.orders.records import evidence_of, plain_answer, plain_insert, plain_question
+from tracker.orders.records import ProgramFacts, evidence_of
 from tracker.orders.rules import (
     PLACED_BACK_MAX,
     PLACED_EARLIEST,
@@ -56,11 +71,16 @@ SCOPE: Final = "orders:write"
 EXTENSION: Final = "kopeck.plain_orders"
 KEYS_REMEMBERED_MAX: Final = 1_024
 HOSTS_REMEMBERED_MAX: Final = 64
+TOGETHER_MAX: Final = 16
+"""Orders that are asked for in one trip and written by one statement."""
 _CREATED: Final = f"{HTTPStatus.CREATED.value} {HTTPStatus.CREATED.phrase}"
 _SLACK: Final = timedelta(minutes=1)
 """How far from a limit of time an order has to lie to be plain."""
 
 Environ = dict[str, Any]
+Rows = list[Sequence[Any]]
+Ids = tuple[int, Sequence[int]]
+"""Of an order and of its commissions."""
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 log = structlog.get_logger(__name__)
@@ -76,10 +96,17 @@ class PlainOrders:
         self._settings = settings
         self._keys = order_keys(settings)
         self._programs: dict[bytes, tuple[int, int]] = {}
+        self._noting: dict[int, int] = {}
+        """The last minute in which an order was sent on to note the use of a key."""
         self._hosts: set[str] = set()
         self._pace: pace.Pace = app.extensions[pace.EXTENSION]
         self._headers = headers_for_machines(https=settings.https)
         self._engine: sa.Engine | None = None
+        self._together = Together(
+            self._reported,
+            most=TOGETHER_MAX,
+            apart=lambda call: names_of(call.program_id, call.report),
+        )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == PATH and environ["REQUEST_METHOD"] == "POST":
@@ -129,14 +156,15 @@ class PlainOrders:
             report: OrderReportIn = _schema.read(strict_json.loads(raw), RAISE)
             if len(raw) < length or (report.customer and report.customer.id is None):
                 return None
-            with Connection(self._bind()) as connection:
-                return self._report(connection, sent, program_id, report)
+            return self._report(sent, program_id, report)
         except (Refusal, ValidationError, OverflowError):
             # The view says what is wrong; what overflows is a window beyond the calendar.
             return None
-        except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+        except Failed as failed:
+            if not isinstance(failed.__cause__, psycopg.Error | sa.exc.SQLAlchemyError):
+                raise
             # If it was the commit whose answer was lost, the view finds the order as it was sent.
-            log.warning("orders.plain_failed", error=type(error).__name__)
+            log.warning("orders.plain_failed", error=type(failed.__cause__).__name__)
             return None
 
     def _is_plain(self, environ: Environ) -> bool:
@@ -170,34 +198,59 @@ class PlainOrders:
                 self._engine = db.engine
         return self._engine
 
-    def _report(
-        self, connection: Connection, sent: SentKey, program_id: int, report: OrderReportIn
-    ) -> bytes | None:
+    def _report(self, sent: SentKey, program_id: int, report: OrderReportIn) -> bytes | None:
         """Ask, decide, write: `intake.report_order` of a plain order."""
         if report.placed_at < PLACED_EARLIEST:
             return None
-        keys, production = self._keys, self._settings.production
-        evidence = {"server": evidence_of(report, keys)}
+        evidence = {"server": evidence_of(report, self._keys)}
         question = ask(
             program_id=program_id,
             placed_at=report.placed_at,
             evidence=evidence,
             reach=reach_guess(program_id),
-            keys=keys,
+            keys=self._keys,
         )
-        asked = plain_question(
-            question, prefix=sent.prefix, placed_at=report.placed_at, production=production
-        )
-        _, rows = connection.trip(*asked)
+        made = self._together.do(_Call(sent, program_id, report, evidence, question))
+        return None if made is None else json_text(new_order_json(made.new, made.now))
+
+    def _reported(self, calls: Sequence[_Call]) -> list[_Made | None]:
+        """All of these in two trips; None: it is not plain, and nothing of it is written."""
+        with Connection(self._bind()) as connection:
+            rows = self._asked(connection, calls)
+            decided = [self._decided(call, rows[n]) for n, call in enumerate(calls)]
+            plain = [each for each in decided if each is not None]
+            written = _written(connection, plain) if plain else {}
+        return [None if d is None else d.made(written.get(d.insert)) for d in decided]
+
+    def _asked(self, connection: Connection, calls: Sequence[_Call]) -> Mapping[int, Rows]:
+        """What the database says to each call, by its place."""
+        asked = [PlainQuestion(call.question, call.sent.prefix) for call in calls]
+        statements = plain_questions(asked, production=self._settings.production)
+        rows: dict[int, Rows] = defaultdict(list)
+        for answers in connection.trip(*statements)[1:]:
+            for n, *row in answers:
+                rows[n].append(row)
+        return rows
+
+    def _decided(self, call: _Call, rows: Rows) -> _Decided | None:
+        """An order that is plain by all that was read, decided."""
+        try:
+            return self._decide(call, rows)
+        except (Refusal, OverflowError):
+            # The view says what is wrong; what overflows is a window beyond the calendar.
+            return None
+
+    def _decide(self, call: _Call, rows: Rows) -> _Decided | None:
+        report, evidence, question = call.report, call.evidence, call.question
         found = plain_answer(question, rows)
         if found is None:
             return None
         real_now = clock.real_now()
-        key = sent_keys.identity_of(sent, found.key, now=real_now)
+        key = sent_keys.identity_of(call.sent, found.key, now=real_now)
         now, version = real_now + found.ahead, found.version
         if (
             SCOPE not in key.scopes
-            or sent_keys.use_is_news(key, now=real_now)
+            or self._is_to_note(key, real_now)
             or reach_of(version.terms.attribution) != question.reach
             or not is_plain(version)
             or now - report.placed_at > PLACED_BACK_MAX - _SLACK
@@ -210,7 +263,7 @@ class PlainOrders:
             evidence=evidence,
             program_closed=found.program.closed_at(report.placed_at),
             version=version,
-            keys=keys,
+            keys=self._keys,
             now=now,
         )
         decision = decision_values(judged, number=1, now=now)
@@ -218,7 +271,7 @@ class PlainOrders:
         earning = earning_by(order=order, number=1, judged=judged, now=now)
         document = report_document(report)
         insert = plain_insert(
-            program_id=program_id,
+            program_id=call.program_id,
             report=report,
             document=document,
             source=Source.API,
@@ -230,13 +283,71 @@ class PlainOrders:
             content_hash=content_hash(document),
             now=now,
         )
-        _, written = connection.trip(*insert.statements)
-        if not written:
+        return _Decided(insert, found.program, version, decision, earning, now)
+
+    def _is_to_note(self, key: ApiKeyIdentity, now: datetime) -> bool:
+        """Whether it is this order whose view shall note when the key was last used.
+
+        One of those that come in the same minute; all of them would wait for each other there.
+        """
+        minute = int(now.timestamp() // sent_keys.LAST_USED_GRAIN_S)
+        if not sent_keys.use_is_news(key, now=now) or self._noting.get(key.id) == minute:
+            return False
+        if len(self._noting) >= KEYS_REMEMBERED_MAX:
+            self._noting.clear()
+        self._noting[key.id] = minute
+        return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """An order that was read, by a key that is believed, and what to ask for it."""
+
+    sent: SentKey
+    program_id: int
+    report: OrderReportIn
+    evidence: Mapping[str, Any]
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decided:
+    """What is to be written of a plain order."""
+
+    insert: PlainInsert
+    program: ProgramFacts
+    version: RuleVersionInForce
+    decision: Mapping[str, Any]
+    earning: Earning | None
+    now: datetime
+
+    def made(self, ids: Ids | None) -> _Made | None:
+        """The order under these ids; None: it was not written."""
+        if ids is None:
             return None
-        [(id_, ids)] = written
-        earned = () if earning is None else earning.written(ids or (), reference=reference_of(id_))
-        new = NewOrder(id_, False, found.program, insert.order, version, decision, earned, {})
-        return json_text(new_order_json(new, now))
+        id_, commissions = ids
+        earned: tuple[CommissionRow, ...] = ()
+        if self.earning is not None:
+            earned = self.earning.written(commissions, reference=reference_of(id_))
+        new = NewOrder(
+            id_, False, self.program, self.insert.order, self.version, self.decision, earned, {}
+        )
+        return _Made(new, self.now)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """A plain order that is written by now."""
+
+    new: NewOrder
+    now: datetime
+
+
+def _written(connection: Connection, plain: Sequence[_Decided]) -> Mapping[PlainInsert, Ids]:
+    """Write them; the ids of each that was."""
+    inserts = [each.insert for each in plain]
+    _, rows = connection.trip(*plain_inserts(inserts))
+    return {inserts[number - 1]: (id_, ids or ()) for number, id_, ids in rows}
 
 
 def set_up(app: Flask, settings: Settings) -> None:

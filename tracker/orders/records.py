@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -13,9 +13,7 @@ from sqlalchemy.orm import Session
 
 from affiliate.core.db import rows
 from affiliate.core.errors import NotFound
-from affiliate.core.straight import PLANNED_ONCE, Statement
 from affiliate.core.strict_json import dumps
-from affiliate.people import sent_keys
 from affiliate.programs.rule_versions import (
     VERSION,
     VERSION_AT,
@@ -47,15 +45,7 @@ _PROGRAM_AND_RULES: Final = f"""
            {VERSION} {{columns}}
     FROM programs p {VERSION_AT} {{evidence}} WHERE p.id = CAST(%(program_id)s AS bigint)
 """  # noqa: S608 -- as above
-_PROGRAM_COLUMNS, _VERSION_COLUMNS = 6, VERSION.count(",") + 1
-# The same without the lock, with the key that calls and how far the demo clock runs ahead.
-_PLAIN_QUESTION: Final = f"""
-    SELECT {sent_keys.KEY}, {{clock}}, p.slug, p.currency, p.status, p.closes_at, p.time_zone,
-           {VERSION} {{columns}}
-    FROM api_keys k JOIN programs p ON p.id = k.program_id {VERSION_AT} {{evidence}}
-    WHERE k.prefix = %(prefix)s AND k.program_id = CAST(%(program_id)s AS bigint)
-"""  # noqa: S608 -- as above
-_PLANNED_ONCE: Final[Statement] = (f"SELECT {PLANNED_ONCE}", {})
+PROGRAM_COLUMNS, VERSION_COLUMNS = 6, VERSION.count(",") + 1
 _COLUMNS: Final = (
     "program_id", "order_id", "source", "status", "placed_at", "received_at", "confirmed_at",
     "confirmed_by", "currency", "total_micros", "discount_micros", "tax_micros", "tax_included",
@@ -67,62 +57,77 @@ _DECISION: Final = (
     "number", "rule_version_id", "outcome", "reason", "shares", "trace", "snapshot",
     "decided_at", "click_check_due_at", "review_reason",
 )  # fmt: skip
-# Order, buyer, report and decision, and the question for parked calls. Rows come as JSON
-# documents, because then the types of the parameters never vary (an amount is now an int4,
-# now an int8) and PostgreSQL plans the statement once a connection. The buyer of a report
-# that comes to nothing is left alone: the lock of the id lets us see its order.
-_ORDER: Final = f"""
+# Orders with buyer, report, decision and what each earns, in one statement for all of them: to
+# set it up takes PostgreSQL as long as two orders. They come as JSON documents, because then the
+# types of the parameters never vary (an amount is now an int4, now an int8) and PostgreSQL plans
+# the statement once a connection. No two may have one id or one buyer. The buyer of a report that
+# comes to nothing is left alone: the lock of the id lets us see its order. So is the row of a
+# buyer of whom this order says nothing new.
+TOLD: Final = """
+    told AS MATERIALIZED (
+        SELECT n, document
+        FROM jsonb_array_elements(CAST(%(documents)s AS jsonb))
+             WITH ORDINALITY AS each (document, n)
+    )"""
+ORDERS: Final = f"""
     said AS MATERIALIZED (
-        SELECT * FROM jsonb_populate_record(NULL::orders, CAST(%(order)s AS jsonb)) s {{only}}
+        SELECT s.*, told.n, told.document
+        FROM told
+        CROSS JOIN LATERAL jsonb_populate_record(NULL::orders, told.document -> 'order') s
+        {{only}}
     ), buyer AS (
         INSERT INTO customers (program_id, shop_id, email_hash, first_ordered_at)
-        SELECT program_id, CAST(%(shop_id)s AS text), CAST(%(email_hash)s AS bytea), placed_at
+        SELECT program_id, document ->> 'shop_id', CAST(document ->> 'email_hash' AS bytea),
+               placed_at
         FROM said
-        WHERE CAST(%(shop_id)s AS text) IS NOT NULL AND NOT EXISTS (
+        WHERE document ->> 'shop_id' IS NOT NULL AND NOT EXISTS (
             SELECT FROM orders o
             WHERE o.program_id = said.program_id AND o.order_id = said.order_id)
-        {MERGED}
+          AND NOT EXISTS (
+            SELECT FROM customers c
+            WHERE c.program_id = said.program_id AND c.shop_id = document ->> 'shop_id'
+              AND c.first_ordered_at <= said.placed_at
+              AND (document ->> 'email_hash' IS NULL
+                   OR c.email_hash = CAST(document ->> 'email_hash' AS bytea)))
+        ORDER BY program_id, document ->> 'shop_id'
+        {MERGED} RETURNING id, program_id, shop_id
     ), made AS (
         INSERT INTO orders ({", ".join(_COLUMNS)}, customer_id)
-        SELECT {", ".join(_COLUMNS)}, (SELECT id FROM buyer) FROM said
-        ON CONFLICT (program_id, order_id) DO NOTHING RETURNING id
+        SELECT {", ".join("said." + name for name in _COLUMNS)}, coalesce(buyer.id, (
+            SELECT c.id FROM customers c
+            WHERE c.program_id = said.program_id AND c.shop_id = document ->> 'shop_id'))
+        FROM said LEFT JOIN buyer
+          ON buyer.program_id = said.program_id AND buyer.shop_id = said.document ->> 'shop_id'
+        ON CONFLICT (program_id, order_id) DO NOTHING RETURNING id, program_id, order_id
+    ), new AS MATERIALIZED (
+        SELECT made.id, said.n, said.document, said.source, said.content_hash, said.received_at,
+               {{parked}} AS has_parked
+        FROM made JOIN said USING (program_id, order_id)
     ), report AS (
         INSERT INTO order_reports
             (order_id, source, reported_by, body, content_hash, received_at, outcome)
-        SELECT made.id, source, %(reported_by)s, CAST(%(body)s AS jsonb), content_hash,
+        SELECT id, source, document ->> 'reported_by', document -> 'body', content_hash,
                received_at, 'created'
-        FROM made, said
+        FROM new
     ), decided AS (
         INSERT INTO decisions (order_id, {", ".join(_DECISION)})
-        SELECT made.id, {", ".join("d." + name for name in _DECISION)}
-        FROM made, jsonb_populate_record(NULL::decisions, CAST(%(decision)s AS jsonb)) d
-    )"""  # noqa: S608 -- column names are constants of this module, every value is bound
-_PARKED: Final = """
+        SELECT new.id, {", ".join("d." + name for name in _DECISION)}
+        FROM new
+        CROSS JOIN LATERAL
+            jsonb_populate_record(NULL::decisions, new.document -> 'decision') d
+    ), sale AS (SELECT n, '{REFERENCE}' || id AS reference FROM new), {EARNED}
+"""  # noqa: S608 -- column names are constants of this module, every value is bound
+PARKED: Final = """
     EXISTS (
         SELECT FROM parked_calls p
         WHERE p.program_id = {of}.program_id AND p.order_id = {of}.order_id
           AND p.applied_at IS NULL
     )"""
-_ANY_ORDER: Final = _ORDER.format(only="")
-_INSERT: Final = f"WITH {_ANY_ORDER} SELECT made.id, {_PARKED.format(of='said')} FROM made, said"  # noqa: S608
-# The same and what it earns: one round trip for all of an order.
-_SALE: Final = f"sale AS (SELECT '{REFERENCE}' || id AS reference FROM made)"  # noqa: S608
-_INSERT_AND_EARN: Final = f"""
-    WITH {_ANY_ORDER}, {_SALE}, {LINES}, {EARNED}
-    SELECT made.id, {_PARKED.format(of="said")}, {ACCOUNTS_MISSING}, {EARNED_IDS} FROM made, said
+_INSERT: Final = f"""
+    WITH {TOLD}, {LINES}, {ORDERS.format(only="", parked=PARKED.format(of="said"))}
+    SELECT id, has_parked, {ACCOUNTS_MISSING.format(n="new.n")}, {EARNED_IDS.format(n="new.n")}
+    FROM new
 """  # noqa: S608 -- as above
-# Of a plain order alone (tracker.orders.plain): nothing is written, and no row is answered,
-# where the id is taken, where calls are parked for it, or where an account is missing.
-_NOT_PARKED: Final = f"WHERE NOT {_PARKED.format(of='s')}"
-_PLAIN_ORDER: Final = f"""
-    WITH {_ORDER.format(only=_NOT_PARKED)} SELECT made.id, NULL::bigint[] FROM made
-"""  # noqa: S608 -- as above
-_PLAIN_AND_EARNED: Final = _ORDER.format(only=f"{_NOT_PARKED} AND NOT {ACCOUNTS_MISSING}")
-_PLAIN_ORDER_AND_EARN: Final = f"""
-    WITH {LINES}, {_PLAIN_AND_EARNED}, {_SALE}, {EARNED}
-    SELECT made.id, {EARNED_IDS} FROM made
-"""  # noqa: S608 -- as above
-_LOCK_PLANNED_ONCE: Final = f"SELECT {_LOCK}::text, {PLANNED_ONCE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,82 +184,34 @@ def lock_for_report(
     """
     values = {**question.values, "program_id": program_id, "order_id": order_id, "at": placed_at}
     found = rows(session, _locking(question.statement), values)
-    if not found or found[0][_PROGRAM_COLUMNS] is None:
+    if not found or found[0][PROGRAM_COLUMNS] is None:
         raise NotFound("There is no such program.")
-    known = _PROGRAM_COLUMNS + _VERSION_COLUMNS
+    known = PROGRAM_COLUMNS + VERSION_COLUMNS
     return (
-        ProgramFacts(program_id, *found[0][1:_PROGRAM_COLUMNS]),
-        version_of(*found[0][_PROGRAM_COLUMNS:known]),
-        _answer(question, found, known),
+        ProgramFacts(program_id, *found[0][1:PROGRAM_COLUMNS]),
+        version_of(*found[0][PROGRAM_COLUMNS:known]),
+        answer_of(question, found, known),
     )
 
 
 @cache
 def _locking(evidence: str) -> str:
     """The statement of the lock, beside a question that may be empty."""
-    return _PROGRAM_AND_RULES.format(**_beside(evidence))
+    return _PROGRAM_AND_RULES.format(**beside(evidence))
 
 
-def _beside(evidence: str) -> dict[str, str]:
+def beside(evidence: str, *, lateral: bool = False) -> dict[str, str]:
     """A question as further columns of each row."""
     if not evidence:
         return {"columns": "", "evidence": ""}
     return {
         "columns": ", x.*",
-        "evidence": f"LEFT JOIN ({evidence}) AS x({', '.join(Row._fields)}) ON true",
+        "evidence": f"LEFT JOIN {'LATERAL' if lateral else ''} ({evidence}) "
+        f"AS x({', '.join(Row._fields)}) ON true",
     }
 
 
-@dataclass(frozen=True, slots=True)
-class PlainAnswer:
-    """All that a plain order needs to know before it is decided."""
-
-    key: Sequence[Any]
-    """What `sent_keys.identity_of` judges."""
-    ahead: timedelta
-    """How far the demo clock runs ahead."""
-    program: ProgramFacts
-    version: RuleVersionInForce
-    known: Answer
-
-
-def plain_question(
-    question: Question, *, prefix: str, placed_at: datetime, production: bool
-) -> tuple[Statement, Statement]:
-    """What `plain_answer` reads: the key, the program, its rules and the evidence, unlocked.
-
-    The evidence of `lock_for_report` is from before the lock as well. What the lock guards,
-    whether the order is new and no calls wait for it, is asked under it by `plain_insert`.
-    """
-    values = {**question.values, "prefix": prefix, "at": placed_at}
-    return _PLANNED_ONCE, (_plain_question(question.statement, production=production), values)
-
-
-def plain_answer(question: Question, found: Sequence[Sequence[Any]]) -> PlainAnswer | None:
-    """What the database said to `plain_question`; None: there is no such key or program."""
-    start = sent_keys.KEY_COLUMNS
-    if not found or found[0][start + _PROGRAM_COLUMNS] is None:
-        return None
-    first = found[0]
-    seconds, *program = first[start : start + _PROGRAM_COLUMNS]
-    known = start + _PROGRAM_COLUMNS + _VERSION_COLUMNS
-    return PlainAnswer(
-        key=first[:start],
-        ahead=timedelta(seconds=seconds or 0),
-        program=ProgramFacts(question.program_id, *program),
-        version=version_of(*first[start + _PROGRAM_COLUMNS : known]),
-        known=_answer(question, found, known),
-    )
-
-
-@cache
-def _plain_question(evidence: str, *, production: bool) -> str:
-    # In production the demo clock's row counts for nothing.
-    clock = "NULL" if production else "(SELECT seconds FROM clock_offset WHERE id = 1)"
-    return _PLAIN_QUESTION.format(clock=clock, **_beside(evidence))
-
-
-def _answer(question: Question, found: Sequence[Sequence[Any]], start: int) -> Answer:
+def answer_of(question: Question, found: Sequence[Sequence[Any]], start: int) -> Answer:
     """The rows of evidence; where nothing was found the outer join leaves one without a kind."""
     return Answer(question, [Row(*row[start:]) for row in found if row[start:] and row[start]])
 
@@ -292,65 +249,24 @@ def insert_order(
     address alone is `remember_customer`'s.
     """
     document = report_document(report)
-    order = _order_row(
+    order = order_row(
         report, document, program_id, source, confirmed_by, evidence, content_hash, now
     )
     if exchange is not None:
         order |= exchange.columns(net_of(report))
     buyer = customer_evidence(report)
-    values = _values(order, document, buyer, decision, reported_by)
-    if earning is None:
-        found = rows(session, _INSERT, values)
-        return Inserted(found[0][0], found[0][1], order, None) if found else None
-    found = rows(session, _INSERT_AND_EARN, {**values, **earning.values()})
+    told = told_of(order, document, buyer, decision, reported_by, earning)
+    found = rows(session, _INSERT, {"documents": f"[{told}]"})
     if not found:
         return None
     id_, parked, accounts_missing, ids = found[0]
-    written = None if accounts_missing else earning.written(ids or (), reference=reference_of(id_))
+    written = None
+    if earning is not None and not accounts_missing:
+        written = earning.written(ids or (), reference=reference_of(id_))
     return Inserted(id_, parked, order, written)
 
 
-@dataclass(frozen=True, slots=True)
-class PlainInsert:
-    """The statements of a new order to which nothing belongs that was there before."""
-
-    statements: tuple[Statement, Statement]
-    order: Mapping[str, Any]
-    """The row's columns."""
-
-
-def plain_insert(
-    *,
-    program_id: int,
-    report: OrderReportIn,
-    document: Mapping[str, Any],
-    source: Source,
-    reported_by: str,
-    evidence: Mapping[str, Any],
-    buyer: Mapping[str, Any] | None,
-    decision: Mapping[str, Any],
-    earning: Earning | None,
-    content_hash: bytes,
-    now: datetime,
-) -> PlainInsert:
-    """As `insert_order` for an order that its server confirms, with the id's lock before it.
-
-    Two statements of one transaction: the second one's snapshot has to be taken under the
-    lock, or calls that are being parked meanwhile would not be seen. The second answers one
-    row (id, ids of the commissions); none: it has written nothing, `report_order` has to.
-    """
-    order = _order_row(
-        report, document, program_id, source, source.value, evidence, content_hash, now
-    )
-    values = _values(order, document, buyer, decision, reported_by)
-    lock = {"program_id": program_id, "order_id": report.order_id}
-    insert: Statement = (_PLAIN_ORDER, values)
-    if earning is not None:
-        insert = (_PLAIN_ORDER_AND_EARN, {**values, **earning.values()})
-    return PlainInsert(((_LOCK_PLANNED_ONCE, lock), insert), order)
-
-
-def _order_row(
+def order_row(
     report: OrderReportIn,
     document: Mapping[str, Any],
     program_id: int,
@@ -374,27 +290,30 @@ def _order_row(
     }
 
 
-def _values(
+def told_of(
     order: Mapping[str, Any],
     document: Mapping[str, Any],
     buyer: Mapping[str, Any] | None,
     decision: Mapping[str, Any],
     reported_by: str,
-) -> dict[str, Any]:
-    """What `_ORDER` binds; only a confirmed order makes its buyer a customer."""
+    earning: Earning | None,
+) -> str:
+    """The document of `ORDERS`; only a confirmed order makes its buyer a customer."""
     customer = (buyer or {}) if order["confirmed_at"] else {}
-    return {
-        "order": dumps(order, _bytea),
+    email = customer.get("email")
+    told = {
+        "order": order,
         # The buyer's address is kept only as our own keyed hash.
-        "body": dumps({**document, "customer": buyer}),
-        "decision": dumps(decision),
+        "body": {**document, "customer": buyer},
+        "decision": decision,
         "reported_by": reported_by,
         "shop_id": customer.get("id"),
-        "email_hash": bytes.fromhex(customer["email"]) if customer.get("email") else None,
+        "email_hash": bytes.fromhex(email) if email else None,
     }
+    return dumps(told if earning is None else told | earning.document(), as_bytea)
 
 
-def _bytea(value: Any) -> str:
+def as_bytea(value: Any) -> str:
     """Bytes as jsonb_populate_record reads them: bytea's own hex form."""
     return f"\\x{bytes(value).hex()}"
 

@@ -1,0 +1,139 @@
+"""Work that several threads ask for at once is done in one run for all who wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from affiliate.core.together import Failed, Together
+
+WAIT_S = 10
+
+
+@dataclass
+class Runs:
+    """A run that doubles its numbers; the first one lasts until it is let go."""
+
+    made: list[list[int]] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    fails: Callable[[Sequence[int]], BaseException | None] = lambda _: None
+
+    def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.made.append(list(items))
+        if len(self.made) == 1:
+            self.begun.set()
+            assert self.go_on.wait(WAIT_S)
+        error = self.fails(items)
+        if error is not None:
+            raise error
+        return [2 * item for item in items]
+
+
+@contextmanager
+def waiting_behind(
+    together: Together[int, int], runs: Runs, items: Iterable[int]
+) -> Iterator[list[Future[int]]]:
+    """The first of the items runs while the others come, one after another, and wait."""
+    first, *others = items
+    with ThreadPoolExecutor(len(others) + 1) as threads:
+        futures = [threads.submit(together.do, first)]
+        assert runs.begun.wait(WAIT_S)
+        for number, item in enumerate(others, 1):
+            futures.append(threads.submit(together.do, item))
+            until(lambda number=number: len(together._waiting) == number)  # type: ignore[misc]
+        runs.go_on.set()
+        yield futures
+
+
+def until(holds: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(WAIT_S * 1000):
+        if holds():
+            return
+        pause.wait(0.001)
+    raise AssertionError("it never held")
+
+
+def results(futures: Sequence[Future[int]]) -> list[Any]:
+    return [future.exception(WAIT_S) or future.result() for future in futures]
+
+
+def test_who_comes_alone_is_served_at_once_and_alone() -> None:
+    runs = Runs()
+    runs.go_on.set()
+    together = Together(runs, most=8)
+    assert [together.do(item) for item in (1, 2, 3)] == [2, 4, 6]
+    assert runs.made == [[1], [2], [3]]
+
+
+def test_who_comes_meanwhile_is_served_together_in_one_order() -> None:
+    runs = Runs()
+    with waiting_behind(Together(runs, most=8), runs, range(6)) as futures:
+        assert results(futures) == [0, 2, 4, 6, 8, 10]
+    assert runs.made == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_a_run_takes_no_more_than_it_may() -> None:
+    runs = Runs()
+    with waiting_behind(Together(runs, most=2), runs, range(6)) as futures:
+        assert results(futures) == [0, 2, 4, 6, 8, 10]
+    assert runs.made == [[0], [1, 2], [3, 4], [5]]
+
+
+def test_what_must_be_apart_is_and_nobody_is_forgotten() -> None:
+    runs = Runs()
+    together = Together(runs, most=8, apart=lambda item: (item % 10,))
+    with waiting_behind(together, runs, [0, 1, 11, 2, 21, 12, 3]) as futures:
+        assert results(futures) == [0, 2, 22, 4, 42, 24, 6]
+    assert runs.made == [[0], [1, 2, 3], [11, 12], [21]]
+
+
+def test_what_is_lost_is_lost_for_those_of_the_run_alone() -> None:
+    runs = Runs(fails=lambda items: ValueError("no threes") if 3 in items else None)
+    with waiting_behind(Together(runs, most=2), runs, range(6)) as futures:
+        first, one, two, three, four, five = results(futures)
+    assert (first, one, two, five) == (0, 2, 4, 10)
+    for error in (three, four):
+        assert isinstance(error, Failed)
+        assert isinstance(error.__cause__, ValueError)
+    assert runs.made == [[0], [1, 2], [3, 4], [5]]
+
+
+def test_a_run_that_answers_too_little_is_lost() -> None:
+    together: Together[int, int] = Together(lambda items: [], most=2)
+    with pytest.raises(Failed):
+        together.do(1)
+
+
+def test_a_leader_that_is_ended_leaves_the_way_free() -> None:
+    """An exit is the leader's own; those it served are told, and the next ones go on."""
+    runs = Runs(fails=lambda items: SystemExit() if 1 in items else None)
+    together = Together(runs, most=2)
+    with waiting_behind(together, runs, range(4)) as futures:
+        first, one, two, three = results(futures)
+    assert (first, three) == (0, 6)
+    assert isinstance(one, SystemExit)
+    assert isinstance(two, Failed)
+    assert together.do(4) == 8
+
+
+def test_nobody_is_lost_or_served_twice_among_many() -> None:
+    served: list[int] = []
+    lock = threading.Lock()
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        with lock:
+            served.extend(items)
+        return [-item for item in items]
+
+    together = Together(run, most=5, apart=lambda item: (item % 7,))
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(together.do, range(4_000))) == [-n for n in range(4_000)]
+    assert sorted(served) == list(range(4_000))

@@ -1,0 +1,464 @@
+"""Plain orders that come at once: asked for in one trip, written by one statement."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask, request
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from affiliate.core.db import numbered
+from affiliate.core.straight import Connection
+from affiliate.core.strict_json import loads
+from affiliate.people.models import ApiKey
+from tests.builders import make_program, terms_document
+from tests.orders.shop_world import DAY, World, affiliates_of, email_sha256, of, rub
+from tracker.attribution import asking
+from tracker.attribution.asking import Question, Reach, Row, answer, ask
+from tracker.orders import joint, plain
+from tracker.orders.joint import PlainQuestion, plain_answer, plain_questions
+from tracker.orders.keys import order_keys
+from tracker.orders.models import Order
+from tracker.orders.records import evidence_of
+from tracker.orders.rules import OrderReportIn
+from tracker.orders.schemas import OrderIn
+
+WAIT_S = 20
+Trips = list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def views(app: Flask) -> Iterator[list[str]]:
+    """The ids of the orders that Flask was asked for."""
+    asked: list[str] = []
+    name = "orders.report"
+    view = app.view_functions[name]
+
+    def noted(**values: Any) -> Any:
+        asked.append(request.get_json()["order_id"])
+        return view(**values)
+
+    noted.kopeck_access = view.kopeck_access  # type: ignore[attr-defined]
+    app.view_functions[name] = noted
+    yield asked
+    app.view_functions[name] = view
+
+
+class Street:
+    """Orders that stand behind a first one, which is held up until all have come."""
+
+    def __init__(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trips: Trips = []
+        self.app = app
+        self._together = app.extensions[plain.EXTENSION]._together
+        self._begun, self._go_on = threading.Event(), threading.Event()
+        trip = Connection.trip
+
+        def held(connection: Connection, *statements: Any) -> Any:
+            self.trips.append(statements)
+            if len(self.trips) == 1:
+                self._begun.set()
+                assert self._go_on.wait(WAIT_S)
+            return trip(connection, *statements)
+
+        monkeypatch.setattr(Connection, "trip", held)
+
+    @contextmanager
+    def report(
+        self, bodies: Sequence[dict[str, Any]], headers: Callable[[int], dict[str, str]]
+    ) -> Iterator[list[Future[TestResponse]]]:
+        """All of them at once; they go on when the block begins."""
+        with ThreadPoolExecutor(len(bodies)) as threads:
+            futures = []
+            for number, body in enumerate(bodies):
+                futures.append(threads.submit(self._post, body, headers(number)))
+                if number == 0:
+                    assert self._begun.wait(WAIT_S)
+                else:
+                    self._stands(number)
+            self._go_on.set()
+            yield futures
+
+    def _post(self, body: dict[str, Any], headers: dict[str, str]) -> TestResponse:
+        with self.app.test_client() as client:
+            client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+            return client.post("/api/v1/orders", json=body, headers=headers)
+
+    def _stands(self, number: int) -> None:
+        pause = threading.Event()
+        for _ in range(WAIT_S * 1000):
+            if len(self._together._waiting) == number:
+                return
+            pause.wait(0.001)
+        raise AssertionError("an order did not come to stand with the others")
+
+    @property
+    def written(self) -> list[list[str]]:
+        """The ids of the orders of each statement that writes."""
+        return [
+            [each["order"]["order_id"] for each in loads(values["documents"].encode())]
+            for statements in self.trips
+            for text, values in statements
+            if "INSERT INTO orders" in text
+        ]
+
+
+@pytest.fixture
+def street(app: Flask, world: World, monkeypatch: pytest.MonkeyPatch) -> Street:
+    return Street(app, monkeypatch)
+
+
+def answers_of(
+    street: Street, world: World, bodies: Sequence[dict[str, Any]]
+) -> list[TestResponse]:
+    with street.report(bodies, lambda _: world.headers) as futures:
+        return [future.result(WAIT_S) for future in futures]
+
+
+def earners(world: World) -> list[str]:
+    """The click of an affiliate with a recruiter who have both earned before."""
+    anna = world.affiliate("anna", recruiter=world.affiliate("rita"))
+    clicks = [world.click(world.link(anna))]
+    assert world.post(world.order("A-EARLIER", clicks=clicks)).status_code == 201
+    return clicks
+
+
+def test_orders_that_wait_are_asked_for_and_written_together(
+    world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = world.affiliate("anna", recruiter=world.affiliate("rita"))
+    clicks = [world.click(world.link(anna))]
+    world.coupon(anna, "ANNA10")
+    street._go_on.set()
+    assert world.post(world.order("A-EARLIER", clicks=clicks)).status_code == 201
+    street._go_on.clear()
+    street.trips.clear()
+    views.clear()
+    bodies = [
+        world.order("A-0", clicks=clicks),
+        world.order("A-1", clicks=clicks, customer={"id": "C-1", "is_new": True}),
+        world.order("A-2", customer={"id": "C-2"}),
+        world.order("A-3", coupon="anna10", customer={"id": "C-3"}, total=rub("990.00"), items=[],
+                    discount=None, tax=None, shipping=None),
+        world.order("A-4", clicks=[*clicks, "junk"], visitor="of-the-shop"),
+    ]  # fmt: skip
+    answers = answers_of(street, world, bodies)
+    assert [each.status_code for each in answers] == [201] * 5
+    assert views == []
+    assert street.written == [["A-0"], ["A-1", "A-2", "A-3", "A-4"]]
+    assert len(street.trips) == 4, "two for the first, two for all others"
+    assert [affiliates_of(each.get_json())[:1] for each in answers] == [
+        [of(anna)], [of(anna)], [], [of(anna)], [of(anna)],
+    ]  # fmt: skip
+    for body, told in zip(bodies, answers, strict=True):
+        read = world.get(body["order_id"])
+        for line in read["attribution"]["trace"]:
+            del line["text"]
+        assert told.get_json() == read
+    nets = [each.get_json()["net"]["amount"] for each in answers]
+    assert nets == ["3500.00", "3500.00", "3500.00", "990.00", "3500.00"]
+
+
+def test_what_is_not_plain_among_them_is_the_views_and_the_others_are_written(
+    world: World, street: Street, views: list[str]
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    boris = world.affiliate("boris")
+    others = [world.click(world.link(boris), visitor=b"another visitor!")]
+    assert world.post(world.order("A-2", clicks=clicks)).status_code == 201
+    assert world.post({"refund_id": "R-1", "amount": rub("4490.00")}, "/A-3/refunds").status_code
+    street._go_on.clear()
+    street.trips.clear()
+    views.clear()
+    bodies = [
+        world.order("A-0", clicks=clicks),
+        world.order("A-1", clicks=clicks),
+        world.order("A-2", clicks=clicks),  # known already
+        world.order("A-3", clicks=clicks),  # a refund came before it
+        world.order("A-4", clicks=others),  # no account yet
+        world.order("A-5", clicks=clicks, total={"amount": "4490.00", "currency": "EUR"}),
+        world.order("A-6", clicks=clicks),
+    ]
+    answers = answers_of(street, world, bodies)
+    assert [each.status_code for each in answers] == [201, 201, 200, 201, 201, 422, 201]
+    assert sorted(views) == ["A-2", "A-3", "A-4", "A-5"]
+    assert answers[3].get_json()["refunded"]["amount"] == "4490.00"
+    assert affiliates_of(answers[4].get_json()) == [of(boris)]
+    assert street.written == [["A-0"], ["A-1", "A-2", "A-3", "A-4", "A-6"]]
+
+
+def test_orders_of_several_programs_and_keys_go_together(
+    world: World, street: Street, views: list[str], session: Session
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    terms = terms_document()
+    other = make_program(session, slug="other", now=world.now - 90 * DAY, terms_document=terms)
+    session.commit()
+    key = world.key("orders:write", program=other)
+    world.use(key)
+    bad = world.key("orders:write")
+    world.use(bad)
+    session.execute(
+        sa.text("UPDATE api_keys SET revoked_at = now() WHERE id = (SELECT max(id) FROM api_keys)")
+    )
+    session.commit()
+    street._go_on.clear()
+    street.trips.clear()
+    keys = [world.headers, world.headers, key, bad]
+    bodies = [world.order(id_, clicks=clicks) for id_ in ("A-0", "A-1", "A-1", "A-3")]
+    with street.report(bodies, lambda number: keys[number]) as futures:
+        answers = [future.result(WAIT_S) for future in futures]
+    assert [each.status_code for each in answers] == [201, 201, 201, 401]
+    assert street.written == [["A-0"], ["A-1", "A-1"]], "one id, but of two programs"
+    assert answers[2].get_json()["commissions"] == [], "a link of another program credits nobody"
+    programs = session.scalars(sa.select(Order.program_id).where(Order.order_id == "A-1"))
+    assert sorted(programs) == sorted([world.program.id, other.id])
+
+
+def test_one_buyer_and_one_id_are_never_written_by_one_statement(
+    world: World, street: Street
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    street._go_on.clear()
+    street.trips.clear()
+    buyer = {"id": "C-1"}
+    bodies = [
+        world.order("A-0", clicks=clicks),
+        world.order("A-1", clicks=clicks, customer=buyer),
+        world.order("A-2", clicks=clicks, customer=buyer),
+        world.order("A-3", clicks=clicks),
+        world.order("A-3", clicks=clicks),
+    ]
+    answers = answers_of(street, world, bodies)
+    assert [each.status_code for each in answers] == [201, 201, 201, 201, 200]
+    assert street.written == [["A-0"], ["A-1", "A-3"], ["A-2", "A-3"]]
+    number = world.session.scalar(sa.text("SELECT count(*) FROM customers WHERE shop_id = 'C-1'"))
+    assert number == 1
+
+
+def test_a_lock_that_lasts_holds_up_its_own_order_alone(
+    world: World, street: Street, views: list[str], engine: sa.Engine
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    street._go_on.clear()
+    street.trips.clear()
+    views.clear()
+    bodies = [world.order(f"A-{number}", clicks=clicks) for number in range(4)]
+    lock = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('A-2', :program_id))")
+    with engine.connect() as other:
+        other.execute(lock, {"program_id": world.program.id})
+        with street.report(bodies, lambda _: world.headers) as futures:
+            others = [futures[number].result(WAIT_S) for number in (0, 1, 3)]
+            assert [each.status_code for each in others] == [201] * 3
+            assert not futures[2].done(), "it waits in its own thread"
+            assert sorted(views) == ["A-1", "A-2", "A-3"], "together they were written by nobody"
+            other.rollback()
+            assert futures[2].result(WAIT_S).status_code == 201
+    assert world.post(world.order("A-9", clicks=clicks)).status_code == 201
+    assert len(views) == 3, "and the next ones are plain again"
+
+
+def test_one_order_of_a_minute_notes_the_use_of_their_key(
+    world: World, street: Street, views: list[str]
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    before = world.session.scalar(sa.select(ApiKey.last_used_at))
+    world.session.execute(sa.update(ApiKey).values(last_used_at=world.now - DAY))
+    world.session.commit()
+    street._go_on.clear()
+    street.trips.clear()
+    views.clear()
+    bodies = [world.order(f"A-{number}", clicks=clicks) for number in range(6)]
+    assert [each.status_code for each in answers_of(street, world, bodies)] == [201] * 6
+    assert len(views) == 1
+    world.session.rollback()
+    used_at = world.session.scalar(sa.select(ApiKey.last_used_at))
+    assert before is not None
+    assert used_at is not None
+    assert used_at > world.now - timedelta(minutes=2)
+
+
+def test_a_buyer_is_touched_only_by_an_order_that_says_something_new(world: World) -> None:
+    read = sa.text(
+        "SELECT xmin::text::bigint, first_ordered_at, email_hash IS NOT NULL FROM customers"
+    )
+
+    def buyer(order_id: str, **said: Any) -> tuple[int, Any, bool]:
+        at = said.pop("placed_at", world.now).isoformat()
+        body = world.order(order_id, placed_at=at, customer={"id": "C-1", **said})
+        assert world.post(body).status_code == 201
+        world.session.rollback()
+        [found] = world.session.execute(read).all()
+        tied = world.session.scalar(sa.select(Order.customer_id).where(Order.order_id == order_id))
+        assert tied is not None
+        return tuple(found)  # type: ignore[return-value]
+
+    email = email_sha256("olga@mail.example")
+    first = buyer("A-1")
+    assert buyer("A-2") == first
+    assert buyer("A-3", placed_at=world.now + timedelta(seconds=1)) == first
+    earlier = buyer("A-4", placed_at=world.now - DAY)
+    assert earlier[0] != first[0]
+    assert earlier[1] == world.now - DAY
+    addressed = buyer("A-5", email_sha256=email)
+    assert addressed[0] != earlier[0]
+    assert addressed[1:] == (world.now - DAY, True)
+    assert buyer("A-6", email_sha256=email) == addressed
+    assert buyer("A-7") == addressed, "an order without the address takes none away"
+
+
+def questions_of(world: World, bodies: Sequence[dict[str, Any]], reach: Reach) -> list[Question]:
+    schema = OrderIn()
+    with world.app.app_context():
+        keys = order_keys()
+        found = []
+        for body in bodies:
+            report: OrderReportIn = schema.read(body, "raise")
+            found.append(
+                ask(
+                    program_id=world.program.id,
+                    placed_at=report.placed_at,
+                    evidence={"server": evidence_of(report, keys)},
+                    reach=reach,
+                    keys=keys,
+                )
+            )
+        return found
+
+
+def prefix_of(world: World) -> str:
+    return world.headers["Authorization"].split("_")[1]
+
+
+def joint_rows(
+    engine: sa.Engine, world: World, questions: Sequence[Question]
+) -> dict[int, list[Any]]:
+    asked = [PlainQuestion(question, prefix_of(world)) for question in questions]
+    rows: dict[int, list[Any]] = {n: [] for n in range(len(questions))}
+    with Connection(engine) as connection:
+        for found in connection.trip(*plain_questions(asked, production=False))[1:]:
+            for n, *row in found:
+                rows[n].append(row)
+    return rows
+
+
+def test_what_is_read_together_is_what_each_would_read_alone(
+    world: World, engine: sa.Engine
+) -> None:
+    rita, lena = world.affiliate("rita"), world.affiliate("lena")
+    anna, boris = world.affiliate("anna", recruiter=rita), world.affiliate("boris", recruiter=lena)
+    links = [world.link(anna), world.link(boris), world.link(rita, disabled_at=world.now - DAY)]
+    tokens = [
+        world.click(link, ago=(number + 1) * 3 * DAY, visitor=bytes([number]) * 16)
+        for number, link in enumerate(links)
+    ]
+    late = world.click(links[1], loaded=False, visitor=b"v" * 16)
+    old = world.click(links[0], ago=60 * DAY, visitor=b"o" * 16)
+    world.coupon(anna, "ANNA10")
+    world.coupon(lena, "LENA5", disabled_at=world.now - DAY)
+    email, payment = email_sha256("olga@mail.example"), "ab" * 32
+    bought = {"id": "C-1", "email_sha256": email}
+    assert world.post(world.order("B-1", clicks=[tokens[0]], customer=bought)).status_code == 201
+    assert world.post(world.order("B-2", coupon="LENA5", customer={"id": "C-2"})).status_code == 201
+    evidence: list[dict[str, Any]] = [
+        {},
+        {"clicks": [tokens[0]]},
+        {"clicks": [tokens[1]]},
+        {"clicks": [tokens[2]], "customer": {"id": "C-9"}},
+        {"clicks": [tokens[1]], "customer": {"id": "C-1"}},
+        {"clicks": [tokens[0]], "customer": {"id": "C-2"}},
+        {"clicks": tokens},
+        {"clicks": [late]},
+        {"clicks": [old]},
+        {"clicks": [old, tokens[0]], "coupon": "anna10"},
+        {"coupon": "LENA5"},
+        {"coupon": "ANNA10", "customer": {"email_sha256": email}},
+        {"clicks": [tokens[0]], "customer": {"id": "C-1", "payment_sha256": payment}},
+        {"customer": {"id": "C-1", "email_sha256": email}, "visitor": "of-the-shop"},
+        {"visitor": "00000000-0000-0000-0000-000000000000", "ip": "203.0.113.7"},
+    ]
+    bodies = [
+        world.order(f"A-{n}", placed_at=(world.now - n * timedelta(minutes=1)).isoformat(), **said)
+        for n, said in enumerate(evidence)
+    ]
+    for reach in (Reach(timedelta(days=30)), Reach(timedelta(days=7), True, True)):
+        questions = questions_of(world, bodies, reach)
+        rows = joint_rows(engine, world, questions)
+        known = 0
+        for n, question in enumerate(questions):
+            found = plain_answer(question, rows[n])
+            assert found is not None
+            alone = answer(world.session, question).found
+            assert sorted(found.known.found, key=repr) == sorted(alone, key=repr), evidence[n]
+            assert found.program.slug == world.program.slug
+            known += len(alone)
+        assert known > len(questions), "there was something to read"
+
+
+def test_every_value_of_a_question_has_a_type_it_is_read_as(world: World) -> None:
+    [question] = questions_of(world, [world.order("A-1")], Reach(timedelta(days=30)))
+    assert set(question.values) - set(asking._TYPES) == set()
+    for row in Row._fields:
+        assert row.isidentifier()
+
+
+def test_only_the_months_of_the_clicks_that_are_meant_are_opened(
+    world: World, engine: sa.Engine
+) -> None:
+    """Of the plan that is kept for all values, most parts are put aside before it begins."""
+    link = world.link(world.affiliate("anna"))
+    clicks = [world.click(link, ago=ago * timedelta(hours=1)) for ago in (1, 2)]
+    bodies = [world.order(f"A-{n}", clicks=[click]) for n, click in enumerate(clicks)]
+    questions = questions_of(world, bodies, Reach(timedelta(hours=3)))
+    asked = [PlainQuestion(question, prefix_of(world)) for question in questions]
+    [(begin, _), (text, values)] = plain_questions(asked, production=True)
+    statement, names = numbered(text)
+    told = [f"'{values[name]}'" for name in names]
+    with engine.connect() as connection:
+        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql(f"PREPARE kept AS {statement.decode()}")
+        read = connection.exec_driver_sql(f"EXPLAIN EXECUTE kept ({', '.join(told)})")
+        plan = "\n".join(line for (line,) in read)
+        count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'clicks'::regclass"
+        parts = connection.exec_driver_sql(count).scalar_one()
+    opened = set(re.findall(r" on (clicks_\w+)", plan))
+    assert plan.count("Subplans Removed") == 2, "of a click by its id, and of a visitor's"
+    assert 1 <= len(opened) < parts - 2, plan
+
+
+def test_what_is_joined_to_documents_is_looked_up_row_by_row(
+    world: World, engine: sa.Engine
+) -> None:
+    """For a hundred rows, which it expects, the planner would read whole tables."""
+    clicks = [world.click(world.link(world.affiliate("anna")))]
+    questions = questions_of(
+        world, [world.order("A-1", clicks=clicks)], Reach(timedelta(days=30), True, True)
+    )
+    asked = [PlainQuestion(question, prefix_of(world)) for question in questions]
+    begin, (text, values) = plain_questions(asked, production=False)
+    lock, (insert, documents) = joint.plain_inserts([])
+    with Connection(engine) as connection:
+        [_, read] = connection.trip(begin, (f"EXPLAIN {text}", values))
+        [_, written] = connection.trip(
+            (lock[0], {"ids": "[]"}), (f"EXPLAIN {insert}", {"documents": "[]"})
+        )
+    assert documents == {"documents": "[]"}
+    for plan in (read, written):
+        told = "\n".join(line for (line,) in plan)
+        assert "Hash Join" not in told, told
+        assert "Merge Join" not in told, told
+        assert "Seq Scan" not in told, told
