@@ -3,12 +3,14 @@
     python -m bench.peers [--rounds 7] [--seconds 2]
 
 pinax-referrals and django-affiliate-system, pinned in requirements.txt, are served as a
-production would: granian as for Kopeck (same version, one worker), DEBUG off, the same
+production would: granian as for Kopeck (same version, same options), DEBUG off, the same
 PostgreSQL with a database of their own, persistent connections, tables by their own migrate.
 Rounds are interleaved, medians are printed. Kopeck's front takes its clicks while its loader
 works on the same cores. The peers wait for PostgreSQL in each click, so that more blocking
 threads help them where they cannot help Kopeck: they are measured with Kopeck's options and
-again with --peer-threads. At the end each side's rows are counted.
+again with --peer-threads. Orders are measured with one worker, with the workers and threads that
+`kopeck run` starts, and with a thread for each of as many connections as the clicks have. At the
+end each side's rows are counted.
 
 Workarounds: none in the packages. One address in the README of django-affiliate-system is
 another one in its code (projects/affiliate_project/urls.py).
@@ -28,6 +30,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from affiliate.core.embedded.programs import WEB_THREADS, WEB_WORKERS
 from affiliate.core.embedded.servers import Servers, running
 from bench import fixtures
 from bench import shop as shops
@@ -41,6 +44,7 @@ class Row:
     """A server under one kind of load, and its rounds."""
 
     name: str
+    workers: int
     threads: int
     pid: int
     ask: Callable[[int], Measured]
@@ -99,7 +103,7 @@ def _clicks(
             for peer in peers:
                 port, pid = stack.enter_context(peer.served(threads=threads, asked=packages.CLICK))
                 ask = _asking(port, packages.CLICK, arguments.connections)
-                rows.append(Row(peer.name, threads, pid, ask, peer))
+                rows.append(Row(peer.name, 1, threads, pid, ask, peer))
         _measure(rows, servers, arguments)
         kopeck, *others = rows
         print(f"\nClicks, {arguments.connections} connections")
@@ -146,8 +150,20 @@ def _front(stack: ExitStack, front: dict[str, str], arguments: argparse.Namespac
         return measured
 
     return Row(
-        "Kopeck: front, journal, loader", arguments.threads, pid, ask_and_drain, None, loading
+        "Kopeck: front, journal, loader", 1, arguments.threads, pid, ask_and_drain, None, loading
     )
+
+
+@dataclass(frozen=True)
+class Served:
+    """How both sides are served for orders, and by how many connections they are asked."""
+
+    workers: int
+    threads: int
+    connections: int
+
+    def __str__(self) -> str:
+        return f"{self.workers} x {self.threads} threads, {self.connections} connections"
 
 
 def _purchases(
@@ -155,23 +171,39 @@ def _purchases(
 ) -> None:
     """Kopeck's orders, as `bench.orders` sends them, and the package's purchase event."""
     shop = shops.make_shop(servers, folder)
-    threads = arguments.order_threads
+    options = (
+        Served(1, arguments.order_threads, 2 * arguments.order_threads),
+        Served(WEB_WORKERS, WEB_THREADS, WEB_WORKERS * WEB_THREADS),
+        Served(WEB_WORKERS, arguments.connections // WEB_WORKERS, arguments.connections),
+    )
     with ExitStack() as stack:
-        sides = list(_orders(stack, shop, arguments))
-        port, pid = stack.enter_context(peer.served(threads=threads, asked=packages.PURCHASE))
-        ask = _asking(port, packages.PURCHASE, arguments.order_connections)
-        purchase = Row(f"{peer.name}: purchase", threads, pid, ask, peer)
-        rows = [*sides, purchase]
-        for row in sides:
+        sides = {each: list(_orders(stack, shop, each)) for each in options}
+        purchases = {each: _purchase(stack, peer, each) for each in options}
+        kopeck = [row for rows in sides.values() for row in rows]
+        rows = [row for each in options for row in (*sides[each], purchases[each])]
+        for row in kopeck:
             row.answered += row.ask(arguments.warm_up).requests
         # As the peer is analysed: with rows in it, not while it is empty.
         shops.read_rows(shop)
         _measure(rows, servers, arguments)
-        print(f"\nOrders, {arguments.order_connections} connections")
-        _print(rows)
-        intake = ", ".join(f"{row.rps / purchase.rps:.2f} x ({row.name})" for row in rows[:-1])
-        print(f"order intake: {intake} the purchase call of {peer.name}")
-        shops.check_orders(shop, sum(row.answered for row in sides))
+        print("\nOrders")
+        for each in options:
+            print(each)
+            _print([*sides[each], purchases[each]])
+        for each in options:
+            purchase = purchases[each]
+            intake = ", ".join(
+                f"{row.rps / purchase.rps:.2f} x ({row.name})" for row in sides[each]
+            )
+            print(f"order intake, {each}: {intake} the purchase call of {peer.name}")
+        best, fastest = (
+            max(those, key=lambda row: row.rps) for those in (kopeck, purchases.values())
+        )
+        print(
+            f"order intake, the fastest rows of both: {best.rps / fastest.rps:.2f} x, by CPU "
+            f"{fastest.all_cpu_us / best.all_cpu_us:.2f} x"
+        )
+        shops.check_orders(shop, sum(row.answered for row in kopeck))
         for what, query in (
             (
                 "purchases",
@@ -180,19 +212,27 @@ def _purchases(
             ),
             ("commissions", "SELECT count(*) FROM affiliates_commission WHERE amount > 0"),
         ):
-            _check(peer, [purchase], query, what)
+            _check(peer, list(purchases.values()), query, what)
 
 
-def _orders(stack: ExitStack, shop: shops.Shop, arguments: argparse.Namespace) -> Iterator[Row]:
+def _purchase(stack: ExitStack, peer: packages.Peer, options: Served) -> Row:
+    port, pid = stack.enter_context(
+        peer.served(workers=options.workers, threads=options.threads, asked=packages.PURCHASE)
+    )
+    ask = _asking(port, packages.PURCHASE, options.connections)
+    return Row(f"{peer.name}: purchase", options.workers, options.threads, pid, ask, peer)
+
+
+def _orders(stack: ExitStack, shop: shops.Shop, options: Served) -> Iterator[Row]:
     """One server of Kopeck's, under orders of distinct recruiters and of one."""
-    port, threads = free_port(), arguments.order_threads
+    port = free_port()
     pid = stack.enter_context(
         granian(
             "wsgi:make_application",
             "--factory",
             port=port,
-            workers=1,
-            threads=threads,
+            workers=options.workers,
+            threads=options.threads,
             environment=shop.environment,
         )
     )
@@ -201,9 +241,9 @@ def _orders(stack: ExitStack, shop: shops.Shop, arguments: argparse.Namespace) -
 
         def ask(seconds: int, recruiters: str = recruiters) -> Measured:
             orders = shop.orders(recruiters)
-            return load(port, orders, connections=arguments.order_connections, seconds=seconds)
+            return load(port, orders, connections=options.connections, seconds=seconds)
 
-        yield Row(f"Kopeck: orders, {recruiters}", threads, pid, ask)
+        yield Row(f"Kopeck: orders, {recruiters}", options.workers, options.threads, pid, ask)
 
 
 def _asking(port: int, request: Request, connections: int) -> Callable[[int], Measured]:
@@ -240,22 +280,23 @@ def _print_machine(arguments: argparse.Namespace) -> None:
     named = (packages.PINAX, packages.AFFILIATE_SYSTEM, "Django", "granian", "psycopg")
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{generator()}; {arguments.rounds} rounds of {arguments.seconds} s, one worker each; "
-        f"medians\n{', '.join(f'{name} {versions[name]}' for name in named)}"
+        f"{generator()}; {arguments.rounds} rounds of {arguments.seconds} s; medians\n"
+        f"{', '.join(f'{name} {versions[name]}' for name in named)}"
     )
 
 
 def _print(rows: Sequence[Row]) -> None:
     """Ratios read "Kopeck's first row is so many times this row"."""
     print(
-        f"{'':36}{'threads':>8}{'req/s':>9}{'min-max':>16}{'ratio':>8}{'p50 ms':>8}{'p99 ms':>8}"
-        f"{'server us':>11}{'loader us':>11}{'postgres us':>13}{'all us':>9}{'CPU ratio':>11}"
+        f"{'':36}{'workers':>8}{'threads':>8}{'req/s':>9}{'min-max':>16}{'ratio':>8}"
+        f"{'p50 ms':>8}{'p99 ms':>8}{'server us':>11}{'loader us':>11}{'postgres us':>13}"
+        f"{'all us':>9}{'CPU ratio':>11}"
     )
     kopeck = rows[0]
     for row in rows:
         rates = sorted(measured.rps for measured in row.rounds)
         print(
-            f"{row.name:36}{row.threads:8}{row.rps:9,.0f}"
+            f"{row.name:36}{row.workers:8}{row.threads:8}{row.rps:9,.0f}"
             f"{f'{rates[0]:,.0f}-{rates[-1]:,.0f}':>16}{kopeck.rps / row.rps:8.2f}"
             f"{row.median('p50_ms'):8.2f}{row.median('p99_ms'):8.2f}"
             f"{row.cpu_us('server'):11,.1f}{row.cpu_us('loader'):11,.1f}"
@@ -278,11 +319,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--warm-up", type=int, default=1, help="seconds before the first round")
-    parser.add_argument("--connections", type=int, default=32, help="that click")
+    parser.add_argument(
+        "--connections", type=int, default=32, help="that click, and that order in the last table"
+    )
     parser.add_argument("--threads", type=int, default=1, help="granian's, for clicks")
     parser.add_argument("--peer-threads", type=int, default=4, help="once more for the peers")
-    parser.add_argument("--order-connections", type=int, default=8)
-    parser.add_argument("--order-threads", type=int, default=4, help="granian's, for orders")
+    parser.add_argument("--order-threads", type=int, default=4, help="of one worker")
     return parser.parse_args()
 
 

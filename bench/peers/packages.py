@@ -58,14 +58,16 @@ class Peer:
     database_url: str
 
     @contextmanager
-    def served(self, *, threads: int, asked: Request) -> Iterator[tuple[int, int]]:
-        """Its granian with one worker: port and pid, once it answers."""
+    def served(
+        self, *, threads: int, asked: Request, workers: int = 1
+    ) -> Iterator[tuple[int, int]]:
+        """Its granian: port and pid, once it answers."""
         port = free_port()
         with granian(
             "django.core.wsgi:get_wsgi_application",
             "--factory",
             port=port,
-            workers=1,
+            workers=workers,
             threads=threads,
             environment=self.environment,
             python=self.python,

@@ -131,8 +131,8 @@ def test_a_peer_that_recorded_less_than_it_answered_ends_the_run(
 ) -> None:
     peer = packages.Peer("a peer", sys.executable, {}, servers.database_url)
     rows = [
-        bench.Row("a peer", 1, 0, lambda _: pytest.fail("not asked"), peer, answered=2),
-        bench.Row("Kopeck", 1, 0, lambda _: pytest.fail("not asked"), answered=9),
+        bench.Row("a peer", 1, 1, 0, lambda _: pytest.fail("not asked"), peer, answered=2),
+        bench.Row("Kopeck", 1, 1, 0, lambda _: pytest.fail("not asked"), answered=9),
     ]
     bench._check(peer, rows, "SELECT 2", "clicks")
     assert "answered 2, clicks recorded 2" in capsys.readouterr().out
