@@ -17,15 +17,16 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from affiliate.core.db import numbered
-from affiliate.core.straight import Connection
+from affiliate.core.straight import Connection, Statement
 from affiliate.core.strict_json import loads
+from affiliate.people import sent_keys
 from affiliate.people.models import ApiKey
 from tests.builders import make_program, terms_document
 from tests.orders.shop_world import DAY, World, affiliates_of, email_sha256, of, rub
 from tracker.attribution import asking
 from tracker.attribution.asking import Question, Reach, Row, answer, ask
 from tracker.orders import joint, plain
-from tracker.orders.joint import PlainQuestion, plain_answer, plain_questions
+from tracker.orders.joint import JOINT_WAIT_MS, PlainQuestion, plain_answer, plain_questions
 from tracker.orders.keys import order_keys
 from tracker.orders.models import Order
 from tracker.orders.records import evidence_of
@@ -164,6 +165,17 @@ def test_orders_that_wait_are_asked_for_and_written_together(
         for line in read["attribution"]["trace"]:
             del line["text"]
         assert told.get_json() == read
+    written = world.session.execute(
+        sa.text(
+            "SELECT o.order_id, c.level, t.occurred_at = c.earned_at FROM ledger_transactions t "
+            "JOIN commissions c ON t.reference = 'earn:commission:' || c.id "
+            "JOIN orders o ON c.reference = 'order:' || o.id ORDER BY t.id"
+        )
+    ).all()
+    earning = [("A-EARLIER", "A-0", "A-1", "A-3", "A-4"), (1, 2)]
+    assert [tuple(row) for row in written] == [
+        (order_id, level, True) for order_id in earning[0] for level in earning[1]
+    ]
     nets = [each.get_json()["net"]["amount"] for each in answers]
     assert nets == ["3500.00", "3500.00", "3500.00", "990.00", "3500.00"]
 
@@ -272,7 +284,7 @@ def test_a_lock_that_lasts_holds_up_its_own_order_alone(
 
 
 def test_one_order_of_a_minute_notes_the_use_of_their_key(
-    world: World, street: Street, views: list[str]
+    world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     street._go_on.set()
     clicks = earners(world)
@@ -282,6 +294,7 @@ def test_one_order_of_a_minute_notes_the_use_of_their_key(
     street._go_on.clear()
     street.trips.clear()
     views.clear()
+    monkeypatch.setattr(sent_keys, "use_is_news", lambda *_, **__: True)
     bodies = [world.order(f"A-{number}", clicks=clicks) for number in range(6)]
     assert [each.status_code for each in answers_of(street, world, bodies)] == [201] * 6
     assert len(views) == 1
@@ -451,12 +464,17 @@ def test_what_is_joined_to_documents_is_looked_up_row_by_row(
     asked = [PlainQuestion(question, prefix_of(world)) for question in questions]
     begin, (text, values) = plain_questions(asked, production=False)
     lock, (insert, documents) = joint.plain_inserts([])
+    waits: Statement = ("SELECT current_setting('lock_timeout')", {})
     with Connection(engine) as connection:
+        [[(before,)]] = connection.trip(waits)
         [_, read] = connection.trip(begin, (f"EXPLAIN {text}", values))
-        [_, written] = connection.trip(
+        [locked, written] = connection.trip(
             (lock[0], {"ids": "[]"}), (f"EXPLAIN {insert}", {"documents": "[]"})
         )
+        [[(afterwards,)]] = connection.trip(waits)
     assert documents == {"documents": "[]"}
+    assert f"{JOINT_WAIT_MS}ms" in locked[0]
+    assert afterwards == before != f"{JOINT_WAIT_MS}ms"
     for plan in (read, written):
         told = "\n".join(line for (line,) in plan)
         assert "Hash Join" not in told, told
