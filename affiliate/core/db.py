@@ -118,6 +118,12 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "hide_parameters": True,
         "connect_args": {
             "connect_timeout": 5,
+            # A host that vanished without a word is given up after some twenty seconds, not after
+            # the quarter of an hour that TCP takes. Sockets of the same machine know none of it.
+            "tcp_user_timeout": 20_000,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
             "application_name": "kopeck",
             # Compiling a plan costs more than any of our questions saves by it.
             "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} "

@@ -44,7 +44,7 @@ class Together(Generic[Item, Result]):
 
     def do(self, item: Item) -> Result:
         """The item's result. Raises Failed, for all that were served together."""
-        mine: _Waiting[Item, Result] = _Waiting(item)
+        mine: _Waiting[Item, Result] = _Waiting(item, frozenset(self._apart(item)))
         with self._lock:
             leads = not self._runs
             if leads:
@@ -92,12 +92,11 @@ class Together(Generic[Item, Result]):
         shared: set[Hashable] = set()
         while self._waiting and len(taken) < self._most:
             each = self._waiting.popleft()
-            names = set(self._apart(each.item))
-            if names & shared:
+            if each.names & shared:
                 left.append(each)
             else:
                 taken.append(each)
-                shared |= names
+                shared |= each.names
         left.extend(self._waiting)
         self._waiting = left
         return taken
@@ -106,12 +105,14 @@ class Together(Generic[Item, Result]):
 class _Waiting(Generic[Item, Result]):
     """Somebody who waits to be served, or to serve."""
 
-    __slots__ = ("error", "item", "result", "served", "told")
+    __slots__ = ("error", "item", "names", "result", "served", "told")
 
     result: Result
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, names: frozenset[Hashable]) -> None:
         self.item = item
+        self.names = names
+        """What it must not share with another of its run."""
         self.served: Sequence[_Waiting[Item, Result]] = ()
         """Whom to serve; empty: another has served us."""
         self.error: BaseException | None = None

@@ -95,6 +95,15 @@ def test_what_must_be_apart_is_and_nobody_is_forgotten() -> None:
     assert runs.made == [[0], [1, 2, 3], [11, 12], [21]]
 
 
+def test_an_item_without_a_name_is_refused_and_holds_up_nobody() -> None:
+    runs = Runs()
+    together = Together(runs, most=8, apart=lambda item: (10 // item,))
+    with waiting_behind(together, runs, [1, 2, 3]) as futures:
+        with pytest.raises(ZeroDivisionError):
+            together.do(0)
+        assert results(futures) == [2, 4, 6]
+
+
 def test_what_is_lost_is_lost_for_those_of_the_run_alone() -> None:
     runs = Runs(fails=lambda items: ValueError("no threes") if 3 in items else None)
     with waiting_behind(Together(runs, most=2), runs, range(6)) as futures:

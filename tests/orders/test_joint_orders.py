@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ from flask import Flask, request
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from affiliate.core.db import numbered
-from affiliate.core.straight import Connection, Statement
+from affiliate.core import clock
+from affiliate.core.config import Settings
+from affiliate.core.db import db, numbered
+from affiliate.core.straight import PLANNED_ONCE, Connection, Statement
 from affiliate.core.strict_json import loads
 from affiliate.people import sent_keys
 from affiliate.people.models import ApiKey
@@ -25,13 +28,14 @@ from tests.builders import make_program, terms_document
 from tests.orders.shop_world import DAY, World, affiliates_of, email_sha256, of, rub
 from tracker.attribution import asking
 from tracker.attribution.asking import Question, Reach, Row, answer, ask
-from tracker.orders import joint, plain
+from tracker.orders import joint, plain, records
 from tracker.orders.joint import JOINT_WAIT_MS, PlainQuestion, plain_answer, plain_questions
 from tracker.orders.keys import order_keys
 from tracker.orders.models import Order
 from tracker.orders.records import evidence_of
 from tracker.orders.rules import OrderReportIn
 from tracker.orders.schemas import OrderIn
+from wsgi import create_app
 
 WAIT_S = 20
 Trips = list[tuple[Any, ...]]
@@ -95,12 +99,7 @@ class Street:
             return client.post("/api/v1/orders", json=body, headers=headers)
 
     def _stands(self, number: int) -> None:
-        pause = threading.Event()
-        for _ in range(WAIT_S * 1000):
-            if len(self._together._waiting) == number:
-                return
-            pause.wait(0.001)
-        raise AssertionError("an order did not come to stand with the others")
+        until(lambda: len(self._together._waiting) == number, "an order does not stand there")
 
     @property
     def written(self) -> list[list[str]]:
@@ -111,6 +110,15 @@ class Street:
             for text, values in statements
             if "INSERT INTO orders" in text
         ]
+
+
+def until(holds: Callable[[], bool], else_: str) -> None:
+    pause = threading.Event()
+    for _ in range(WAIT_S * 1000):
+        if holds():
+            return
+        pause.wait(0.001)
+    raise AssertionError(else_)
 
 
 @pytest.fixture
@@ -275,8 +283,8 @@ def test_a_lock_that_lasts_holds_up_its_own_order_alone(
         with street.report(bodies, lambda _: world.headers) as futures:
             others = [futures[number].result(WAIT_S) for number in (0, 1, 3)]
             assert [each.status_code for each in others] == [201] * 3
+            until(lambda: sorted(views) == ["A-1", "A-2", "A-3"], "together nobody wrote them")
             assert not futures[2].done(), "it waits in its own thread"
-            assert sorted(views) == ["A-1", "A-2", "A-3"], "together they were written by nobody"
             other.rollback()
             assert futures[2].result(WAIT_S).status_code == 201
     assert world.post(world.order("A-9", clicks=clicks)).status_code == 201
@@ -332,6 +340,147 @@ def test_a_buyer_is_touched_only_by_an_order_that_says_something_new(world: Worl
     assert addressed[1:] == (world.now - DAY, True)
     assert buyer("A-6", email_sha256=email) == addressed
     assert buyer("A-7") == addressed, "an order without the address takes none away"
+
+
+def _view(world: World) -> dict[str, str]:
+    return {**world.headers, "Idempotency-Key": '"a-key-of-the-shop"'}
+
+
+@pytest.mark.parametrize("headers", [lambda world: world.headers, _view], ids=["plain", "view"])
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        # As `customers.forget_customer` and erasure do it.
+        ("UPDATE customers SET first_ordered_at = NULL", (1, 1)),
+        ("UPDATE customers SET shop_id = NULL, email_hash = NULL", (2, 1)),
+    ],
+    ids=["forgotten", "erased"],
+)
+def test_a_buyer_who_is_changed_meanwhile_is_waited_for(
+    world: World,
+    engine: sa.Engine,
+    change: str,
+    found: tuple[int, int],
+    headers: Callable[[World], dict[str, str]],
+) -> None:
+    """(rows of buyers, rows that say since when this buyer buys)"""
+    at = (world.now - DAY).isoformat()
+    first = world.order("A-1", placed_at=at, customer={"id": "C-1"})
+    assert world.post(first).status_code == 201
+    body = world.order("A-2", customer={"id": "C-1"})
+    waits = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND datname = current_database()"
+    )
+    with engine.connect() as other, ThreadPoolExecutor(1) as threads:
+        other.execute(sa.text(change))
+        future = threads.submit(world.post, body, headers=headers(world))
+        pause = threading.Event()
+        while not other.scalar(waits):
+            assert not future.done(), "it has passed by"
+            pause.wait(0.005)
+        other.commit()
+        assert future.result(WAIT_S).status_code == 201
+    world.session.rollback()
+    now = sa.text(
+        "SELECT count(*), count(*) FILTER (WHERE shop_id = 'C-1' AND first_ordered_at = :now) "
+        "FROM customers"
+    )
+    assert tuple(world.session.execute(now, {"now": world.now}).one()) == found
+
+
+def test_a_mistake_with_one_order_is_that_orders_alone(
+    world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    street._go_on.clear()
+    street.trips.clear()
+    views.clear()
+    judge = plain.judge_known
+
+    def mistaken(known: Any, **asked: Any) -> Any:
+        if asked["evidence"]["server"]["coupon"]:
+            raise ValueError("with this order alone")
+        return judge(known, **asked)
+
+    monkeypatch.setattr(plain, "judge_known", mistaken)
+    bodies = [
+        world.order(f"A-{number}", clicks=clicks, coupon="BAD" if number == 2 else None)
+        for number in range(4)
+    ]
+    assert [each.status_code for each in answers_of(street, world, bodies)] == [201] * 4
+    assert views == ["A-2"]
+
+
+def test_two_processes_and_many_callers_keep_the_books(world: World, settings: Settings) -> None:
+    """Ids that repeat, a few buyers, two levels, several days, all at once."""
+    other = create_app(settings)
+    anna = world.affiliate("anna", recruiter=world.affiliate("rita"))
+    boris = world.affiliate("boris", recruiter=anna)
+    clicks = [
+        world.click(world.link(each), ago=10 * DAY, visitor=bytes([number]) * 16)
+        for number, each in enumerate((anna, boris))
+    ]
+    for number, click in enumerate(clicks):
+        assert world.post(world.order(f"B-{number}", clicks=[click])).status_code == 201
+    with other.app_context():
+        sent, now = world.headers["Authorization"], clock.real_now()
+        key = sent_keys.authenticate(world.session, authorization=sent, now=now)
+        other.extensions[plain.EXTENSION].remember(sent, key)
+        world.session.rollback()
+    drawn = random.Random(7)
+
+    def body(number: int) -> dict[str, Any]:
+        return world.order(
+            f"A-{number}",
+            customer={"id": f"C-{number % 12}"},
+            placed_at=(world.now - (number % 5) * DAY).isoformat(),
+            clicks=[clicks[number % 2]] if number % 3 else None,
+        )
+
+    numbers = [drawn.randrange(100) for _ in range(160)]
+
+    def report(place: int) -> TestResponse:
+        with (world.app if place % 2 else other).test_client() as client:
+            client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+            sent = body(numbers[place])
+            return client.post("/api/v1/orders", json=sent, headers=world.headers)
+
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(report, range(len(numbers))))
+    for number, each in zip(numbers, answers, strict=True):
+        told = each.get_json()
+        assert each.status_code in (200, 201), each.text
+        assert told["order_id"] == f"A-{number}"
+        assert len(told["commissions"]) == (2 if number % 3 else 0)
+    made = sum(each.status_code == 201 for each in answers)
+    assert made == len(set(numbers))
+    counted = (
+        ("orders", made + 2),
+        ("order_reports WHERE outcome = 'created'", made + 2),
+        ("decisions", made + 2),
+        (
+            "customers c WHERE first_ordered_at <> "
+            "(SELECT min(placed_at) FROM orders WHERE customer_id = c.id)",
+            0,
+        ),
+        (
+            "orders o JOIN customers c ON c.id = o.customer_id "
+            "WHERE c.shop_id <> o.evidence -> 'server' -> 'customer' ->> 'id'",
+            0,
+        ),
+        (
+            "(SELECT FROM ledger_entries GROUP BY transaction_id "
+            "HAVING sum(amount_micros) <> 0 OR count(*) <> 2) wrong",
+            0,
+        ),
+    )
+    for what, number in counted:
+        count = sa.text(f"SELECT count(*) FROM {what}")
+        assert world.session.scalar(count) == number, what
+    with other.app_context():
+        db.engine.dispose()
 
 
 def questions_of(world: World, bodies: Sequence[dict[str, Any]], reach: Reach) -> list[Question]:
@@ -453,14 +602,24 @@ def test_only_the_months_of_the_clicks_that_are_meant_are_opened(
     assert 1 <= len(opened) < parts - 2, plan
 
 
+def test_what_the_view_writes_is_planned_for_one_order(world: World, engine: sa.Engine) -> None:
+    ask = (f"EXPLAIN {records._INSERT}", {"document": "{}"})
+    with Connection(engine) as connection:
+        [_, plan] = connection.trip((f"SELECT {PLANNED_ONCE}", {}), ask)
+    told = "\n".join(line for (line,) in plan)
+    assert "Nested Loop Anti Join" in told, told
+    assert not re.search(r"Hash \w* ?Anti Join", told), "it would read all orders for each"
+
+
+@pytest.mark.parametrize("tokens", [1, 2])
 def test_what_is_joined_to_documents_is_looked_up_row_by_row(
-    world: World, engine: sa.Engine
+    world: World, engine: sa.Engine, tokens: int
 ) -> None:
     """For a hundred rows, which it expects, the planner would read whole tables."""
-    clicks = [world.click(world.link(world.affiliate("anna")))]
-    questions = questions_of(
-        world, [world.order("A-1", clicks=clicks)], Reach(timedelta(days=30), True, True)
-    )
+    link = world.link(world.affiliate("anna"))
+    clicks = [world.click(link, visitor=bytes([number]) * 16) for number in range(tokens)]
+    bodies = [world.order("A-1", clicks=clicks, customer={"id": "C-1"})]
+    questions = questions_of(world, bodies, Reach(timedelta(days=30), True, True))
     asked = [PlainQuestion(question, prefix_of(world)) for question in questions]
     begin, (text, values) = plain_questions(asked, production=False)
     lock, (insert, documents) = joint.plain_inserts([])
@@ -479,4 +638,5 @@ def test_what_is_joined_to_documents_is_looked_up_row_by_row(
         told = "\n".join(line for (line,) in plan)
         assert "Hash Join" not in told, told
         assert "Merge Join" not in told, told
+        assert "Materialize" not in told, told
         assert "Seq Scan" not in told, told

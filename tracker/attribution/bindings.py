@@ -18,8 +18,7 @@ from tracker.attribution.models import CustomerBinding, Decision
 from tracker.attribution.rules import Kind, bound_until
 from tracker.orders.models import Order
 
-# The buyer's row is locked by the order that ties them (customers), so that two orders of one
-# buyer bind one by one; the unique index is the second wall.
+# Two orders of one buyer may come at once: the unique index lets one of them bind.
 _BIND: Final = sa.text(
     """
     INSERT INTO customer_bindings

@@ -203,8 +203,8 @@ def add_new(
     order = subject_of_report(report, program, evidence, confirmed=confirmed, exchange=exchange)
     judged = with_standings(session, judged, order=order)
     decision = decision_values(judged, number=1, now=now)
-    # A guest's row is taken before the ledger, as every buyer's row is: two orders then wait
-    # in one order.
+    # A guest's row is taken before the ledger, as every buyer's row that is written is: two
+    # orders then wait in one order.
     guest = confirmed and customer is not None and customer.id is None
     made = insert_order(
         session,

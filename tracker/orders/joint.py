@@ -30,7 +30,6 @@ from tracker.orders.records import (
     ORDERS,
     PARKED,
     PROGRAM_COLUMNS,
-    TOLD,
     VERSION_COLUMNS,
     ProgramFacts,
     answer_of,
@@ -55,7 +54,7 @@ _PLAIN_QUESTIONS: Final = f"""
 # looked up row by row: the planner takes them for a hundred, for which it would read whole tables.
 _JOINT: Final = (
     f"{PLANNED_ONCE}, set_config('enable_hashjoin', 'off', true), "
-    "set_config('enable_mergejoin', 'off', true)"
+    "set_config('enable_mergejoin', 'off', true), set_config('enable_material', 'off', true)"
 )
 _BEGIN_JOINT: Final[Statement] = (f"SELECT {_JOINT}", {})
 JOINT_WAIT_MS: Final = 100
@@ -65,7 +64,11 @@ JOINT_WAIT_MS: Final = 100
 _PLAIN: Final = f"""
     WHERE NOT {PARKED.format(of="s")} AND NOT {ACCOUNTS_MISSING.format(n="told.n")}"""
 _INSERT_PLAIN: Final = f"""
-    WITH {TOLD}, {LINES}, {ORDERS.format(only=_PLAIN, parked="false")}
+    WITH told AS MATERIALIZED (
+        SELECT n, document
+        FROM jsonb_array_elements(CAST(%(documents)s AS jsonb))
+             WITH ORDINALITY AS each (document, n)
+    ), {LINES}, {ORDERS.format(only=_PLAIN, parked="false")}
     SELECT n, id, {EARNED_IDS.format(n="new.n")} FROM new
 """  # noqa: S608 -- as above
 # Locks in the order of their keys, so that two such statements never wait for each other. Whoever

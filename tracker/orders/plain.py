@@ -210,17 +210,23 @@ class PlainOrders:
             reach=reach_guess(program_id),
             keys=self._keys,
         )
-        made = self._together.do(_Call(sent, program_id, report, evidence, question))
-        return None if made is None else json_text(new_order_json(made.new, made.now))
+        written = self._together.do(_Call(sent, program_id, report, evidence, question))
+        if written is None:
+            return None
+        decided, ids = written
+        return json_text(new_order_json(decided.made(ids), decided.now))
 
-    def _reported(self, calls: Sequence[_Call]) -> list[_Made | None]:
+    def _reported(self, calls: Sequence[_Call]) -> list[tuple[_Decided, Ids] | None]:
         """All of these in two trips; None: it is not plain, and nothing of it is written."""
         with Connection(self._bind()) as connection:
             rows = self._asked(connection, calls)
             decided = [self._decided(call, rows[n]) for n, call in enumerate(calls)]
             plain = [each for each in decided if each is not None]
             written = _written(connection, plain) if plain else {}
-        return [None if d is None else d.made(written.get(d.insert)) for d in decided]
+        return [
+            (each, written[each.insert]) if each is not None and each.insert in written else None
+            for each in decided
+        ]
 
     def _asked(self, connection: Connection, calls: Sequence[_Call]) -> Mapping[int, Rows]:
         """What the database says to each call, by its place."""
@@ -238,6 +244,10 @@ class PlainOrders:
             return self._decide(call, rows)
         except (Refusal, OverflowError):
             # The view says what is wrong; what overflows is a window beyond the calendar.
+            return None
+        except Exception:
+            # A mistake of the program with one order must not be lost for all of its set.
+            log.exception("orders.plain_undecided")
             return None
 
     def _decide(self, call: _Call, rows: Rows) -> _Decided | None:
@@ -321,26 +331,15 @@ class _Decided:
     earning: Earning | None
     now: datetime
 
-    def made(self, ids: Ids | None) -> _Made | None:
-        """The order under these ids; None: it was not written."""
-        if ids is None:
-            return None
+    def made(self, ids: Ids) -> NewOrder:
+        """The order that was written under these ids."""
         id_, commissions = ids
         earned: tuple[CommissionRow, ...] = ()
         if self.earning is not None:
             earned = self.earning.written(commissions, reference=reference_of(id_))
-        new = NewOrder(
+        return NewOrder(
             id_, False, self.program, self.insert.order, self.version, self.decision, earned, {}
         )
-        return _Made(new, self.now)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Made:
-    """A plain order that is written by now."""
-
-    new: NewOrder
-    now: datetime
 
 
 def _written(connection: Connection, plain: Sequence[_Decided]) -> Mapping[PlainInsert, Ids]:

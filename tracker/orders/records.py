@@ -58,17 +58,12 @@ _DECISION: Final = (
     "decided_at", "click_check_due_at", "review_reason",
 )  # fmt: skip
 # Orders with buyer, report, decision and what each earns, in one statement for all of them: to
-# set it up takes PostgreSQL as long as two orders. They come as JSON documents, because then the
-# types of the parameters never vary (an amount is now an int4, now an int8) and PostgreSQL plans
-# the statement once a connection. No two may have one id or one buyer. The buyer of a report that
-# comes to nothing is left alone: the lock of the id lets us see its order. So is the row of a
-# buyer of whom this order says nothing new.
-TOLD: Final = """
-    told AS MATERIALIZED (
-        SELECT n, document
-        FROM jsonb_array_elements(CAST(%(documents)s AS jsonb))
-             WITH ORDINALITY AS each (document, n)
-    )"""
+# set it up takes PostgreSQL as long as an order. It stands behind a step `told(n, document)` and
+# the ledger's LINES. Orders come as JSON documents (`told_of`), because then the types of the
+# parameters never vary (an amount is now an int4, now an int8) and PostgreSQL plans the statement
+# once a connection. No two may have one id or one buyer. The buyer of a report that comes to
+# nothing is left alone: the lock of the id lets us see its order. So is the row of a buyer of whom
+# this order says nothing new; who changes or forgets them meanwhile is waited for.
 ORDERS: Final = f"""
     said AS MATERIALIZED (
         SELECT s.*, told.n, told.document
@@ -88,7 +83,8 @@ ORDERS: Final = f"""
             WHERE c.program_id = said.program_id AND c.shop_id = document ->> 'shop_id'
               AND c.first_ordered_at <= said.placed_at
               AND (document ->> 'email_hash' IS NULL
-                   OR c.email_hash = CAST(document ->> 'email_hash' AS bytea)))
+                   OR c.email_hash = CAST(document ->> 'email_hash' AS bytea))
+            FOR SHARE)
         ORDER BY program_id, document ->> 'shop_id'
         {MERGED} RETURNING id, program_id, shop_id
     ), made AS (
@@ -124,7 +120,8 @@ PARKED: Final = """
           AND p.applied_at IS NULL
     )"""
 _INSERT: Final = f"""
-    WITH {TOLD}, {LINES}, {ORDERS.format(only="", parked=PARKED.format(of="said"))}
+    WITH told AS (SELECT CAST(1 AS bigint) AS n, CAST(%(document)s AS jsonb) AS document), {LINES},
+     {ORDERS.format(only="", parked=PARKED.format(of="said"))}
     SELECT id, has_parked, {ACCOUNTS_MISSING.format(n="new.n")}, {EARNED_IDS.format(n="new.n")}
     FROM new
 """  # noqa: S608 -- as above
@@ -256,7 +253,7 @@ def insert_order(
         order |= exchange.columns(net_of(report))
     buyer = customer_evidence(report)
     told = told_of(order, document, buyer, decision, reported_by, earning)
-    found = rows(session, _INSERT, {"documents": f"[{told}]"})
+    found = rows(session, _INSERT, {"document": told})
     if not found:
         return None
     id_, parked, accounts_missing, ids = found[0]
