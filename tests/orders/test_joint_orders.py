@@ -413,6 +413,24 @@ def test_a_mistake_with_one_order_is_that_orders_alone(
     assert views == ["A-2"]
 
 
+def test_a_mistake_with_the_whole_set_leaves_each_to_the_view(
+    world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    street._go_on.set()
+    clicks = earners(world)
+    street._go_on.clear()
+    street.trips.clear()
+    views.clear()
+
+    def mistaken(inserts: Sequence[Any]) -> Any:
+        raise TypeError("with these orders")
+
+    monkeypatch.setattr(plain, "plain_inserts", mistaken)
+    bodies = [world.order(f"A-{number}", clicks=clicks) for number in range(4)]
+    assert [each.status_code for each in answers_of(street, world, bodies)] == [201] * 4
+    assert sorted(views) == ["A-0", "A-1", "A-2", "A-3"]
+
+
 def test_two_processes_and_many_callers_keep_the_books(world: World, settings: Settings) -> None:
     """Ids that repeat, a few buyers, two levels, several days, all at once."""
     other = create_app(settings)

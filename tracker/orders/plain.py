@@ -161,10 +161,14 @@ class PlainOrders:
             # The view says what is wrong; what overflows is a window beyond the calendar.
             return None
         except Failed as failed:
-            if not isinstance(failed.__cause__, psycopg.Error | sa.exc.SQLAlchemyError):
-                raise
             # If it was the commit whose answer was lost, the view finds the order as it was sent.
-            log.warning("orders.plain_failed", error=type(failed.__cause__).__name__)
+            error = failed.__cause__
+            known = isinstance(error, psycopg.Error | sa.exc.SQLAlchemyError)
+            log.warning(
+                "orders.plain_failed",
+                error=type(error).__name__,
+                exc_info=None if known else error,
+            )
             return None
 
     def _is_plain(self, environ: Environ) -> bool:
