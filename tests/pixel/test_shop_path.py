@@ -71,6 +71,12 @@ class Shop:
         page.wait_for_url("**/orders/*")
         return page.inner_text("#order-number")
 
+    def told(self, order_id: str, *, by: str) -> dict[str, Any]:
+        """The order once it stands by this one's word: page and server tell of it side by side,
+        and the server's word stays."""
+        wait_until(lambda: self.order(order_id)["source"] == by)
+        return self.order(order_id)
+
     def order(self, order_id: str) -> dict[str, Any]:
         """The order, once Kopeck has it."""
 
@@ -127,8 +133,8 @@ class TestInABrowser:
         assert "kopeck" not in page.evaluate("document.cookie")
         assert page.evaluate("Object.keys(localStorage)") == []
 
-        body = shop.order(shop.buy(page))
-        assert (body["source"], body["status"]) == ("api", "confirmed")
+        body = shop.told(shop.buy(page), by="api")
+        assert body["status"] == "confirmed"
         assert affiliates_of(body) == [anna]
 
     def test_a_second_click_is_added_to_what_scripts_cannot_read(
@@ -148,8 +154,8 @@ class TestInABrowser:
         page = context.new_page()
         page.goto(f"{quiet_shop.url}/?kpk={token}")
         wait_until(lambda: CLICKS in kept(context))
-        body = quiet_shop.order(quiet_shop.buy(page))
-        assert (body["source"], body["status"]) == ("browser", "unconfirmed")
+        body = quiet_shop.told(quiet_shop.buy(page), by="browser")
+        assert body["status"] == "unconfirmed"
         assert affiliates_of(body) == [anna]
 
     @pytest.mark.parametrize("reported_by", ["quiet_shop", "shop"])
@@ -162,11 +168,8 @@ class TestInABrowser:
         page = context.new_page()
         page.goto(f"{shop.url}/?kpk={token}")
         wait_until(lambda: CLICKS in kept(context))
-        order_id = shop.buy(page)
-        # The image and the shop's server tell of the order side by side; the server's word stays.
         source = "browser" if reported_by == "quiet_shop" else "api"
-        wait_until(lambda: shop.order(order_id)["source"] == source)
-        assert affiliates_of(shop.order(order_id)) == [anna]
+        assert affiliates_of(shop.told(shop.buy(page), by=source)) == [anna]
         context.close()
 
     def test_with_the_script_blocked_the_server_and_the_coupon_still_count(
@@ -175,8 +178,8 @@ class TestInABrowser:
         page = context.new_page()
         page.route("**/pixel.js", lambda route: route.abort())
         page.goto(f"{shop.url}/")
-        body = shop.order(shop.buy(page))
-        assert (body["source"], body["status"], body["commissions"]) == ("api", "confirmed", [])
+        body = shop.told(shop.buy(page), by="api")
+        assert (body["status"], body["commissions"]) == ("confirmed", [])
 
 
 class TestThePath:
