@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
@@ -24,3 +25,20 @@ def world(app: Flask, settings: Settings, client: FlaskClient, session: Session)
     yield world
     session.rollback()
     assert list(standing_audit(session, world.now)) == []
+
+
+@pytest.fixture
+def views(app: Flask) -> Iterator[list[str]]:
+    """The ids of the orders that Flask was asked for."""
+    asked: list[str] = []
+    name = "orders.report"
+    view = app.view_functions[name]
+
+    def noted(**values: Any) -> Any:
+        asked.append((request.get_json(silent=True) or {}).get("order_id", ""))
+        return view(**values)
+
+    noted.kopeck_access = view.kopeck_access  # type: ignore[attr-defined]
+    app.view_functions[name] = noted
+    yield asked
+    app.view_functions[name] = view

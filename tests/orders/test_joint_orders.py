@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask, request
+from flask import Flask
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -41,23 +41,6 @@ WAIT_S = 20
 Trips = list[tuple[Any, ...]]
 
 
-@pytest.fixture
-def views(app: Flask) -> Iterator[list[str]]:
-    """The ids of the orders that Flask was asked for."""
-    asked: list[str] = []
-    name = "orders.report"
-    view = app.view_functions[name]
-
-    def noted(**values: Any) -> Any:
-        asked.append(request.get_json()["order_id"])
-        return view(**values)
-
-    noted.kopeck_access = view.kopeck_access  # type: ignore[attr-defined]
-    app.view_functions[name] = noted
-    yield asked
-    app.view_functions[name] = view
-
-
 class Street:
     """Orders that stand behind a first one, which is held up until all have come."""
 
@@ -76,6 +59,16 @@ class Street:
             return trip(connection, *statements)
 
         monkeypatch.setattr(Connection, "trip", held)
+
+    def open(self) -> None:
+        """Let every order pass at once, as what a test begins with does."""
+        self._go_on.set()
+
+    def close(self, *noted: list[str]) -> None:
+        """From here on the first order is held up; what was noted until now is forgotten."""
+        self._go_on.clear()
+        for notes in (self.trips, *noted):
+            notes.clear()
 
     @contextmanager
     def report(
@@ -147,11 +140,9 @@ def test_orders_that_wait_are_asked_for_and_written_together(
     anna = world.affiliate("anna", recruiter=world.affiliate("rita"))
     clicks = [world.click(world.link(anna))]
     world.coupon(anna, "ANNA10")
-    street._go_on.set()
+    street.open()
     assert world.post(world.order("A-EARLIER", clicks=clicks)).status_code == 201
-    street._go_on.clear()
-    street.trips.clear()
-    views.clear()
+    street.close(views)
     bodies = [
         world.order("A-0", clicks=clicks),
         world.order("A-1", clicks=clicks, customer={"id": "C-1", "is_new": True}),
@@ -191,15 +182,13 @@ def test_orders_that_wait_are_asked_for_and_written_together(
 def test_what_is_not_plain_among_them_is_the_views_and_the_others_are_written(
     world: World, street: Street, views: list[str]
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
     boris = world.affiliate("boris")
     others = [world.click(world.link(boris), visitor=b"another visitor!")]
     assert world.post(world.order("A-2", clicks=clicks)).status_code == 201
     assert world.post({"refund_id": "R-1", "amount": rub("4490.00")}, "/A-3/refunds").status_code
-    street._go_on.clear()
-    street.trips.clear()
-    views.clear()
+    street.close(views)
     bodies = [
         world.order("A-0", clicks=clicks),
         world.order("A-1", clicks=clicks),
@@ -220,7 +209,7 @@ def test_what_is_not_plain_among_them_is_the_views_and_the_others_are_written(
 def test_orders_of_several_programs_and_keys_go_together(
     world: World, street: Street, views: list[str], session: Session
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
     terms = terms_document()
     other = make_program(session, slug="other", now=world.now - 90 * DAY, terms_document=terms)
@@ -233,8 +222,7 @@ def test_orders_of_several_programs_and_keys_go_together(
         sa.text("UPDATE api_keys SET revoked_at = now() WHERE id = (SELECT max(id) FROM api_keys)")
     )
     session.commit()
-    street._go_on.clear()
-    street.trips.clear()
+    street.close()
     keys = [world.headers, world.headers, key, bad]
     bodies = [world.order(id_, clicks=clicks) for id_ in ("A-0", "A-1", "A-1", "A-3")]
     with street.report(bodies, lambda number: keys[number]) as futures:
@@ -249,10 +237,9 @@ def test_orders_of_several_programs_and_keys_go_together(
 def test_one_buyer_and_one_id_are_never_written_by_one_statement(
     world: World, street: Street
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
-    street._go_on.clear()
-    street.trips.clear()
+    street.close()
     buyer = {"id": "C-1"}
     bodies = [
         world.order("A-0", clicks=clicks),
@@ -271,11 +258,9 @@ def test_one_buyer_and_one_id_are_never_written_by_one_statement(
 def test_a_lock_that_lasts_holds_up_its_own_order_alone(
     world: World, street: Street, views: list[str], engine: sa.Engine
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
-    street._go_on.clear()
-    street.trips.clear()
-    views.clear()
+    street.close(views)
     bodies = [world.order(f"A-{number}", clicks=clicks) for number in range(4)]
     lock = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('A-2', :program_id))")
     with engine.connect() as other:
@@ -294,14 +279,12 @@ def test_a_lock_that_lasts_holds_up_its_own_order_alone(
 def test_one_order_of_a_minute_notes_the_use_of_their_key(
     world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
     before = world.session.scalar(sa.select(ApiKey.last_used_at))
     world.session.execute(sa.update(ApiKey).values(last_used_at=world.now - DAY))
     world.session.commit()
-    street._go_on.clear()
-    street.trips.clear()
-    views.clear()
+    street.close(views)
     monkeypatch.setattr(sent_keys, "use_is_news", lambda *_, **__: True)
     bodies = [world.order(f"A-{number}", clicks=clicks) for number in range(6)]
     assert [each.status_code for each in answers_of(street, world, bodies)] == [201] * 6
@@ -392,11 +375,9 @@ def test_a_buyer_who_is_changed_meanwhile_is_waited_for(
 def test_a_mistake_with_one_order_is_that_orders_alone(
     world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
-    street._go_on.clear()
-    street.trips.clear()
-    views.clear()
+    street.close(views)
     judge = plain.judge_known
 
     def mistaken(known: Any, **asked: Any) -> Any:
@@ -416,11 +397,9 @@ def test_a_mistake_with_one_order_is_that_orders_alone(
 def test_a_mistake_with_the_whole_set_leaves_each_to_the_view(
     world: World, street: Street, views: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    street._go_on.set()
+    street.open()
     clicks = earners(world)
-    street._go_on.clear()
-    street.trips.clear()
-    views.clear()
+    street.close(views)
 
     def mistaken(inserts: Sequence[Any]) -> Any:
         raise TypeError("with these orders")

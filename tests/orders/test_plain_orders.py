@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -50,23 +50,6 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
 def _nothing_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs have the same ids in every test's database."""
     monkeypatch.setattr(intake, "_reaches", {})
-
-
-@pytest.fixture
-def views(app: Flask) -> Iterator[list[str]]:
-    """The endpoints that Flask was asked for."""
-    asked: list[str] = []
-    name = "orders.report"
-    view = app.view_functions[name]
-
-    def noted(**values: Any) -> Any:
-        asked.append(name)
-        return view(**values)
-
-    noted.kopeck_access = view.kopeck_access  # type: ignore[attr-defined]
-    app.view_functions[name] = noted
-    yield asked
-    app.view_functions[name] = view
 
 
 def rows_of(session: Session) -> list[int]:

@@ -40,8 +40,8 @@ from tracker.orders.records import (
 )
 from tracker.orders.rules import OrderReportIn, Source
 
-# The same of several programs and moments, without the lock, with the key that calls and how far
-# the demo clock runs ahead.
+# What `records` asks under an order id's lock, asked without it for orders of several programs and
+# moments, with the key that calls and how far the demo clock runs ahead.
 _PLAIN_QUESTIONS: Final = f"""
     SELECT asked.n, {sent_keys.KEY}, {{clock}}, p.slug, p.currency, p.status, p.closes_at,
            p.time_zone, {VERSION} {{columns}}
@@ -71,8 +71,8 @@ _INSERT_PLAIN: Final = f"""
     ), {LINES}, {ORDERS.format(only=_PLAIN, parked="false")}
     SELECT n, id, {EARNED_IDS.format(n="new.n")} FROM new
 """  # noqa: S608 -- as above
-# Locks in the order of their keys, so that two such statements never wait for each other. Whoever
-# waits for longer is served alone: it must not hold up the orders that came with it.
+# Locks in the order of their keys, so that two such statements never wait in a circle. Where one
+# lasts, the statement fails and each order goes its own way: none shall hold up the others.
 _LOCK_ALL: Final = f"""
     SELECT {_JOINT}, set_config('lock_timeout', '{JOINT_WAIT_MS}ms', true), (
         SELECT count(pg_advisory_xact_lock(key)) FROM (
