@@ -20,6 +20,7 @@ from affiliate.core.config import Settings
 
 STEP_S = 30
 DIGITS = 6
+LASTING_S = 5
 PURPOSE = "totp"
 
 log = structlog.get_logger(__name__)
@@ -83,13 +84,15 @@ def typed_key(secret: str) -> str:
 def code_for(secret: str, *, after: int | None, at: datetime) -> str:
     """A code that would be taken now, for the demo's page and for tests; never in production.
 
-    The first of the steps that count now and come after the last used one; after all of them
-    were used it is the latest, which is good again when its time has passed.
+    The first of the steps that count for LASTING_S and come after the last used one; after all of
+    them were used it is the latest, which is good again when its time has passed.
     """
     if _settings().production:
         raise RuntimeError("codes are shown in demo mode alone")
     step = int(at.timestamp()) // STEP_S
-    first = step - 1 if after is None else max(step - 1, after + 1)
+    first = int(at.timestamp() + LASTING_S) // STEP_S - 1
+    if after is not None:
+        first = max(first, after + 1)
     moment = at + timedelta(seconds=STEP_S * (min(first, step + 1) - step))
     return _ours().code_at(secret, moment)
 

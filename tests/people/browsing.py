@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,7 +69,13 @@ class Browser:
 
 
 def code_of(app: Flask, email: str) -> str:
-    """A code of the person's app that counts now; unheard of where three were used just now."""
+    """A code of the person's app that counts now; unheard of where three were used just now.
+
+    Waits out the last seconds of a step, in which its earliest code is no longer given out.
+    """
+    left_s = totp.STEP_S - real_now().timestamp() % totp.STEP_S
+    if left_s <= totp.LASTING_S:
+        time.sleep(left_s)
     with app.app_context():
         row = db.session.scalars(
             sa.select(SecondFactor).join(User).where(User.email == email)

@@ -256,6 +256,21 @@ def test_an_earlier_code_is_worth_nothing_after_a_later_one(
         assert totp.match(secret, earlier, after=used.counter, at=NOW) is None
 
 
+@pytest.mark.parametrize("second", range(0, totp.STEP_S, 3))
+def test_a_shown_code_can_be_typed_in_before_it_lapses(
+    app: Flask, session: Session, ada: User, second: int
+) -> None:
+    """Found by a sign-in that fell between two steps: its code had lapsed on the way."""
+    give_app(session, ada.id)
+    secret = state_of(session, ada).totp_secret or ""
+    shown_at = NOW.replace(second=second)
+    typed_at = shown_at + timedelta(seconds=totp.LASTING_S)
+    with app.app_context():
+        shown = totp.code_for(secret, after=None, at=shown_at)
+        assert totp.match(secret, shown, after=None, at=shown_at)
+        assert totp.match(secret, shown, after=None, at=typed_at)
+
+
 def test_a_recovery_code_works_once_and_its_owner_is_told(
     app: Flask, session: Session, ada: User
 ) -> None:
