@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import itertools
 import os
 import shutil
@@ -162,6 +164,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     from wsgi import create_app
 
     made = create_app(settings)
+    _freeze_once()
     seen = Seen(made)
     made.extensions["tests.seen"] = seen
     yield made
@@ -170,6 +173,13 @@ def app(settings: Settings) -> Iterator[Flask]:
         for engine in db.engines.values():
             engine.dispose()
     assert not seen.faults, "\n".join(seen.faults)
+
+
+@functools.cache
+def _freeze_once() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ that nothing of a request is read before the key is known:
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
@@ -230,9 +231,32 @@ def _with_documentation(view: View, documented: Any) -> View:
 
 
 class KopeckApi(Api):  # type: ignore[misc]
-    """flask-smorest with our own errors: affiliate.core.http answers them all."""
+    """flask-smorest with our own errors, affiliate.core.http answers them all; and with its
+    document made when it is first asked for, which few processes ever are."""
 
     ERROR_SCHEMA = Problem
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._undocumented: list[tuple[Flask, ApiBlueprint]] = []
+        self._documenting = threading.Lock()
+
+    def register_blueprint(self, blueprint: ApiBlueprint) -> None:
+        """Its routes at once, its part of the document later."""
+        app: Flask = self._app
+        app.extensions["flask-smorest"]["blp_name_to_api"][blueprint.name] = self
+        app.register_blueprint(blueprint)
+        self._undocumented.append((app, blueprint))
+
+    def document(self) -> dict[str, Any]:
+        """The document as flask-smorest makes it."""
+        with self._documenting:
+            while self._undocumented:
+                app, blueprint = self._undocumented.pop(0)
+                name = blueprint.name
+                blueprint.register_views_in_doc(self, app, self.spec, name=name, parameters=None)
+                self.spec.tag({"name": name, "description": blueprint.description})
+        return dict(self.spec.to_dict())
 
     def _register_error_handlers(self) -> None:
         """None: the application's handlers give every error one shape already."""
@@ -279,7 +303,7 @@ def json_text(body: Mapping[str, Any]) -> bytes:
 def document() -> dict[str, Any]:
     """The OpenAPI document of the application that is running."""
     app = current_app
-    return api_document.described(app.extensions[EXTENSION].spec.to_dict(), app)
+    return api_document.described(app.extensions[EXTENSION].document(), app)
 
 
 def set_up(app: Flask, settings: Settings) -> None:

@@ -6,6 +6,7 @@ What a test meets that the document does not say is a fault of one of the two.
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
 
 from flask import Flask, Response, request
@@ -16,6 +17,7 @@ from affiliate.core import api, api_document
 from tests.api import codes
 
 PREFIX = "/api/v1/"
+_documents: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
 _validators: dict[str, Draft202012Validator] = {}
 
 
@@ -26,8 +28,15 @@ class Seen:
         self.app = app
         self.faults: list[str] = []
         self.statuses: set[tuple[str, str, int]] = set()
-        self._document: dict[str, Any] | None = None
         app.after_request(self._note)
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        """One for all applications with the same routes."""
+        routes = frozenset((rule.rule, rule.endpoint) for rule in self.app.url_map.iter_rules())
+        if routes not in _documents:
+            _documents[routes] = _closed(api.document())
+        return _documents[routes]
 
     def _note(self, response: Response) -> Response:
         rule = request.url_rule
@@ -43,8 +52,6 @@ class Seen:
         return response
 
     def _fault(self, path: str, method: str, response: Response) -> str:
-        if self._document is None:
-            self._document = _closed(api.document())
         described = self._document["paths"].get(path, {}).get(method)
         if described is None:
             return "is not in the document"
@@ -71,7 +78,6 @@ class Seen:
         return "" if found is None else f"{found.json_path}: {found.message[:300]}"
 
     def _validator(self, schema: dict[str, Any]) -> Draft202012Validator:
-        assert self._document is not None
         name = json.dumps(schema, sort_keys=True)
         if name not in _validators:
             whole = {**schema, "components": self._document["components"]}
