@@ -201,11 +201,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def make_application() -> Callable[..., Any]:
     """What the WSGI server serves: the click front, then Flask (granian --factory)."""
+    from affiliate.core import deferred
     from tracker.clicks.front import ClickFront
+    from tracker.orders import plain
 
     settings = Settings.from_environ(os.environ)
     metrics.begin(settings.data_dir)
     front: Callable[..., Any] = ClickFront(create_app(settings), settings)
+    deferred.offer(frozenset({plain.PATH}))
     # What is made by now stays for as long as the process: the collector need not look
     # through all of it again whenever requests have left something behind.
     gc.collect()

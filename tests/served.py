@@ -69,12 +69,7 @@ def replying(body: bytes, status: int = 200, **headers: str) -> Answer:
 @contextlib.contextmanager
 def granian(settings: Settings, *, workers: int = 2, threads: int = 4) -> Iterator[int]:
     """The whole application on granian, as `kopeck run` starts it; its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
     environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
         "KOPECK_MODE": "test",
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
@@ -84,13 +79,26 @@ def granian(settings: Settings, *, workers: int = 2, threads: int = 4) -> Iterat
         "KOPECK_DATA_DIR": str(settings.data_dir),
         "KOPECK_LOG_LEVEL": "ERROR",
     }
+    options = ("--workers", str(workers), "--blocking-threads", str(threads))
+    with on_granian("wsgi:make_application", *options, environment=environment) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def on_granian(
+    factory: str, *options: str, environment: dict[str, str], folder: Path = ROOT
+) -> Iterator[int]:
+    """A WSGI application on granian, once it answers at /healthz; its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)),
-            *("--blocking-threads", str(threads), "--no-log", "wsgi:make_application"),
+            *("--host", "127.0.0.1", "--port", str(port), "--no-log", *options, factory),
         ],
-        env=environment,
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", **environment},
+        cwd=folder,
         start_new_session=True,
     )
     try:

@@ -46,15 +46,19 @@ class Connection:
             _STATE, _State(self._driver)
         )
 
-    def trip(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
+    def trip(
+        self, *statements: Statement, meanwhile: Callable[[], object] | None = None
+    ) -> list[list[tuple[Any, ...]]]:
         """The rows of each statement; by then all that they did is committed.
+
+        `meanwhile` is called while the server works; it must not raise.
 
         Raises psycopg.Error: then nothing of it was done. Only where the connection was lost
         may the commit have come to pass, as with any commit.
         """
         state = self._state
         try:
-            return [state.rows(result) for result in state.trip(statements)]
+            return [state.rows(result) for result in state.trip(statements, meanwhile)]
         except BaseException:
             if state.is_busy:
                 # Half a conversation may be in the socket: nobody shall go on with it.
@@ -83,7 +87,9 @@ class _State:
         self._poll = select.poll()
         self._socket = driver.fileno()
 
-    def trip(self, statements: Sequence[Statement]) -> list[PGresult]:
+    def trip(
+        self, statements: Sequence[Statement], meanwhile: Callable[[], object] | None = None
+    ) -> list[PGresult]:
         """The result of each statement; the first error is raised."""
         pgconn = self._pgconn
         encoded = [_encoded(text, values) for text, values in statements]
@@ -102,6 +108,8 @@ class _State:
             asked.append(True)
         pgconn.pipeline_sync()
         self._send()
+        if meanwhile is not None:
+            meanwhile()
         results = self._receive()
         pgconn.exit_pipeline_mode()
         failed = [result for result in results if result.status not in _WELL]

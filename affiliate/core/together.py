@@ -1,9 +1,11 @@
 """What several threads ask for at the same time, done for all of them at once.
 
 For work whose cost is mostly its own frame: a round trip, a statement that PostgreSQL sets up, a
-commit that is flushed. Whoever comes while nothing runs is served at once and waits for nobody;
-who comes while something runs waits for its end and is then served with all others that wait.
-It is what a database does with its log ("group commit"), one floor higher.
+commit that is flushed. A thread of its own does it. Whoever comes while nothing runs is served at
+once and alone; who comes while something runs is served with all others that wait by then. After
+a run for several the next one lingers a moment for those who come again. It is what a database
+does with its log ("group commit", PostgreSQL's commit_delay and commit_siblings), one floor
+higher.
 """
 
 from __future__ import annotations
@@ -11,21 +13,32 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+import structlog
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
 
 
 class Failed(Exception):
     """A run was lost for all that it served; its cause is what the run raised."""
 
 
+Tell = Callable[[Result | None, BaseException | None], None]
+"""Who is told the outcome of an item: a result, or else why there is none."""
+IDLE_S: Final = 5.0
+"""How long the thread stays without anything to do."""
+
+
 class Together(Generic[Item, Result]):
     """One run at a time; safe from any thread.
 
     `run` is given the items and answers a result for each, in their order. `most` is how many one
-    run may take. `apart` names what an item must not share with another of its run.
+    run may take. `apart` names what an item must not share with another of its run. `linger_s` is
+    how long a run waits at most, after one for several, for as many as were served then.
     """
 
     def __init__(
@@ -34,56 +47,65 @@ class Together(Generic[Item, Result]):
         *,
         most: int,
         apart: Callable[[Item], Iterable[Hashable]] = lambda _: (),
+        linger_s: float = 0.0,
     ) -> None:
         self._run = run
         self._most = most
         self._apart = apart
-        self._lock = threading.Lock()
-        self._runs = False
+        self._linger_s = linger_s
+        self._come = threading.Condition()
+        self._enough = 1
+        """How many have to wait for the next run to begin."""
         self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._runner: threading.Thread | None = None
+
+    def submit(self, item: Item, tell: Tell[Result]) -> None:
+        """Have it done; `tell` is called by the thread that does it, which must not wait long."""
+        mine: _Waiting[Item, Result] = _Waiting(item, frozenset(self._apart(item)), tell)
+        with self._come:
+            if self._runner is None or not self._runner.is_alive():  # None survives a fork.
+                self._runner = threading.Thread(target=self._serve, name="together", daemon=True)
+                self._runner.start()
+            self._waiting.append(mine)
+            if len(self._waiting) >= self._enough:
+                self._come.notify()
 
     def do(self, item: Item) -> Result:
         """The item's result. Raises Failed, for all that were served together."""
-        mine: _Waiting[Item, Result] = _Waiting(item, frozenset(self._apart(item)))
-        with self._lock:
-            leads = not self._runs
-            if leads:
-                self._runs, mine.served = True, [mine]
-            else:
-                self._waiting.append(mine)
-        if not leads:
-            mine.told.acquire()
-        if mine.served:
-            self._serve(mine.served, mine)
-        if mine.error is not None:
-            raise Failed from mine.error
-        return mine.result
+        told = _Told[Result]()
+        self.submit(item, told)
+        return told.result()
 
-    def _serve(self, served: Sequence[_Waiting[Item, Result]], leader: object) -> None:
-        """Run for these, then let the next ones lead, then tell these."""
-        error: BaseException | None = RuntimeError("the run was broken off")
-        try:
-            results = self._run([each.item for each in served])
+    def _serve(self) -> None:
+        served: Sequence[_Waiting[Item, Result]] = ()
+        while served := self._next(len(served)):
+            results: Sequence[Result | None] = [None] * len(served)
+            error: BaseException | None = None
+            try:
+                results = self._run([each.item for each in served])
+                if len(results) != len(served):
+                    raise ValueError("a result for each item was expected")
+            except BaseException as raised:  # noqa: BLE001 -- each of those who wait is told
+                results, error = [None] * len(served), raised
             for each, result in zip(served, results, strict=True):
-                each.result = result
-            error = None
-        except Exception as raised:  # noqa: BLE001 -- each of those who wait is told
-            error = raised
-        finally:
-            self._pass_on()
-            for each in served:
-                each.error = error
-                if each is not leader:
-                    each.told.release()
+                try:
+                    each.tell(result, error)
+                except Exception:
+                    log.exception("together.untold")
 
-    def _pass_on(self) -> None:
-        with self._lock:
-            if not self._waiting:
-                self._runs = False
-                return
-            served = self._take()
-        served[0].served = served
-        served[0].told.release()
+    def _next(self, served: int) -> list[_Waiting[Item, Result]]:
+        """Who is served next, after a run for so many; none: nobody has come for long."""
+        with self._come:
+            if served > 1 and self._linger_s:
+                self._enough = min(self._most, len(self._waiting) + served)
+                self._come.wait_for(self._are_enough, self._linger_s)
+            self._enough = 1
+            if not self._come.wait_for(self._are_enough, IDLE_S):
+                self._runner = None
+            return self._take()
+
+    def _are_enough(self) -> bool:
+        return len(self._waiting) >= self._enough
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         """The first of those who wait, and who may go with them; the others keep their order."""
@@ -103,18 +125,35 @@ class Together(Generic[Item, Result]):
 
 
 class _Waiting(Generic[Item, Result]):
-    """Somebody who waits to be served, or to serve."""
+    """Who waits to be served."""
 
-    __slots__ = ("error", "item", "names", "result", "served", "told")
+    __slots__ = ("item", "names", "tell")
 
-    result: Result
-
-    def __init__(self, item: Item, names: frozenset[Hashable]) -> None:
+    def __init__(self, item: Item, names: frozenset[Hashable], tell: Tell[Result]) -> None:
         self.item = item
         self.names = names
         """What it must not share with another of its run."""
-        self.served: Sequence[_Waiting[Item, Result]] = ()
-        """Whom to serve; empty: another has served us."""
-        self.error: BaseException | None = None
-        self.told = threading.Lock()
-        self.told.acquire()
+        self.tell = tell
+
+
+class _Told(Generic[Result]):
+    """An outcome that its own thread waits for."""
+
+    __slots__ = ("_error", "_lock", "_result")
+
+    _result: Result
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def __call__(self, result: Result | None, error: BaseException | None) -> None:
+        self._result, self._error = result, error  # type: ignore[assignment]
+        self._lock.release()
+
+    def result(self) -> Result:
+        self._lock.acquire()
+        if self._error is not None:
+            raise Failed from self._error
+        return self._result

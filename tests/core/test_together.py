@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from affiliate.core import together as together_module
 from affiliate.core.together import Failed, Together
 
 WAIT_S = 10
@@ -121,16 +122,66 @@ def test_a_run_that_answers_too_little_is_lost() -> None:
         together.do(1)
 
 
-def test_a_leader_that_is_ended_leaves_the_way_free() -> None:
-    """An exit is the leader's own; those it served are told, and the next ones go on."""
+def test_an_exit_is_told_like_any_error_and_the_next_ones_go_on() -> None:
     runs = Runs(fails=lambda items: SystemExit() if 1 in items else None)
     together = Together(runs, most=2)
     with waiting_behind(together, runs, range(4)) as futures:
         first, one, two, three = results(futures)
     assert (first, three) == (0, 6)
-    assert isinstance(one, SystemExit)
+    assert isinstance(one, Failed)
     assert isinstance(two, Failed)
     assert together.do(4) == 8
+
+
+def test_who_is_told_by_the_thread_that_serves_holds_up_nobody_by_a_mistake() -> None:
+    told: list[tuple[int | None, BaseException | None]] = []
+    together: Together[int, int] = Together(lambda items: [-item for item in items], most=2)
+
+    def mistaken(result: int | None, error: BaseException | None) -> None:
+        told.append((result, error))
+        raise ValueError("in who is told")
+
+    together.submit(1, mistaken)
+    assert together.do(2) == -2
+    assert told == [(-1, None)]
+
+
+def test_a_run_lingers_for_as_many_as_were_served_before() -> None:
+    runs = Runs()
+    together = Together(runs, most=8, linger_s=WAIT_S * 10)
+    with waiting_behind(together, runs, range(4)) as futures:
+        assert results(futures) == [0, 2, 4, 6]
+        with ThreadPoolExecutor(3) as threads:
+            early = [threads.submit(together.do, item) for item in (4, 5)]
+            until(lambda: len(together._waiting) == 2)
+            assert not any(each.done() for each in early)
+            assert threads.submit(together.do, 6).result(WAIT_S) == 12
+            assert results(early) == [8, 10]
+    assert [sorted(run) for run in runs.made] == [[0], [1, 2, 3], [4, 5, 6]]
+
+
+def test_a_run_lingers_no_longer_than_it_may_and_never_after_one_alone() -> None:
+    runs = Runs()
+    together = Together(runs, most=8, linger_s=0.01)
+    with waiting_behind(together, runs, range(3)) as futures:
+        assert results(futures) == [0, 2, 4]
+    assert together.do(3) == 6
+    together._linger_s = WAIT_S * 100  # Whoever waited for it would not end in time.
+    assert [together.do(item) for item in (4, 5)] == [8, 10]
+    assert runs.made == [[0], [1, 2], [3], [4], [5]]
+
+
+def test_its_thread_goes_where_nobody_comes_and_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together_module, "IDLE_S", 0.01)
+    together: Together[int, int] = Together(lambda items: items, most=2)
+    for item in range(3):
+        assert together.do(item) == item
+        thread = together._runner
+        if thread is not None:
+            thread.join(WAIT_S)
+        assert together._runner is None
 
 
 def test_nobody_is_lost_or_served_twice_among_many() -> None:

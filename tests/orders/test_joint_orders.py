@@ -51,12 +51,12 @@ class Street:
         self._begun, self._go_on = threading.Event(), threading.Event()
         trip = Connection.trip
 
-        def held(connection: Connection, *statements: Any) -> Any:
+        def held(connection: Connection, *statements: Any, **more: Any) -> Any:
             self.trips.append(statements)
             if len(self.trips) == 1:
                 self._begun.set()
                 assert self._go_on.wait(WAIT_S)
-            return trip(connection, *statements)
+            return trip(connection, *statements, **more)
 
         monkeypatch.setattr(Connection, "trip", held)
 
@@ -67,6 +67,7 @@ class Street:
     def close(self, *noted: list[str]) -> None:
         """From here on the first order is held up; what was noted until now is forgotten."""
         self._go_on.clear()
+        self._begun.clear()
         for notes in (self.trips, *noted):
             notes.clear()
 

@@ -38,9 +38,9 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
     made: Trips = []
     trip = Connection.trip
 
-    def note(connection: Connection, *statements: Any) -> Any:
+    def note(connection: Connection, *statements: Any, **more: Any) -> Any:
         made.append(tuple(text for text, _ in statements))
-        return trip(connection, *statements)
+        return trip(connection, *statements, **more)
 
     monkeypatch.setattr(Connection, "trip", note)
     return made
@@ -361,8 +361,8 @@ def test_an_answer_that_is_lost_after_the_commit_is_found_by_the_view(
     before = rows_of(world.session)
     trip = Connection.trip
 
-    def cut(connection: Connection, *statements: Any) -> Any:
-        found = trip(connection, *statements)
+    def cut(connection: Connection, *statements: Any, **more: Any) -> Any:
+        found = trip(connection, *statements, **more)
         if "INSERT INTO orders" in statements[-1][0]:
             raise sa.exc.OperationalError("the line is dead", None, OSError())
         return found

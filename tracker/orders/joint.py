@@ -23,7 +23,7 @@ from affiliate.programs.rule_versions import (
     RuleVersionInForce,
     version_of,
 )
-from payouts.commissions.earn import ACCOUNTS_MISSING, EARNED_IDS, Earning
+from payouts.commissions.earn import ACCOUNTS_MISSING, Earning
 from payouts.ledger.posting import LINES
 from tracker.attribution.asking import Answer, Question, Shape, joint, joint_bounds
 from tracker.orders.records import (
@@ -69,7 +69,7 @@ _INSERT_PLAIN: Final = f"""
         FROM jsonb_array_elements(CAST(%(documents)s AS jsonb))
              WITH ORDINALITY AS each (document, n)
     ), {LINES}, {ORDERS.format(only=_PLAIN, parked="false")}
-    SELECT n, id, {EARNED_IDS.format(n="new.n")} FROM new
+    SELECT n FROM new
 """  # noqa: S608 -- as above
 # Locks in the order of their keys, so that two such statements never wait in a circle. Where one
 # lasts, the statement fails and each order goes its own way: none shall hold up the others.
@@ -199,9 +199,9 @@ def plain_inserts(inserts: Sequence[PlainInsert]) -> tuple[Statement, Statement]
     """The statements that write these orders, of one transaction.
 
     Two, as the second one's snapshot has to be taken under the ids' locks, or calls that are being
-    parked meanwhile would not be seen. The second answers of each order that it wrote its number
-    from 1, its id and the ids of its commissions; of the others nothing is written, and
-    `report_order` has to. No two may share one of their `names_of`.
+    parked meanwhile would not be seen. The second answers the number, from 1, of each order that
+    it wrote; of the others nothing is written, and `report_order` has to. No two may share one of
+    their `names_of`.
     """
     ids = [{"order_id": each.order_id, "program_id": each.program_id} for each in inserts]
     documents = ",".join(each.told for each in inserts)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final
@@ -29,6 +31,8 @@ from affiliate.core import clock, pace, strict_json
 from affiliate.core.api import json_text
 from affiliate.core.config import Settings
 from affiliate.core.db import db
+from affiliate.core.deferred import KEY as DEFERRED
+from affiliate.core.deferred import Application, Deferred
 from affiliate.core.errors import Refusal
 from affiliate.core.http import headers_for_machines
 from affiliate.core.straight import Connection
@@ -73,14 +77,18 @@ KEYS_REMEMBERED_MAX: Final = 1_024
 HOSTS_REMEMBERED_MAX: Final = 64
 TOGETHER_MAX: Final = 16
 """Orders that are asked for in one trip and written by one statement."""
-_CREATED: Final = f"{HTTPStatus.CREATED.value} {HTTPStatus.CREATED.phrase}"
+LINGER_S: Final = 0.002
+"""How long a set waits, after one of several orders, for as many to come again: by that most of
+what PostgreSQL takes for a set is shared by more of them."""
+VIEWS_MAX: Final = 4
+"""Threads that ask the view for orders whose answer is put off and that are not plain after all."""
+_CREATED: Final = HTTPStatus.CREATED
+_NO_ROW: Final = 0
 _SLACK: Final = timedelta(minutes=1)
 """How far from a limit of time an order has to lie to be plain."""
 
 Environ = dict[str, Any]
 Rows = list[Sequence[Any]]
-Ids = tuple[int, Sequence[int]]
-"""Of an order and of its commissions."""
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 log = structlog.get_logger(__name__)
@@ -106,21 +114,23 @@ class PlainOrders:
             self._reported,
             most=TOGETHER_MAX,
             apart=lambda call: names_of(call.program_id, call.report),
+            linger_s=LINGER_S,
         )
+        self._views = ThreadPoolExecutor(VIEWS_MAX, thread_name_prefix="order-views")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == PATH and environ["REQUEST_METHOD"] == "POST":
-            text, pace_headers = self._taken(environ)
-            if text is not None:
-                headers = [
-                    ("Content-Type", "application/json"),
-                    ("Content-Length", str(len(text))),
-                    *self._headers,
-                    ("X-Request-Id", secrets.token_hex(8)),
-                    *pace_headers,
-                ]
-                start_response(_CREATED, headers)
-                return (text,)
+            call = self._call(environ)
+            if call is not None:
+                deferred: Deferred | None = environ.get(DEFERRED)
+                if deferred is not None:
+                    tell = partial(self._answer_later, call, deferred, environ)
+                    self._together.submit(call, tell)
+                    return deferred.put_off()
+                text = self._answer(call)
+                if text is not None:
+                    start_response(f"{_CREATED.value} {_CREATED.phrase}", self._told(call, text))
+                    return [text]  # A list: granian sends one in one piece.
         return self._inner(environ, start_response)  # type: ignore[no-any-return]
 
     def remember(self, authorization: str, key: ApiKeyIdentity) -> None:
@@ -135,41 +145,73 @@ class PlainOrders:
                 self._programs.clear()
             self._programs[sent.secret_hash] = key.program_id, key.id
 
-    def _taken(self, environ: Environ) -> tuple[bytes | None, list[tuple[str, str]]]:
-        """The answer to a plain order that is written by now, and what it says of the key's pace;
-        None: it is the view's, which counts the call itself."""
+    def _call(self, environ: Environ) -> _Call | None:
+        """The order of a request that looks plain; None: it is the view's, which counts the call
+        itself and says what is wrong."""
         sent = sent_keys.sent_key(environ.get("HTTP_AUTHORIZATION", ""))
         known = None if sent is None else self._programs.get(sent.secret_hash)
         if known is None or sent is None or not self._is_plain(environ):
-            return None, []
+            return None
         program_id, key_id = known
         if not self._pace.may(key_id):
-            return None, []
-        text = self._read_and_written(environ, sent, program_id)
-        return text, [] if text is None else self._pace.noted(key_id)
-
-    def _read_and_written(self, environ: Environ, sent: SentKey, program_id: int) -> bytes | None:
+            return None
         length = int(environ["CONTENT_LENGTH"])
         raw = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = BytesIO(raw)  # The view reads it again, where it has to.
         try:
             report: OrderReportIn = _schema.read(strict_json.loads(raw), RAISE)
-            if len(raw) < length or (report.customer and report.customer.id is None):
+            if (
+                len(raw) < length
+                or (report.customer and report.customer.id is None)
+                or report.placed_at < PLACED_EARLIEST
+            ):
                 return None
-            return self._report(sent, program_id, report)
-        except (Refusal, ValidationError, OverflowError):
-            # The view says what is wrong; what overflows is a window beyond the calendar.
-            return None
-        except Failed as failed:
-            # If it was the commit whose answer was lost, the view finds the order as it was sent.
-            error = failed.__cause__
-            known = isinstance(error, psycopg.Error | sa.exc.SQLAlchemyError)
-            log.warning(
-                "orders.plain_failed",
-                error=type(error).__name__,
-                exc_info=None if known else error,
+            evidence = {"server": evidence_of(report, self._keys)}
+            question = ask(
+                program_id=program_id,
+                placed_at=report.placed_at,
+                evidence=evidence,
+                reach=reach_guess(program_id),
+                keys=self._keys,
             )
+        except (Refusal, ValidationError, OverflowError):
+            # What overflows is a window beyond the calendar.
             return None
+        return _Call(sent, program_id, key_id, report, evidence, question)
+
+    def _answer(self, call: _Call) -> bytes | None:
+        """The answer's body, once the order is written; None: it is the view's."""
+        try:
+            return self._together.do(call)
+        except Failed as failed:
+            _note(failed.__cause__)
+            return None
+
+    def _answer_later(
+        self,
+        call: _Call,
+        deferred: Deferred,
+        environ: Environ,
+        text: bytes | None,
+        error: BaseException | None,
+    ) -> None:
+        """The same for a caller who holds up no thread; called by the one that writes."""
+        if text is not None:
+            deferred.answer(_CREATED.value, self._told(call, text), text)
+            return
+        if error is not None:
+            _note(error)
+        self._views.submit(_answer_by_view, self._inner, deferred, environ)
+
+    def _told(self, call: _Call, text: bytes) -> list[tuple[str, str]]:
+        """The headers of an answer; the call is counted by now."""
+        return [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(text))),
+            *self._headers,
+            ("X-Request-Id", secrets.token_hex(8)),
+            *self._pace.noted(call.key_id),
+        ]
 
     def _is_plain(self, environ: Environ) -> bool:
         """Whether nothing of the request is out of the ordinary before its body is read."""
@@ -202,35 +244,15 @@ class PlainOrders:
                 self._engine = db.engine
         return self._engine
 
-    def _report(self, sent: SentKey, program_id: int, report: OrderReportIn) -> bytes | None:
-        """Ask, decide, write: `intake.report_order` of a plain order."""
-        if report.placed_at < PLACED_EARLIEST:
-            return None
-        evidence = {"server": evidence_of(report, self._keys)}
-        question = ask(
-            program_id=program_id,
-            placed_at=report.placed_at,
-            evidence=evidence,
-            reach=reach_guess(program_id),
-            keys=self._keys,
-        )
-        written = self._together.do(_Call(sent, program_id, report, evidence, question))
-        if written is None:
-            return None
-        decided, ids = written
-        return json_text(new_order_json(decided.made(ids), decided.now))
-
-    def _reported(self, calls: Sequence[_Call]) -> list[tuple[_Decided, Ids] | None]:
-        """All of these in two trips; None: it is not plain, and nothing of it is written."""
+    def _reported(self, calls: Sequence[_Call]) -> list[bytes | None]:
+        """The answers to all of these in two trips; None: it is not plain, and nothing of it is
+        written."""
         with Connection(self._bind()) as connection:
             rows = self._asked(connection, calls)
             decided = [self._decided(call, rows[n]) for n, call in enumerate(calls)]
             plain = [each for each in decided if each is not None]
-            written = _written(connection, plain) if plain else {}
-        return [
-            (each, written[each.insert]) if each is not None and each.insert in written else None
-            for each in decided
-        ]
+            answers = _written(connection, plain) if plain else {}
+        return [None if each is None else answers.get(each) for each in decided]
 
     def _asked(self, connection: Connection, calls: Sequence[_Call]) -> Mapping[int, Rows]:
         """What the database says to each call, by its place."""
@@ -319,6 +341,7 @@ class _Call:
 
     sent: SentKey
     program_id: int
+    key_id: int
     report: OrderReportIn
     evidence: Mapping[str, Any]
     question: Question
@@ -335,22 +358,48 @@ class _Decided:
     earning: Earning | None
     now: datetime
 
-    def made(self, ids: Ids) -> NewOrder:
-        """The order that was written under these ids."""
-        id_, commissions = ids
-        earned: tuple[CommissionRow, ...] = ()
-        if self.earning is not None:
-            earned = self.earning.written(commissions, reference=reference_of(id_))
-        return NewOrder(
-            id_, False, self.program, self.insert.order, self.version, self.decision, earned, {}
-        )
+    def answer(self) -> bytes | None:
+        """What is told of the order: it names no row, so that it is known before there is one."""
+        try:
+            earned: tuple[CommissionRow, ...] = ()
+            if self.earning is not None:
+                ids = [_NO_ROW] * len(self.earning.found)
+                earned = self.earning.written(ids, reference=reference_of(_NO_ROW))
+            order = self.insert.order
+            new = NewOrder(
+                _NO_ROW, False, self.program, order, self.version, self.decision, earned, {}
+            )
+            return json_text(new_order_json(new, self.now))
+        except Exception:
+            # The view will find the order as it was sent.
+            log.exception("orders.plain_unanswered")
+            return None
 
 
-def _written(connection: Connection, plain: Sequence[_Decided]) -> Mapping[PlainInsert, Ids]:
-    """Write them; the ids of each that was."""
-    inserts = [each.insert for each in plain]
-    _, rows = connection.trip(*plain_inserts(inserts))
-    return {inserts[number - 1]: (id_, ids or ()) for number, id_, ids in rows}
+def _written(connection: Connection, plain: Sequence[_Decided]) -> dict[_Decided, bytes | None]:
+    """Write them; the answer to each that was. Answers are made while PostgreSQL writes."""
+    answers: list[bytes | None] = []
+    _, rows = connection.trip(
+        *plain_inserts([each.insert for each in plain]),
+        meanwhile=lambda: answers.extend(each.answer() for each in plain),
+    )
+    return {plain[number - 1]: answers[number - 1] for (number,) in rows}
+
+
+def _note(error: BaseException | None) -> None:
+    """A set was lost. If it was its commit whose answer was lost, the view finds the orders."""
+    known = isinstance(error, psycopg.Error | sa.exc.SQLAlchemyError)
+    log.warning(
+        "orders.plain_failed", error=type(error).__name__, exc_info=None if known else error
+    )
+
+
+def _answer_by_view(view: Application, deferred: Deferred, environ: Environ) -> None:
+    try:
+        deferred.answer_by(view, environ)
+    except Exception:
+        log.exception("orders.view_failed")
+        raise
 
 
 def set_up(app: Flask, settings: Settings) -> None:
