@@ -9,8 +9,8 @@ Rounds are interleaved, medians are printed. Kopeck's front takes its clicks whi
 works on the same cores. The peers wait for PostgreSQL in each click, so that more blocking
 threads help them where they cannot help Kopeck: they are measured with Kopeck's options and
 again with --peer-threads. Orders are measured with one worker, with the workers and threads that
-`kopeck run` starts, and with a thread for each of as many connections as the clicks have. At the
-end each side's rows are counted.
+`kopeck run` starts under a connection for each thread and under as many as click, and with the few
+threads that suit the package best. At the end each side's rows are counted.
 
 Workarounds: none in the packages. One address in the README of django-affiliate-system is
 another one in its code (projects/affiliate_project/urls.py).
@@ -174,7 +174,8 @@ def _purchases(
     options = (
         Served(1, arguments.order_threads, 2 * arguments.order_threads),
         Served(WEB_WORKERS, WEB_THREADS, WEB_WORKERS * WEB_THREADS),
-        Served(WEB_WORKERS, arguments.connections // WEB_WORKERS, arguments.connections),
+        Served(WEB_WORKERS, WEB_THREADS, arguments.connections),
+        Served(WEB_WORKERS, arguments.few_threads, arguments.connections),
     )
     with ExitStack() as stack:
         sides = {each: list(_orders(stack, shop, each)) for each in options}
@@ -320,11 +321,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--warm-up", type=int, default=1, help="seconds before the first round")
     parser.add_argument(
-        "--connections", type=int, default=32, help="that click, and that order in the last table"
+        "--connections", type=int, default=32, help="that click, and that order in the last tables"
     )
     parser.add_argument("--threads", type=int, default=1, help="granian's, for clicks")
     parser.add_argument("--peer-threads", type=int, default=4, help="once more for the peers")
     parser.add_argument("--order-threads", type=int, default=4, help="of one worker")
+    parser.add_argument(
+        "--few-threads", type=int, default=2, help="of a worker in the last table of orders"
+    )
     return parser.parse_args()
 
 

@@ -235,6 +235,44 @@ def test_orders_of_several_programs_and_keys_go_together(
     assert sorted(programs) == sorted([world.program.id, other.id])
 
 
+def test_whoever_listens_is_told_of_each_order_of_a_set_and_of_no_other_program(
+    world: World, street: Street, session: Session
+) -> None:
+    street.open()
+    clicks = earners(world)
+    other = make_program(
+        session, slug="other", now=world.now - 90 * DAY, terms_document=terms_document()
+    )
+    session.commit()
+    key = world.key("orders:write", program=other)
+    world.use(key)
+    endpoint = sa.text(
+        "INSERT INTO webhook_endpoints (program_id, url, method, description, types, secret, "
+        "created_at) VALUES (:program, 'https://crm.example/', 'POST', '', :types, 's', now())"
+    )
+    types = ["order.created", "commission.earned"]
+    session.execute(endpoint, {"program": world.program.id, "types": types})
+    session.commit()
+    street.close()
+    bodies = [world.order(f"A-{n}", clicks=clicks if n % 2 else None) for n in range(5)]
+    headers = [*[world.headers] * 4, key]
+    with street.report(bodies, lambda number: headers[number]) as futures:
+        assert [future.result(WAIT_S).status_code for future in futures] == [201] * 5
+    assert street.written == [["A-0"], ["A-1", "A-2", "A-3", "A-4"]]
+    session.rollback()
+    events = session.execute(
+        sa.text(
+            "SELECT e.type, e.program_id, e.facts ->> 'order_id', e.facts ->> 'level' "
+            "FROM webhook_events e JOIN webhook_deliveries d ON d.event_id = e.id ORDER BY e.id"
+        )
+    ).all()
+    mine = world.program.id
+    assert [tuple(event) for event in events] == [
+        *[("order.created", mine, f"A-{n}", None) for n in range(4)],
+        *[("commission.earned", mine, f"A-{n}", level) for n in (1, 3) for level in "12"],
+    ]
+
+
 def test_one_buyer_and_one_id_are_never_written_by_one_statement(
     world: World, street: Street
 ) -> None:

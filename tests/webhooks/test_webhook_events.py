@@ -190,7 +190,10 @@ def test_every_type_has_a_trigger_that_tells_it(world: World) -> None:
     )
     functions = " ".join(
         world.session.scalars(
-            sa.text("SELECT prosrc FROM pg_proc WHERE proname = 'tell_of_affiliate'")
+            sa.text(
+                "SELECT prosrc FROM pg_proc JOIN pg_trigger ON tgfoid = pg_proc.oid "
+                "WHERE proname = 'tell_of_affiliate' OR proname LIKE 'tell\\_of\\_new\\_%'"
+            )
         )
     )
     missing = [type_ for type_ in CHOSEN if f"'{type_}'" not in triggers + functions]
