@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from affiliate.core.config import Settings
 
@@ -66,9 +66,26 @@ def replying(body: bytes, status: int = 200, **headers: str) -> Answer:
     return answer
 
 
+class Web(NamedTuple):
+    """A granian: its port and its own process."""
+
+    port: int
+    pid: int
+
+    def workers(self) -> list[int]:
+        """Its processes that answer."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        pids = [pid for task in tasks for pid in task.read_text().split()]
+        return [
+            int(pid)
+            for pid in pids
+            if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+
+
 @contextlib.contextmanager
-def granian(settings: Settings, *, workers: int = 2, threads: int = 4) -> Iterator[int]:
-    """The whole application on granian, as `kopeck run` starts it; its port."""
+def granian(settings: Settings, *options: str, workers: int = 2, threads: int = 4) -> Iterator[Web]:
+    """The whole application on granian, as `kopeck run` starts it."""
     environment = {
         "KOPECK_MODE": "test",
         "DATABASE_URL": settings.database_url,
@@ -79,16 +96,16 @@ def granian(settings: Settings, *, workers: int = 2, threads: int = 4) -> Iterat
         "KOPECK_DATA_DIR": str(settings.data_dir),
         "KOPECK_LOG_LEVEL": "ERROR",
     }
-    options = ("--workers", str(workers), "--blocking-threads", str(threads))
-    with on_granian("wsgi:make_application", *options, environment=environment) as port:
-        yield port
+    served = ("--workers", str(workers), "--blocking-threads", str(threads), *options)
+    with on_granian("wsgi:make_application", *served, environment=environment) as web:
+        yield web
 
 
 @contextlib.contextmanager
 def on_granian(
     factory: str, *options: str, environment: dict[str, str], folder: Path = ROOT
-) -> Iterator[int]:
-    """A WSGI application on granian, once it answers at /healthz; its port."""
+) -> Iterator[Web]:
+    """A WSGI application on granian, once it answers at /healthz."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -103,7 +120,7 @@ def on_granian(
     )
     try:
         _wait_until_up(process, port)
-        yield port
+        yield Web(port, process.pid)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -62,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def port(folder: Path) -> Iterator[int]:
     """One process with a single thread for requests."""
     options = ("--workers", "1", "--blocking-threads", "1")
-    with on_granian("deferring:make", *options, environment={}, folder=folder) as port:
-        yield port
+    with on_granian("deferring:make", *options, environment={}, folder=folder) as web:
+        yield web.port
 
 
 def test_one_thread_takes_requests_that_wait_for_each_other(port: int) -> None:
@@ -88,5 +88,5 @@ def test_other_paths_are_answered_as_ever(port: int) -> None:
 
 def test_with_an_access_log_nothing_is_put_off(folder: Path) -> None:
     options = ("--workers", "1", "--log", "--access-log")
-    with on_granian("deferring:make", *options, environment={}, folder=folder) as port:
+    with on_granian("deferring:make", *options, environment={}, folder=folder) as (port, _):
         assert asked(port, "GET", "/together") == (200, b"at once")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,10 +21,14 @@ from tests.served import asked, granian
 
 WAIT_S = 20
 EARLIER = 3
+CALLERS = 12
+AGAIN_S = 0.05
+RESPAWN_S = 6
+"""granian gives up on a worker that dies again within 5.5 s of its start."""
 
 
 class Served:
-    """The application in one process with a single thread for requests."""
+    """The application on granian, and a shop that reports orders to it."""
 
     def __init__(self, world: World, port: int) -> None:
         self.world = world
@@ -34,9 +43,9 @@ class Served:
 
 @pytest.fixture
 def served(world: World) -> Iterator[Served]:
-    """It has taken orders before, so that plain ones are taken before Flask."""
-    with granian(world.settings, workers=1, threads=1) as port:
-        made = Served(world, port)
+    """One process, a single thread for requests; plain orders are taken before Flask by now."""
+    with granian(world.settings, workers=1, threads=1) as web:
+        made = Served(world, web.port)
         for number in range(EARLIER):
             assert made.post(world.order(f"B-{number}"))[0] == 201
         yield made
@@ -103,3 +112,73 @@ def test_an_order_that_waits_holds_up_no_other_request(
         assert not waits.done()
         other.rollback()
         assert waits.result(WAIT_S)[0] == 201
+
+
+def test_killed_workers_lose_no_answered_order_and_write_none_twice(world: World) -> None:
+    """Callers report each order until it is answered, while one worker after another is killed."""
+    anna = world.affiliate("anna", recruiter=world.affiliate("rita"))
+    clicks = [world.click(world.link(anna))]
+    answers: dict[str, int] = {}
+    ends = threading.Event()
+    unanswered = Counter[str]()
+
+    def report(served: Served, caller: int) -> None:
+        number = 0
+        while not ends.is_set():
+            id_ = f"A-{caller}-{number}"
+            body = world.order(id_, clicks=clicks, customer={"id": f"C-{caller}-{number % 3}"})
+            status, deadline = 0, time.monotonic() + WAIT_S
+            while status not in (200, 201):
+                assert time.monotonic() < deadline, f"{id_} is not answered"
+                try:
+                    status, _ = served.post(body)
+                except (OSError, http.client.HTTPException) as error:
+                    status = 0
+                    unanswered[type(error).__name__] += 1
+                    time.sleep(AGAIN_S)
+            answers[id_] = status
+            number += 1
+
+    options = ("--respawn-failed-workers", "--respawn-interval", "0.5")
+    with granian(world.settings, *options) as web, ThreadPoolExecutor(CALLERS) as callers:
+        served = Served(world, web.port)
+        told = [callers.submit(report, served, caller) for caller in range(CALLERS)]
+        try:
+            for first in (True, False):
+                for pid in web.workers():
+                    _until(lambda: len(web.workers()) == 2, "a worker does not come back")
+                    taken = len(answers)
+                    _until(lambda taken=taken: len(answers) >= taken + CALLERS, "nothing is taken")  # type: ignore[misc]
+                    os.kill(pid, signal.SIGKILL)
+                if first:
+                    time.sleep(RESPAWN_S)
+        finally:
+            ends.set()
+        for each in told:
+            each.result(WAIT_S)
+    assert unanswered, "somebody met a worker that died"
+    world.session.rollback()
+    orders = Counter(world.session.scalars(sa.text("SELECT order_id FROM orders")))
+    assert orders == Counter(list(answers)), "each is there, once, and nothing else is"
+    made = len(answers)
+    counted = (
+        ("FROM order_reports WHERE outcome = 'created'", made),
+        ("FROM decisions WHERE voided_at IS NULL", made),
+        ("FROM commissions WHERE amount_micros > 0", 2 * made),
+        ("FROM ledger_transactions", 2 * made),
+        ("FROM ledger_entries", 4 * made),
+        (
+            "FROM (SELECT FROM ledger_entries GROUP BY transaction_id "
+            "HAVING sum(amount_micros) <> 0) AS wrong",
+            0,
+        ),
+    )
+    for what, number in counted:
+        assert world.session.scalar(sa.text(f"SELECT count(*) {what}")) == number, what
+
+
+def _until(holds: Callable[[], bool], else_: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, else_
+        time.sleep(AGAIN_S)

@@ -28,7 +28,7 @@ def test_fifty_copies_by_api_pixel_and_webhook_make_one_order(shopify: Shop) -> 
         "total": {"amount": "114.90", **eur}, "discount": {"amount": "10.00", **eur},
         "tax": {"amount": "18.17", **eur}, "shipping": {"amount": "5.90", **eur},
     }  # fmt: skip
-    with granian(shopify.world.settings) as port:
+    with granian(shopify.world.settings) as (port, _):
         statuses = tell_at_once(shopify, port, paid, api)
     # The API tells some copies that the webhook was first, with more to say: the first stands.
     assert set(statuses) <= {200, 201, 204, 409}, statuses

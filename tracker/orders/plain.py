@@ -399,7 +399,6 @@ def _answer_by_view(view: Application, deferred: Deferred, environ: Environ) -> 
         deferred.answer_by(view, environ)
     except Exception:
         log.exception("orders.view_failed")
-        raise
 
 
 def set_up(app: Flask, settings: Settings) -> None:
