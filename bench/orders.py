@@ -23,6 +23,7 @@ from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
 
+from affiliate.core.embedded.programs import WEB_THREADS
 from affiliate.core.embedded.servers import running
 from bench.load import Measured, generator, load, wait_for
 from bench.measuring import cpu_s, free_port, granian
@@ -189,7 +190,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--warm-up", type=int, default=1, help="seconds before the first round")
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=16, help="granian's, of each worker")
+    parser.add_argument(
+        "--threads", type=int, default=WEB_THREADS, help="granian's, of each worker"
+    )
     return parser.parse_args()
 
 
