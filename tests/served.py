@@ -74,13 +74,14 @@ class Web(NamedTuple):
 
     def workers(self) -> list[int]:
         """Its processes that answer."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
-        pids = [pid for task in tasks for pid in task.read_text().split()]
-        return [
-            int(pid)
-            for pid in pids
-            if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        found = []
+        for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            for pid in task.read_text().split():
+                with contextlib.suppress(OSError):  # It has just gone.
+                    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                    if command and b"resource_tracker" not in command:
+                        found.append(int(pid))
+        return found
 
 
 @contextlib.contextmanager

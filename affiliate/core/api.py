@@ -252,10 +252,11 @@ class KopeckApi(Api):  # type: ignore[misc]
         """The document as flask-smorest makes it."""
         with self._documenting:
             while self._undocumented:
-                app, blueprint = self._undocumented.pop(0)
+                app, blueprint = self._undocumented[0]
                 name = blueprint.name
                 blueprint.register_views_in_doc(self, app, self.spec, name=name, parameters=None)
                 self.spec.tag({"name": name, "description": blueprint.description})
+                del self._undocumented[0]
         return dict(self.spec.to_dict())
 
     def _register_error_handlers(self) -> None:

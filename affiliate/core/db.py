@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -104,11 +104,15 @@ class WebSession(FlaskSession):
 db = SQLAlchemy(metadata=Model.metadata, session_options={"class_": WebSession})
 
 
+BESIDE_REQUESTS: Final = 5
+"""Connections for threads that take no requests: who writes orders, and who asks views for them."""
+
+
 def engine_options(settings: Settings) -> dict[str, Any]:
     """Pool and connection options, the same for the web and every other process."""
     return {
         "pool_size": settings.database_pool_size,
-        "max_overflow": settings.database_pool_size,
+        "max_overflow": settings.database_pool_size + BESIDE_REQUESTS,
         "pool_events": [(_note_return, "checkin"), (_require_live, "checkout")],
         "pool_timeout": 10,
         # The connection that was used last: it has prepared what is asked most, and its server

@@ -4,9 +4,9 @@ WSGI knows no such thing: the thread that calls the application waits for what i
 many calls are served together (affiliate.core.together), each of them would hold up a thread, and
 Python's lock would be handed from one to the next for every answer. granian gives its WSGI wrapper
 an object by which any thread may answer, once; `offer` puts that object into the environment of
-the paths that want it. It is no documented interface: under another server or version, or with an
-access log, an application finds none there and answers as ever. tests/core/test_deferred.py says
-whether the granian that is installed has it.
+the paths that want it. It is no documented interface: under another server, a granian whose
+wrapper is called otherwise, or with an access log, an application finds none there and answers as
+ever. tests/core/test_deferred.py says whether the granian that is installed has it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,20 @@ class Deferred:
         self._protocol = protocol
         self._is_put_off = False
 
-    def put_off(self) -> list[bytes]:
-        """For the application to return: nothing is answered by that."""
+    def put_off(self, start_response: Callable[..., Any]) -> list[bytes]:
+        """For the application to return: what WSGI asks for, by which nothing is answered."""
         self._is_put_off = True
+        start_response("202 Accepted", [])
         return []
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer what was put off. From any thread, once."""
         self._protocol.response_bytes(status, headers, body)
+
+    def give_up(self) -> None:
+        """Answer what was put off with an error that says nothing, or nothing where it is
+        answered already."""
+        self.answer(500, [("Content-Length", "0")], b"")
 
     def answer_by(self, application: Application, environ: dict[str, Any]) -> None:
         """Let an application answer what was put off; waits for it."""
@@ -84,10 +90,11 @@ def offer(paths: frozenset[str]) -> None:
     if wrap is None or hasattr(wrap, "offers"):
         return
 
-    def offering(callback: Any, scope_opts: dict[str, Any], access_log: Any = None) -> Any:
-        answer = wrap(callback, scope_opts, access_log)
-        if access_log:
-            return answer  # It notes the status when the application returns.
+    def offering(*given: Any, **named: Any) -> Any:
+        answer = wrap(*given, **named)
+        # The callback, what is known of every request, the access log's format.
+        if named or len(given) != 3 or given[2]:
+            return answer  # An access log notes the status when the application returns.
 
         def answer_some_later(protocol: Any, scope: dict[str, Any]) -> Any:
             if scope["PATH_INFO"] in paths:

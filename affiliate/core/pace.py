@@ -79,7 +79,7 @@ class Pace:
         return self._look(key_id, time.time() if now_s is None else now_s, adding=1)
 
     def may(self, key_id: int) -> bool:
-        """Whether the key could call now; counts nothing."""
+        """Whether the key could call now; counts nothing, and tells what was counted."""
         try:
             self._look(key_id, time.time(), adding=0)
         except TooMany:
@@ -87,14 +87,19 @@ class Pace:
         return True
 
     def noted(self, key_id: int) -> list[tuple[str, str]]:
-        """Count a call that was answered by now; the headers of its answer."""
+        """Count a call that is answered now, without asking anybody; the headers of its answer.
+
+        What it counts is told by the next `may` or `count`.
+        """
         try:
-            standing = self.count(key_id)
+            standing = self._look(key_id, time.time(), adding=1, may_tell=False)
         except TooMany:  # Another took the last one meanwhile.
             return []
         return [] if standing is None else standing.headers
 
-    def _look(self, key_id: int, now_s: float, *, adding: int) -> Standing | None:
+    def _look(
+        self, key_id: int, now_s: float, *, adding: int, may_tell: bool = True
+    ) -> Standing | None:
         if not self.most:
             return None
         window = int(now_s // WINDOW_S)
@@ -114,7 +119,8 @@ class Pace:
                 raise TooMany(detail, retry_after_s=reset_s)
             count.untold += adding
             telling = 0
-            if adding and now_s - count.told_at_s >= TELL_S and now_s >= self._rests_until_s:
+            is_due = now_s - count.told_at_s >= TELL_S and now_s >= self._rests_until_s
+            if may_tell and count.untold and is_due:
                 telling, count.told_at_s = count.untold, now_s
                 count.known, count.untold = count.known + telling, 0
         if telling:

@@ -1,11 +1,10 @@
 """What several threads ask for at the same time, done for all of them at once.
 
 For work whose cost is mostly its own frame: a round trip, a statement that PostgreSQL sets up, a
-commit that is flushed. A thread of its own does it. Whoever comes while nothing runs is served at
-once and alone; who comes while something runs is served with all others that wait by then. After
-a run for several the next one lingers a moment for those who come again. It is what a database
-does with its log ("group commit", PostgreSQL's commit_delay and commit_siblings), one floor
-higher.
+commit that is flushed. A thread of its own does it. Whoever comes alone is served at once; who
+comes while something runs is served with all others that wait by then. After a run for several
+the next one lingers a moment for those who come again. It is what a database does with its log
+("group commit", PostgreSQL's commit_delay and commit_siblings), one floor higher.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Together(Generic[Item, Result]):
 
     `run` is given the items and answers a result for each, in their order. `most` is how many one
     run may take. `apart` names what an item must not share with another of its run. `linger_s` is
-    how long a run waits at most, after one for several, for as many as were served then.
+    how long a run waits at most, after one for several, for as many more as were served then.
     """
 
     def __init__(
@@ -64,8 +63,9 @@ class Together(Generic[Item, Result]):
         mine: _Waiting[Item, Result] = _Waiting(item, frozenset(self._apart(item)), tell)
         with self._come:
             if self._runner is None or not self._runner.is_alive():  # None survives a fork.
-                self._runner = threading.Thread(target=self._serve, name="together", daemon=True)
-                self._runner.start()
+                runner = threading.Thread(target=self._serve, name="together", daemon=True)
+                runner.start()
+                self._runner = runner
             self._waiting.append(mine)
             if len(self._waiting) >= self._enough:
                 self._come.notify()
@@ -76,22 +76,34 @@ class Together(Generic[Item, Result]):
         self.submit(item, told)
         return told.result()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be served."""
+        return len(self._waiting)
+
     def _serve(self) -> None:
-        served: Sequence[_Waiting[Item, Result]] = ()
-        while served := self._next(len(served)):
-            results: Sequence[Result | None] = [None] * len(served)
-            error: BaseException | None = None
-            try:
+        served = 0
+        while served := self._serve_next(served):
+            pass
+
+    def _serve_next(self, before: int) -> int:
+        """One run, after one for so many; for how many it was."""
+        served = self._next(before)
+        results: Sequence[Result | None] = [None] * len(served)
+        error: BaseException | None = None
+        try:
+            if served:
                 results = self._run([each.item for each in served])
-                if len(results) != len(served):
-                    raise ValueError("a result for each item was expected")
-            except BaseException as raised:  # noqa: BLE001 -- each of those who wait is told
-                results, error = [None] * len(served), raised
-            for each, result in zip(served, results, strict=True):
-                try:
-                    each.tell(result, error)
-                except Exception:
-                    log.exception("together.untold")
+            if len(results) != len(served):
+                raise ValueError("a result for each item was expected")
+        except BaseException as raised:  # noqa: BLE001 -- each of those who wait is told
+            results, error = [None] * len(served), raised
+        for each, result in zip(served, results, strict=True):
+            try:
+                each.tell(result, error)
+            except BaseException:
+                log.exception("together.untold")
+        return len(served)
 
     def _next(self, served: int) -> list[_Waiting[Item, Result]]:
         """Who is served next, after a run for so many; none: nobody has come for long."""

@@ -42,7 +42,7 @@ def application(environ, start_response):
         threading.Thread(target=later, args=(given,), name="another").start()
     else:
         threading.Thread(target=by_the_page, args=(given, environ)).start()
-    return given.put_off()
+    return given.put_off(start_response)
 
 def make():
     deferred.offer(frozenset({"/together", "/at-once", "/page", "/fails"}))

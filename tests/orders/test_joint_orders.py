@@ -17,7 +17,7 @@ from flask import Flask
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from affiliate.core import clock
+from affiliate.core import clock, deferred
 from affiliate.core.config import Settings
 from affiliate.core.db import db, numbered
 from affiliate.core.straight import PLANNED_ONCE, Connection, Statement
@@ -676,3 +676,75 @@ def test_what_is_joined_to_documents_is_looked_up_row_by_row(
         assert "Merge Join" not in told, told
         assert "Materialize" not in told, told
         assert "Seq Scan" not in told, told
+
+
+class Line:
+    """What granian hands its wrapper for one request: the first answer counts."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.status = 0
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        if not self.answered.is_set():
+            self.status = status
+            self.answered.set()
+
+
+def test_where_many_wait_further_ones_hold_up_their_threads(
+    world: World, street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    street.open()
+    clicks = earners(world)
+    street.close()
+    monkeypatch.setattr(plain, "PUT_OFF_MAX", 2)
+    lines = [Line() for _ in range(5)]
+
+    def report(number: int) -> TestResponse:
+        sent = world.order(f"A-{number}", clicks=clicks)
+        with street.app.test_client() as client:
+            client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+            client.environ_base[deferred.KEY] = deferred.Deferred(lines[number])  # type: ignore[arg-type]
+            return client.post("/api/v1/orders", json=sent, headers=world.headers)
+
+    with ThreadPoolExecutor(len(lines)) as threads:
+        futures = [threads.submit(report, 0)]
+        assert street._begun.wait(WAIT_S)
+        for number in range(1, 5):
+            futures.append(threads.submit(report, number))
+            street._stands(number)
+        taken = [future.result(WAIT_S).status_code for future in futures[:3]]
+        assert taken == [202] * 3, "their threads are free"
+        assert not any(future.done() for future in futures[3:])
+        street.open()
+        assert [future.result(WAIT_S).status_code for future in futures[3:]] == [201, 201]
+    for line in lines[:3]:
+        assert line.answered.wait(WAIT_S)
+    assert [line.status for line in lines] == [201, 201, 201, 0, 0]
+
+
+@pytest.mark.parametrize("broken", ["the view", "who asks it", "the answer"])
+def test_what_cannot_be_answered_is_an_error_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Nobody hangs on an answer that was put off."""
+    assert world.post(world.order("A-0")).status_code == 201
+    orders = world.app.extensions[plain.EXTENSION]
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise SystemExit(broken)
+
+    if broken == "the view":
+        monkeypatch.setattr(orders, "_inner", fail)
+    elif broken == "who asks it":
+        monkeypatch.setattr(orders._views, "submit", fail)
+    else:
+        monkeypatch.setattr(orders, "_told", fail)
+    line = Line()
+    new = "A-1" if broken == "the answer" else "A-0"
+    with world.app.test_client() as client:
+        client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+        client.environ_base[deferred.KEY] = deferred.Deferred(line)  # type: ignore[arg-type]
+        client.post("/api/v1/orders", json=world.order(new), headers=world.headers)
+    assert line.answered.wait(WAIT_S)
+    assert line.status == 500

@@ -30,7 +30,7 @@ from werkzeug.sansio.utils import host_is_trusted
 from affiliate.core import clock, pace, strict_json
 from affiliate.core.api import json_text
 from affiliate.core.config import Settings
-from affiliate.core.db import db
+from affiliate.core.db import BESIDE_REQUESTS, db
 from affiliate.core.deferred import KEY as DEFERRED
 from affiliate.core.deferred import Application, Deferred
 from affiliate.core.errors import Refusal
@@ -80,7 +80,9 @@ TOGETHER_MAX: Final = 16
 LINGER_S: Final = 0.002
 """How long a set waits, after one of several orders, for as many to come again: by that most of
 what PostgreSQL takes for a set is shared by more of them."""
-VIEWS_MAX: Final = 4
+PUT_OFF_MAX: Final = 2 * TOGETHER_MAX
+"""Where so many wait, further orders hold up a thread each, so that no more of them are read."""
+VIEWS_MAX: Final = BESIDE_REQUESTS - 1
 """Threads that ask the view for orders whose answer is put off and that are not plain after all."""
 _CREATED: Final = HTTPStatus.CREATED
 _NO_ROW: Final = 0
@@ -123,10 +125,10 @@ class PlainOrders:
             call = self._call(environ)
             if call is not None:
                 deferred: Deferred | None = environ.get(DEFERRED)
-                if deferred is not None:
+                if deferred is not None and self._together.waiting < PUT_OFF_MAX:
                     tell = partial(self._answer_later, call, deferred, environ)
                     self._together.submit(call, tell)
-                    return deferred.put_off()
+                    return deferred.put_off(start_response)
                 text = self._answer(call)
                 if text is not None:
                     start_response(f"{_CREATED.value} {_CREATED.phrase}", self._told(call, text))
@@ -196,12 +198,16 @@ class PlainOrders:
         error: BaseException | None,
     ) -> None:
         """The same for a caller who holds up no thread; called by the one that writes."""
-        if text is not None:
-            deferred.answer(_CREATED.value, self._told(call, text), text)
-            return
-        if error is not None:
-            _note(error)
-        self._views.submit(_answer_by_view, self._inner, deferred, environ)
+        try:
+            if text is not None:
+                deferred.answer(_CREATED.value, self._told(call, text), text)
+                return
+            if error is not None:
+                _note(error)
+            self._views.submit(_answer_by_view, self._inner, deferred, environ)
+        except BaseException:
+            deferred.give_up()
+            raise
 
     def _told(self, call: _Call, text: bytes) -> list[tuple[str, str]]:
         """The headers of an answer; the call is counted by now."""
@@ -397,8 +403,9 @@ def _note(error: BaseException | None) -> None:
 def _answer_by_view(view: Application, deferred: Deferred, environ: Environ) -> None:
     try:
         deferred.answer_by(view, environ)
-    except Exception:
+    except BaseException:
         log.exception("orders.view_failed")
+        deferred.give_up()
 
 
 def set_up(app: Flask, settings: Settings) -> None:
