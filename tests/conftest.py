@@ -179,7 +179,7 @@ def app(settings: Settings) -> Iterator[Flask]:
 def _freeze_once() -> None:
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture

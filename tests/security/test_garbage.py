@@ -6,6 +6,7 @@ forms out of what each role is shown, the API's fields out of its own OpenAPI do
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import re
@@ -15,6 +16,8 @@ import pytest
 from flask.testing import FlaskClient
 from walk import MARK, STARTS, Installation, address, faults
 from werkzeug.test import TestResponse
+
+from affiliate.core.db import db
 
 PATHS = (
     "%00", "%FF%FE", "%0d%0aX-Evil:%201", "-1", "0", "9" * 30, "x" * 5_000, "..%2f..%2fetc",
@@ -110,6 +113,27 @@ def test_garbage_in_the_query_breaks_no_page(installation: Installation, role: s
             twice = installation.browsers[role].get(f"{plain}?{name}=a&{name}=%FF&{name}[]=b")
             wrong += faults(twice, f"{plain}?{name} twice as {role}")
     assert not wrong, "\n".join(wrong[:40])
+
+
+@pytest.mark.parametrize("role", STARTS)
+def test_no_page_keeps_a_connection(installation: Installation, role: str) -> None:
+    """Nor a file, once it is read to its end; the collector does not come by to hide it."""
+    pages, _ = installation.pages(role)
+    kept: list[str] = []
+    gc.collect()
+    gc.disable()
+    try:
+        with installation.world.app.app_context():
+            pool: Any = db.engine.pool
+        before = pool.checkedout()
+        for path in pages:
+            installation.browsers[role].get(path).close()
+            if pool.checkedout() > before:
+                kept.append(path)
+                before = pool.checkedout()
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 @pytest.mark.abuse("A4", "A5", "A6", "A34", "A35")

@@ -193,4 +193,5 @@ def faults(answer: TestResponse, what: str) -> list[str]:
             wrong.append(f"{what}: repeats markup as it came")
         if "Traceback (most recent" in text:
             wrong.append(f"{what}: shows a trace")
+    answer.close()  # One that is streamed has a connection until then.
     return wrong

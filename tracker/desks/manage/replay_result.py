@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from affiliate.core import ids
+from affiliate.core.db import db
 from affiliate.core.money import PPM, Money, divide_half_even, minor_unit_micros
 from affiliate.core.pages import MINUS, money
 from affiliate.people import ids as people_ids
@@ -182,12 +183,16 @@ def read(
     )
 
 
-def everybody(session: Session, trial: RuleReplay, currency: str) -> Iterator[Person]:
-    """All affiliates who have or would have something, by what they would have more."""
+def everybody(trial: RuleReplay, currency: str) -> Iterator[Person]:
+    """All affiliates who have or would have something, by what they would have more.
+
+    Part by part out of the session of whoever takes the next one: a file is sent after its view
+    has given its own back.
+    """
     found = _sorted((trial.result or {}).get("affiliates", {}))
     for at in range(0, len(found), NAMES_AT_ONCE):
         part = found[at : at + NAMES_AT_ONCE]
-        named = _names(session, {who for who, _each in part})
+        named = _names(db.session(), {who for who, _each in part})
         yield from (_person(who, each, named, currency) for who, each in part)
 
 

@@ -166,7 +166,7 @@ def trial_csv(trial_id: int) -> Response:
             one.gained,
             one.lost,
         )
-        for one in replay_result.everybody(db.session(), found, program.currency)
+        for one in replay_result.everybody(found, program.currency)
     )  # fmt: skip
     return csv_answer(f"trial-{program.slug}-{found.id}.csv", CSV_HEADER, rows)
 
