@@ -739,7 +739,7 @@ def test_what_cannot_be_answered_is_an_error_at_once(
     elif broken == "who asks it":
         monkeypatch.setattr(orders._views, "submit", fail)
     else:
-        monkeypatch.setattr(orders, "_told", fail)
+        monkeypatch.setattr(orders, "_headers_of", fail)
     line = Line()
     new = "A-1" if broken == "the answer" else "A-0"
     with world.app.test_client() as client:

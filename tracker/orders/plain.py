@@ -131,7 +131,9 @@ class PlainOrders:
                     return deferred.put_off(start_response)
                 text = self._answer(call)
                 if text is not None:
-                    start_response(f"{_CREATED.value} {_CREATED.phrase}", self._told(call, text))
+                    start_response(
+                        f"{_CREATED.value} {_CREATED.phrase}", self._headers_of(call, text)
+                    )
                     return [text]  # A list: granian sends one in one piece.
         return self._inner(environ, start_response)  # type: ignore[no-any-return]
 
@@ -200,7 +202,7 @@ class PlainOrders:
         """The same for a caller who holds up no thread; called by the one that writes."""
         try:
             if text is not None:
-                deferred.answer(_CREATED.value, self._told(call, text), text)
+                deferred.answer(_CREATED.value, self._headers_of(call, text), text)
                 return
             if error is not None:
                 _note(error)
@@ -209,7 +211,7 @@ class PlainOrders:
             deferred.give_up()
             raise
 
-    def _told(self, call: _Call, text: bytes) -> list[tuple[str, str]]:
+    def _headers_of(self, call: _Call, text: bytes) -> list[tuple[str, str]]:
         """The headers of an answer; the call is counted by now."""
         return [
             ("Content-Type", "application/json"),
