@@ -1,7 +1,7 @@
 """New orders and what they earn are told of once a statement, no longer once a row.
 
-Orders that come at once are written by one statement. To ask for each row of it whether anybody
-listens took as long as the row itself.
+Orders that come at once are written by one statement. Whether anybody listens was asked for each
+of its rows.
 """
 
 from alembic import op
