@@ -22,6 +22,7 @@ from redis import Redis
 from affiliate.core.embedded import guard, servers
 from affiliate.core.embedded.binaries import EmbeddedError
 from affiliate.core.embedded.folders import SOCKET_PATH_BYTES_MAX, make_own, short_folder
+from affiliate.core.embedded.memory import shared_buffers
 from affiliate.core.embedded.ports import choose_ports
 from affiliate.core.embedded.servers import Servers, running
 
@@ -142,6 +143,8 @@ def test_run_is_durable_and_valkey_never_evicts(data_dir: Path) -> None:
             for setting in ("fsync", "synchronous_commit", "full_page_writes"):
                 assert conn.execute(f"SHOW {setting}").fetchone() == ("on",)  # type: ignore[arg-type]
             assert conn.execute("SHOW listen_addresses").fetchone() == ("",)
+            there = "SELECT pg_size_bytes(current_setting('shared_buffers')) = pg_size_bytes(%s)"
+            assert conn.execute(there, (shared_buffers(),)).fetchone() == (True,)
         with Redis.from_url(up.redis_url, decode_responses=True) as client:
             told = client.config_get("*")
             assert (told["appendonly"], told["maxmemory-policy"], told["port"]) == (

@@ -32,6 +32,7 @@ from sqlalchemy.engine import make_url
 from affiliate.core.embedded import guard
 from affiliate.core.embedded.binaries import Binaries, EmbeddedError, find_binaries, home_as_root
 from affiliate.core.embedded.folders import make_own, make_private, short_folder, write_private
+from affiliate.core.embedded.memory import shared_buffers
 
 DATABASE = "kopeck"
 START_TIMEOUT_S = 1800.0
@@ -99,6 +100,7 @@ class Layout:
             "synchronous_commit": "on" if self.durable else "off",
             # Data that is thrown away may lie in memory: its log should not fill it.
             "max_wal_size": "1GB" if self.durable else "128MB",
+            "shared_buffers": shared_buffers() if self.durable else "128MB",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [
