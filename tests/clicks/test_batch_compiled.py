@@ -124,13 +124,13 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
     clicks = steps.candidates(found, FACTS)
     open_clicks = steps.leave_marks(clicks)
     names = steps.named(open_clicks)
-    usual = sorted(names | steps.handed_out(open_clicks, {}))
+    usual = sorted(names | steps.handed_out(open_clicks))
     seen = {
         usual[place % len(usual)]: NOON_MS + minute * 433_000
         for place, minute in before.items()
         if usual
     }
-    asked = steps.handed_out(open_clicks, seen)
+    asked = steps.handed_out(open_clicks)
     of_links: Counts = {(70, 0, 1, "s1", "campaign"): [4, 2]}
     of_programs: Counts = {}
     touched = steps.judge(open_clicks, seen)

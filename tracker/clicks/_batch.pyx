@@ -300,12 +300,12 @@ def named(list clicks not None):
     return found
 
 
-def handed_out(list clicks not None, dict latest not None):
+def handed_out(list clicks not None):
     """``marks.handed_out``."""
     cdef set found = set()
     cdef Candidate click
     for click in clicks:
-        if click.handed_out is not None and click.mark not in latest:
+        if click.handed_out is not None:
             found.add(click.handed_out)
     return found
 

@@ -80,7 +80,7 @@ class Steps(NamedTuple):
     candidates: Callable[[Iterable[ClickRecord], dict[int, LinkFacts]], list[Candidate]]
     leave_marks: Callable[[list[Candidate]], list[Candidate]]
     named: Callable[[list[Candidate]], set[Mark]]
-    handed_out: Callable[[list[Candidate], dict[Mark, int]], set[Mark]]
+    handed_out: Callable[[list[Candidate]], set[Mark]]
     judge: Callable[[list[Candidate], dict[Mark, int]], dict[Mark, int]]
     packed: Callable[[list[Candidate]], bytes]
     sorts: Callable[[list[Candidate], dict[int, LinkFacts]], list[rollups.Sort]]

@@ -250,15 +250,20 @@ def write(connection: psycopg.Connection, batch: Batch, meanwhile: Callable[[], 
     # One behind the other without waiting: while PostgreSQL works, the next is packed.
     with connection.pipeline():
         upsert(connection, LINK_DAYS, batch.link_days, batch.program_of)
-        meanwhile()
         upsert(connection, LINK_HOURS, batch.link_hours)
+        meanwhile()
+        added = [
+            _add_known(connection, table, batch.of(table))
+            for table in (LINK_VALUES, PROGRAM_VALUES)
+        ]
         meanwhile()
         upsert(connection, LINK_DROPS, batch.link_drops)
         upsert(connection, PROGRAM_DAYS, batch.program_days)
         upsert(connection, PROGRAM_HOURS, batch.program_hours)
         upsert(connection, PROGRAM_DROPS, batch.program_drops)
-    _write_values(connection, LINK_VALUES, batch.link_values)
-    _write_values(connection, PROGRAM_VALUES, batch.program_values)
+    for known in added:
+        if known is not None:
+            _add_new(connection, known)
 
 
 def upsert(
@@ -290,11 +295,35 @@ _full: WeakKeyDictionary[psycopg.Connection, set[tuple[str, Key]]] = WeakKeyDict
 """Groups that have all the values they may have, by the connection that saw it."""
 
 
-def _write_values(connection: psycopg.Connection, table: Table, counts: Counts) -> None:
-    """Add values; those beyond the cap of their group into OTHER_VALUES."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Values of a batch, added where they have a row already."""
+
+    table: Table
+    counts: Counts
+    keys: list[Key]
+    updated: psycopg.Cursor[tuple[int]]
+    """The numbers of the keys that have one."""
+
+    def rest(self) -> Counts:
+        """Those that have none, in the order of the clicks."""
+        there = {self.keys[number] for (number,) in self.updated}
+        return {key: numbers for key, numbers in self.counts.items() if key not in there}
+
+
+def _add_known(connection: psycopg.Connection, table: Table, counts: Counts) -> _Known | None:
+    """Add to the rows that are there, of values that may have no row yet."""
     if not counts:
-        return
-    rest = _add_known(connection, table, counts)
+        return None
+    keys = sorted(counts)
+    columns = _columns(table, keys, [counts[key] for key in keys])
+    numbered = [bigints(range(len(keys))), *columns]
+    return _Known(table, counts, keys, connection.execute(_ADD_KNOWN[table.name], numbered))
+
+
+def _add_new(connection: psycopg.Connection, known: _Known) -> None:
+    """Add the values that had no row; those beyond the cap of their group into OTHER_VALUES."""
+    table, rest = known.table, known.rest()
     if not rest:
         return
     room = _room(connection, table, {key[:-1] for key in rest})
@@ -308,16 +337,6 @@ def _write_values(connection: psycopg.Connection, table: Table, counts: Counts) 
         else:
             add(new, (*group, OTHER_VALUES), *numbers)
     upsert(connection, table, new)
-
-
-def _add_known(connection: psycopg.Connection, table: Table, counts: Counts) -> Counts:
-    """Add to the rows that are there; returns the others, in the order of the clicks."""
-    keys = sorted(counts)
-    columns = _columns(table, keys, [counts[key] for key in keys])
-    numbered = [bigints(range(len(keys))), *columns]
-    updated = connection.execute(_ADD_KNOWN[table.name], numbered)
-    there = {keys[number] for (number,) in updated}
-    return {key: numbers for key, numbers in counts.items() if key not in there}
 
 
 def _add_known_sql(table: Table) -> str:
