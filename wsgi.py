@@ -86,6 +86,9 @@ SET_UPS = (
 )
 """Modules with `set_up(app, settings)`: they register blueprints and hooks."""
 
+YOUNG_MAX = 20_000
+"""Objects that are made before the collector looks for cycles among the latest."""
+
 COMMANDS = (
     "affiliate.core.embedded.cli",
     "affiliate.core.cli",
@@ -213,6 +216,9 @@ def make_application() -> Callable[..., Any]:
     # through all of it again whenever requests have left something behind.
     gc.collect()
     gc.freeze()
+    # And what a request makes is mostly gone with it: a set of orders alone makes more objects
+    # than the seven hundred after which the collector would look for cycles among them.
+    gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
     return front
 
 
