@@ -8,9 +8,9 @@ PostgreSQL with a database of their own, persistent connections, tables by their
 Rounds are interleaved, medians are printed. Kopeck's front takes its clicks while its loader
 works on the same cores. The peers wait for PostgreSQL in each click, so that more blocking
 threads help them where they cannot help Kopeck: they are measured with Kopeck's options and
-again with --peer-threads. Orders are measured with one worker, with the workers and threads that
-`kopeck run` starts under a connection for each thread and under as many as click, and with the few
-threads that suit the package best. At the end each side's rows are counted.
+again with --peer-threads. Orders are measured over a grid of threads and connections, so that each
+side is found where it takes most: the capacity of one beside the capacity of the other. Every cell
+of the grid is printed with its own ratio. At the end each side's rows are counted.
 
 Workarounds: none in the packages. One address in the README of django-affiliate-system is
 another one in its code (projects/affiliate_project/urls.py).
@@ -156,14 +156,31 @@ def _front(stack: ExitStack, front: dict[str, str], arguments: argparse.Namespac
 
 @dataclass(frozen=True)
 class Served:
-    """How both sides are served for orders, and by how many connections they are asked."""
+    """How both sides are served for orders."""
 
     workers: int
     threads: int
-    connections: int
 
     def __str__(self) -> str:
-        return f"{self.workers} x {self.threads} threads, {self.connections} connections"
+        return f"{self.workers} x {self.threads} threads"
+
+
+FEW, MANY = 2, 2 * WEB_THREADS
+"""Threads of a worker, beside those that `kopeck run` gives it."""
+GRID = {
+    Served(1, 4): (8, 32),
+    **{Served(WEB_WORKERS, threads): (16, 32, 64) for threads in (FEW, WEB_THREADS, MANY)},
+}
+"""By how many connections each is asked."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the grid, both sides of it."""
+
+    name: str
+    kopeck: Sequence[Row]
+    peer: Row
 
 
 def _purchases(
@@ -171,39 +188,29 @@ def _purchases(
 ) -> None:
     """Kopeck's orders, as `bench.orders` sends them, and the package's purchase event."""
     shop = shops.make_shop(servers, folder)
-    options = (
-        Served(1, arguments.order_threads, 2 * arguments.order_threads),
-        Served(WEB_WORKERS, WEB_THREADS, WEB_WORKERS * WEB_THREADS),
-        Served(WEB_WORKERS, WEB_THREADS, arguments.connections),
-        Served(WEB_WORKERS, arguments.few_threads, arguments.connections),
-    )
     with ExitStack() as stack:
-        sides = {each: list(_orders(stack, shop, each)) for each in options}
-        purchases = {each: _purchase(stack, peer, each) for each in options}
-        kopeck = [row for rows in sides.values() for row in rows]
-        rows = [row for each in options for row in (*sides[each], purchases[each])]
+        cells = [
+            cell
+            for served, connections in GRID.items()
+            for cell in _cells(stack, shop, peer, served, connections)
+        ]
+        kopeck = [row for cell in cells for row in cell.kopeck]
         for row in kopeck:
             row.answered += row.ask(arguments.warm_up).requests
         # As the peer is analysed: with rows in it, not while it is empty.
         shops.read_rows(shop)
+        rows = [row for cell in cells for row in (*cell.kopeck, cell.peer)]
         _measure(rows, servers, arguments)
         print("\nOrders")
-        for each in options:
-            print(each)
-            _print([*sides[each], purchases[each]])
-        for each in options:
-            purchase = purchases[each]
+        for cell in cells:
+            print(cell.name)
+            _print([*cell.kopeck, cell.peer])
+        for cell in cells:
             intake = ", ".join(
-                f"{row.rps / purchase.rps:.2f} x ({row.name})" for row in sides[each]
+                f"{row.rps / cell.peer.rps:.2f} x ({row.name})" for row in cell.kopeck
             )
-            print(f"order intake, {each}: {intake} the purchase call of {peer.name}")
-        best, fastest = (
-            max(those, key=lambda row: row.rps) for those in (kopeck, purchases.values())
-        )
-        print(
-            f"order intake, the fastest rows of both: {best.rps / fastest.rps:.2f} x, by CPU "
-            f"{fastest.all_cpu_us / best.all_cpu_us:.2f} x"
-        )
+            print(f"order intake, {cell.name}: {intake} the purchase call of {peer.name}")
+        _print_capacity(cells)
         shops.check_orders(shop, sum(row.answered for row in kopeck))
         for what, query in (
             (
@@ -213,38 +220,59 @@ def _purchases(
             ),
             ("commissions", "SELECT count(*) FROM affiliates_commission WHERE amount > 0"),
         ):
-            _check(peer, list(purchases.values()), query, what)
+            _check(peer, [cell.peer for cell in cells], query, what)
 
 
-def _purchase(stack: ExitStack, peer: packages.Peer, options: Served) -> Row:
-    port, pid = stack.enter_context(
-        peer.served(workers=options.workers, threads=options.threads, asked=packages.PURCHASE)
-    )
-    ask = _asking(port, packages.PURCHASE, options.connections)
-    return Row(f"{peer.name}: purchase", options.workers, options.threads, pid, ask, peer)
+def _print_capacity(cells: Sequence[Cell]) -> None:
+    """Each kind of orders where most of them are taken, beside the package where it takes most."""
+    at = max(cells, key=lambda cell: cell.peer.rps)
+    for number, first in enumerate(cells[0].kopeck):
+        best = max(cells, key=lambda cell: cell.kopeck[number].rps)
+        row = best.kopeck[number]
+        print(
+            f"capacity for {first.name.partition(': ')[2]}: {row.rps / at.peer.rps:.2f} x (bar 5), "
+            f"by CPU {at.peer.all_cpu_us / row.all_cpu_us:.2f} x; {row.rps:,.0f} a second "
+            f"({best.name}) of {at.peer.rps:,.0f} ({at.name})"
+        )
 
 
-def _orders(stack: ExitStack, shop: shops.Shop, options: Served) -> Iterator[Row]:
-    """One server of Kopeck's, under orders of distinct recruiters and of one."""
+def _cells(
+    stack: ExitStack,
+    shop: shops.Shop,
+    peer: packages.Peer,
+    served: Served,
+    connections: Sequence[int],
+) -> Iterator[Cell]:
+    """One server of each side, asked by several numbers of connections."""
     port = free_port()
     pid = stack.enter_context(
         granian(
             "wsgi:make_application",
             "--factory",
             port=port,
-            workers=options.workers,
-            threads=options.threads,
+            workers=served.workers,
+            threads=served.threads,
             environment=shop.environment,
         )
     )
     wait_for(port, shop.orders(shops.DISTINCT))
-    for recruiters in (shops.DISTINCT, shops.ONE):
+    peer_port, peer_pid = stack.enter_context(
+        peer.served(workers=served.workers, threads=served.threads, asked=packages.PURCHASE)
+    )
 
-        def ask(seconds: int, recruiters: str = recruiters) -> Measured:
-            orders = shop.orders(recruiters)
-            return load(port, orders, connections=options.connections, seconds=seconds)
+    def kopeck(recruiters: str, number: int) -> Row:
+        def ask(seconds: int) -> Measured:
+            return load(port, shop.orders(recruiters), connections=number, seconds=seconds)
 
-        yield Row(f"Kopeck: orders, {recruiters}", options.workers, options.threads, pid, ask)
+        return Row(f"Kopeck: orders, {recruiters}", served.workers, served.threads, pid, ask)
+
+    for number in connections:
+        ask = _asking(peer_port, packages.PURCHASE, number)
+        yield Cell(
+            f"{served}, {number} connections",
+            [kopeck(recruiters, number) for recruiters in (shops.DISTINCT, shops.ONE)],
+            Row(f"{peer.name}: purchase", served.workers, served.threads, peer_pid, ask, peer),
+        )
 
 
 def _asking(port: int, request: Request, connections: int) -> Callable[[int], Measured]:
@@ -320,15 +348,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--warm-up", type=int, default=1, help="seconds before the first round")
-    parser.add_argument(
-        "--connections", type=int, default=32, help="that click, and that order in the last tables"
-    )
+    parser.add_argument("--connections", type=int, default=32, help="that click")
     parser.add_argument("--threads", type=int, default=1, help="granian's, for clicks")
     parser.add_argument("--peer-threads", type=int, default=4, help="once more for the peers")
-    parser.add_argument("--order-threads", type=int, default=4, help="of one worker")
-    parser.add_argument(
-        "--few-threads", type=int, default=2, help="of a worker in the last table of orders"
-    )
     return parser.parse_args()
 
 
