@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from struct import pack
 from typing import Final
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
-from tracker.clicks.arrays import bigints, column
+from tracker.clicks.arrays import bigints, column, copy_rows
 from tracker.clicks.judging import (
     QUARTER_MS,
     Candidate,
@@ -291,11 +290,9 @@ def _copy(
     connection: psycopg.Connection, day: date, marks: Sequence[Mark], instants: Sequence[int]
 ) -> None:
     statement = _of_day("COPY {} (mark, last_ms) FROM STDIN (FORMAT binary)", day)
-    fields = [2, 8, 0, 8, 0] * len(marks)
-    fields[2::5], fields[4::5] = marks, instants
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(BEGIN)
-        copy.write(pack(">" + "hiqiq" * len(marks), *fields))
+        copy.write(copy_rows(marks, instants))
         copy.write(END)
 
 
