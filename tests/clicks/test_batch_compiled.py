@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tracker.clicks import judging, records, rows
 from tracker.clicks.compiled import STEP_BY_STEP, Steps, _is_fresh, loader_steps, source_of
 from tracker.clicks.judging import Candidate, LinkFacts
-from tracker.clicks.records import ClickRecord
+from tracker.clicks.records import FLAG_KNOWN_VISITOR, ClickRecord
 from tracker.clicks.rollups import Counts
 from tracker.clicks.rules import DropReason
 from tracker.clicks.tokens import NO_VISITOR, new_click_id
@@ -123,21 +123,21 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
     facts_of: dict[int, LinkFacts] = {}
     clicks = steps.candidates(found, FACTS)
     open_clicks = steps.leave_marks(clicks)
-    names = steps.named(open_clicks)
-    usual = sorted(names | steps.handed_out(open_clicks))
+    asked = steps.asked(open_clicks)
+    # Cookies that were handed out with later clicks of a visitor too: somebody may have them.
+    handed_out = {each.handed_out for each in open_clicks if each.handed_out is not None}
+    usual = sorted(asked | handed_out)
     seen = {
         usual[place % len(usual)]: NOON_MS + minute * 433_000
         for place, minute in before.items()
         if usual
     }
-    asked = steps.handed_out(open_clicks)
     of_links: Counts = {(70, 0, 1, "s1", "campaign"): [4, 2]}
     of_programs: Counts = {}
     touched = steps.judge(open_clicks, seen)
     return {
         "clicks": [_said(click) for click in clicks],
         "open": [click.record.offset for click in open_clicks],
-        "names": names,
         "asked": asked,
         "seen": seen,
         "touched": touched,
@@ -149,6 +149,33 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
         "of programs": of_programs,
         "in order": [*of_links, *of_programs],
     }
+
+
+def test_of_each_visitor_one_cookie_that_was_handed_out_is_asked_for(compiled: Steps) -> None:
+    """Of the first click: whoever was seen before it is no new visitor in the ones behind."""
+    raws = [
+        records.encode(new_click_id(NOON_MS + n, bytes(10)), 1, visitor, address, None, flags, TEXT)
+        for n, (visitor, address, flags) in enumerate(
+            [
+                (b"\1" * 16, b"\2" * 16, 0),
+                (b"\3" * 16, b"\2" * 16, 0),
+                (b"\4" * 16, b"\5" * 16, 0),
+                (b"\3" * 16, b"\6" * 16, FLAG_KNOWN_VISITOR),
+            ]
+        )
+    ]
+    found = records.scan(b"".join(raws), ended=True).records
+    for steps in (compiled, STEP_BY_STEP):
+        clicks = steps.leave_marks(steps.candidates(found, FACTS))
+        first, again, other, back = clicks
+        assert first.mark == again.mark
+        assert back.mark == again.handed_out
+        assert steps.asked(clicks) == {
+            first.mark, first.handed_out, other.mark, other.handed_out, back.mark,
+        }  # fmt: skip
+        assert steps.asked(clicks[:3]) == {
+            first.mark, first.handed_out, other.mark, other.handed_out,
+        }  # fmt: skip
 
 
 def test_marks_are_told_apart_by_link_and_day(compiled: Steps) -> None:
@@ -181,7 +208,7 @@ def test_what_is_no_record_is_refused(compiled: Steps) -> None:
         compiled.candidates([found._replace(sub_ids=(b"",))], FACTS)
     with pytest.raises(TypeError):
         compiled.packed([judging.Candidate])  # type: ignore[list-item]
-    for step in (compiled.packed, compiled.leave_marks, compiled.named):
+    for step in (compiled.packed, compiled.leave_marks, compiled.asked):
         with pytest.raises((TypeError, AttributeError)):
             step([None])  # type: ignore[list-item]
     for wrong_data in ("text", None):

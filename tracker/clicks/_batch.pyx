@@ -291,22 +291,15 @@ def leave_marks(list clicks not None):
     return open_clicks
 
 
-def named(list clicks not None):
-    """``marks.named``."""
+def asked(list clicks not None):
+    """``marks.asked``."""
     cdef set found = set()
     cdef Candidate click
     for click in clicks:
-        found.add(click.mark)
-    return found
-
-
-def handed_out(list clicks not None):
-    """``marks.handed_out``."""
-    cdef set found = set()
-    cdef Candidate click
-    for click in clicks:
-        if click.handed_out is not None:
-            found.add(click.handed_out)
+        if click.mark not in found:
+            found.add(click.mark)
+            if click.handed_out is not None:
+                found.add(click.handed_out)
     return found
 
 

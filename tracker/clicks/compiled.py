@@ -79,8 +79,7 @@ class Steps(NamedTuple):
     read_sound: records.SoundReader
     candidates: Callable[[Iterable[ClickRecord], dict[int, LinkFacts]], list[Candidate]]
     leave_marks: Callable[[list[Candidate]], list[Candidate]]
-    named: Callable[[list[Candidate]], set[Mark]]
-    handed_out: Callable[[list[Candidate]], set[Mark]]
+    asked: Callable[[list[Candidate]], set[Mark]]
     judge: Callable[[list[Candidate], dict[Mark, int]], dict[Mark, int]]
     packed: Callable[[list[Candidate]], bytes]
     sorts: Callable[[list[Candidate], dict[int, LinkFacts]], list[rollups.Sort]]
@@ -91,8 +90,7 @@ STEP_BY_STEP: Final = Steps(
     records.read_sound,
     judging.candidates,
     judging.leave_marks,
-    marks.named,
-    marks.handed_out,
+    marks.asked,
     judging.judge,
     rows.packed,
     rollups.sorts,

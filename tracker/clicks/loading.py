@@ -88,7 +88,7 @@ def _write(
     """Judge the clicks against what is there, then write rows, marks and counters."""
     open_clicks = steps.leave_marks(clicks)
     lock_programs(connection, {click.facts.program_id for click in clicks})
-    seen = read_marks(connection, open_clicks, steps.named, steps.handed_out)
+    seen = read_marks(connection, open_clicks, steps.asked)
     touched = steps.judge(open_clicks, seen.latest)
     counting = Counting(steps.sorts, steps.values)
     with connection.cursor() as cursor, cursor.copy(COPY_CLICKS) as copy:

@@ -113,21 +113,25 @@ class Seen:
     """The batch's days that have a table."""
 
 
-def named(clicks: list[Candidate]) -> set[Mark]:
-    """The marks that these clicks came with."""
-    return {click.mark for click in clicks}
+def asked(clicks: list[Candidate]) -> set[Mark]:
+    """The marks that the judge has to know of these clicks.
 
-
-def handed_out(clicks: list[Candidate]) -> set[Mark]:
-    """The marks of the cookies that were handed out with these clicks."""
-    return {click.handed_out for click in clicks if click.handed_out is not None}
+    Those that they came with, and of the first click of each, which may be a new visitor's, that
+    of the cookie which was handed out with it.
+    """
+    found: set[Mark] = set()
+    for click in clicks:
+        if click.mark not in found:
+            found.add(click.mark)
+            if click.handed_out is not None:
+                found.add(click.handed_out)
+    return found
 
 
 def read_marks(
     connection: psycopg.Connection,
     open_clicks: list[Candidate],
-    named: Callable[[list[Candidate]], set[Mark]] = named,
-    handed_out: Callable[[list[Candidate]], set[Mark]] = handed_out,
+    asked: Callable[[list[Candidate]], set[Mark]] = asked,
 ) -> Seen:
     """Look up the visitors of clicks that nothing speaks against so far."""
     days = known_days(open_clicks)
@@ -137,8 +141,8 @@ def read_marks(
     latest: dict[Mark, int] = {}
     for day in sorted(kept):
         here = _on(day, open_clicks, days)
-        # Together: neighbours in the order of the marks lie on the same pages.
-        _read(connection, day, named(here) | handed_out(here), latest)
+        # All at once: neighbours in the order of the marks lie on the same pages.
+        _read(connection, day, asked(here), latest)
     stored = frozenset(latest)
     for day in sorted(kept):
         _add_handed_out(connection, _on(day, open_clicks, days), latest)
