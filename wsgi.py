@@ -217,7 +217,7 @@ def make_application() -> Callable[..., Any]:
     gc.collect()
     gc.freeze()
     # And what a request makes is mostly gone with it: a set of orders alone makes more objects
-    # than the seven hundred after which the collector would look for cycles among them.
+    # than the default after which the collector would look for cycles among them.
     gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
     return front
 

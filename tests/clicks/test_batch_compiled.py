@@ -151,6 +151,30 @@ def _worked(steps: Steps, found: list[ClickRecord], before: dict[int, int]) -> d
     }
 
 
+@given(st.lists(RECORDS, max_size=8), SEEN)
+def test_the_judge_needs_no_mark_that_is_not_asked_for(
+    compiled: Steps, raws: list[bytes], before: dict[int, int]
+) -> None:
+    found = records.scan(b"".join(raws), ended=True).records
+    for steps in (compiled, STEP_BY_STEP):
+        said = []
+        for all_of_them in (True, False):
+            clicks = steps.leave_marks(steps.candidates(found, FACTS))
+            asked = steps.asked(clicks)
+            handed_out = {each.handed_out for each in clicks if each.handed_out is not None}
+            usual = sorted({each.mark for each in clicks} | handed_out)
+            seen = {
+                usual[place % len(usual)]: NOON_MS + minute * 433_000
+                for place, minute in before.items()
+                if usual
+            }
+            if not all_of_them:
+                seen = {mark: at for mark, at in seen.items() if mark in asked}
+            touched = steps.judge(clicks, seen)
+            said.append((touched, [_said(click) for click in clicks]))
+        assert said[0] == said[1]
+
+
 def test_of_each_visitor_one_cookie_that_was_handed_out_is_asked_for(compiled: Steps) -> None:
     """Of the first click: whoever was seen before it is no new visitor in the ones behind."""
     raws = [

@@ -522,6 +522,29 @@ class TestTogether:
         assert sums(database, "link_days") == (50, 50, 0, 0)
         assert wrong(database) == []
 
+    @pytest.mark.parametrize(
+        ("table", "check"),
+        [("link_day_values", "clicks < 2"), ("program_days", "clicks < 2")],
+    )
+    def test_a_counter_that_is_refused_amid_the_others_takes_the_batch_back(
+        self, database: psycopg.Connection, shop: Shop, table: str, check: str
+    ) -> None:
+        first, again, other = (
+            raw_click(shop.link_id, TODAY + timedelta(hours=n), address=n, s1="a") for n in range(3)
+        )
+        load(database, [first])
+        before = everything(database)
+        database.execute(f"ALTER TABLE {table} ADD CONSTRAINT odd CHECK ({check})")
+        # By its own name, and not as one of those that were not tried any more behind it.
+        with pytest.raises(psycopg.errors.CheckViolation):
+            load(database, [again])
+        assert everything(database) == before
+        assert database.execute("SELECT count(*) FROM clicks").fetchone() == (1,)
+        database.execute(f"ALTER TABLE {table} DROP CONSTRAINT odd")
+        load(database, [again, other])
+        assert sums(database, "link_days") == (3, 3, 0, 0)
+        assert wrong(database) == []
+
 
 @pytest.mark.usefixtures("tables")
 class TestRebuild:

@@ -24,11 +24,11 @@ def test_postgres_takes_a_quarter_within_bounds(
 def test_a_containers_limit_counts_where_it_is_lower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit, none = tmp_path / "memory.max", tmp_path / "no such file"
+    limit, none = tmp_path / "limit", tmp_path / "no such file"
     monkeypatch.setattr(memory, "CGROUP_LIMITS", (none,))
     machine = memory_bytes()
     assert machine > 128 * MIB
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", (limit, none))
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", (none, limit))
     for said, gives in (
         ("max\n", machine),
         ("134217728\n", 128 * MIB),
